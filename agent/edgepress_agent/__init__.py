@@ -1,0 +1,1 @@
+"""What runs on a device: it converges to the desired state, runs the model and reports."""

@@ -1,0 +1,1 @@
+"""Compression of ONNX models into artifacts. Light at import: the agent uses `codec` and `artifact` without torch or onnx."""

@@ -1,0 +1,325 @@
+"""The wire protocol: topics and messages between the server and the devices, version 1.
+
+Topics (``ep/1/...``; the 1 is the protocol version)::
+
+    d/{device}/up/state       device -> server   retained, and the device's will   State
+    d/{device}/up/telemetry   device -> server   QoS 1                             TelemetryBatch
+    d/{device}/up/need        device -> server   QoS 1                             Need
+    d/{device}/down/want      server -> device   retained                          signed Want, see below
+    d/{device}/down/ack       server -> device   not retained                      Ack
+    c/{digest}/{n}            server -> all      retained while a rollout needs it one encrypted chunk
+    server/state              server -> all      retained, and the server's will   ServerState
+
+Control messages are JSON, telemetry is msgpack arrays, a chunk is raw bytes.
+
+A chunk (``digest`` = SHA-256 of the whole artifact, lower-case hex)::
+
+    plaintext   artifact[n * CHUNK_PLAIN_BYTES : (n + 1) * CHUNK_PLAIN_BYTES]
+    nonce       n as 12 bytes, big endian: a content key serves one artifact, so (key, n) never
+                encrypts two different plaintexts and a republished chunk has the same bytes
+    aad         the ASCII text "{digest}/{n}/{chunks}"
+    payload     AES-256-GCM(key, nonce, plaintext, aad): ciphertext and a 16-byte tag
+
+A want is python-tuf ``Metadata[Targets]`` JSON, signed by the director key (TUF role ``timestamp`` of the
+pinned root), at most ``WANT_MAX_BYTES``. ``signed.version`` is the device's want counter and only grows;
+``signed.expires`` bounds it; ``signed.targets`` is empty; ``signed["ep_want"]`` is a :class:`Want`. Its
+``statement`` is again ``Metadata[Targets]`` JSON, signed by the release key (TUF role ``targets``):
+``version`` is the release counter and ``targets`` has exactly one entry named by the artifact's digest, with
+length, hashes and ``custom`` = :class:`Statement`. Canonical JSON knows no floats: all numbers are integers.
+
+``Want.sealed_key`` is base64 of HPKE (RFC 9180: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, base
+mode) of the 32-byte content key for the device's public key, ``info`` = :func:`seal_info`, aad empty.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+PREFIX: Final = "ep/1"
+VERSION: Final = 1
+
+CHUNK_MAX_BYTES: Final = 64_000  # AWS IoT caps a packet at 128 KB, the lowest of the brokers we serve
+GCM_TAG_BYTES: Final = 16
+CHUNK_PLAIN_BYTES: Final = CHUNK_MAX_BYTES - GCM_TAG_BYTES
+WANT_MAX_BYTES: Final = 4096
+CONTROL_MAX_BYTES: Final = 16_384  # state, need, ack: larger is refused unread
+TELEMETRY_MAX_BYTES: Final = 262_144  # a batch; larger is quarantined by its size alone
+FETCH_WINDOW: Final = 16  # literal chunk topics a device subscribes to at a time: its flow control
+
+DEVICE_NAME: Final = re.compile(
+    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)  # a DNS label: safe in topics, URLs and files
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class ProtocolError(ValueError):
+    """A message or a topic that is not of this protocol; the text says what is wrong with it."""
+
+
+# --- topics -----------------------------------------------------------------------------------------------
+
+
+def check_device(device: str) -> str:
+    if not DEVICE_NAME.fullmatch(device):
+        raise ProtocolError(
+            f"{device[:80]!r} is no device name: use 1 to 63 of a-z, 0-9 and '-', not '-' at either end"
+        )
+    return device
+
+
+def check_digest(digest: str) -> str:
+    if not DIGEST.fullmatch(digest):
+        raise ProtocolError(f"{digest[:80]!r} is no artifact digest (64 hexadecimal characters)")
+    return digest
+
+
+def up_topic(device: str, leaf: Literal["state", "telemetry", "need"]) -> str:
+    return f"{PREFIX}/d/{check_device(device)}/up/{leaf}"
+
+
+def down_topic(device: str, leaf: Literal["want", "ack"]) -> str:
+    return f"{PREFIX}/d/{check_device(device)}/down/{leaf}"
+
+
+def chunk_topic(digest: str, n: int) -> str:
+    return f"{PREFIX}/c/{check_digest(digest)}/{n}"
+
+
+SERVER_STATE_TOPIC: Final = f"{PREFIX}/server/state"
+ALL_UP_TOPICS: Final = f"{PREFIX}/d/+/up/#"
+
+_UP = re.compile(rf"{PREFIX}/d/({DEVICE_NAME.pattern})/up/(state|telemetry|need)")
+_CHUNK = re.compile(rf"{PREFIX}/c/({DIGEST.pattern})/(0|[1-9][0-9]{{0,6}})")
+
+
+def parse_up_topic(topic: str) -> tuple[str, str]:
+    """``ep/1/d/pi-4/up/state`` -> ``("pi-4", "state")``. Raises ProtocolError."""
+    match = _UP.fullmatch(topic)
+    if match is None:
+        raise ProtocolError(f"{topic[:120]!r} is no topic a device may publish on")
+    return match[1], match[2]
+
+
+def parse_chunk_topic(topic: str) -> tuple[str, int]:
+    """``ep/1/c/{digest}/7`` -> ``(digest, 7)``. Raises ProtocolError."""
+    match = _CHUNK.fullmatch(topic)
+    if match is None:
+        raise ProtocolError(f"{topic[:120]!r} is no chunk topic")
+    return match[1], int(match[2])
+
+
+# --- chunks and sealing: the byte formats both sides agree on; each side does its own cryptography --------
+
+
+def chunk_count(artifact_bytes: int) -> int:
+    return -(-artifact_bytes // CHUNK_PLAIN_BYTES)
+
+
+def chunk_nonce(n: int) -> bytes:
+    return n.to_bytes(12, "big")
+
+
+def chunk_aad(digest: str, n: int, chunks: int) -> bytes:
+    return f"{digest}/{n}/{chunks}".encode("ascii")
+
+
+def seal_info(device: str, digest: str) -> bytes:
+    return f"edgepress content key v1 {device} {digest}".encode("ascii")
+
+
+# --- control messages (JSON) ------------------------------------------------------------------------------
+
+JobStep = Literal[
+    "idle", "fetching", "verified", "staged", "trial", "committed", "rejected", "failed", "rolled_back"
+]
+"""Where the device's job stands; `rejected`, `failed` and `rolled_back` come with a reason."""
+
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Text = Annotated[str, msgspec.Meta(max_length=500)]
+
+
+class Hardware(msgspec.Struct, omit_defaults=True):
+    """What the agent found out about its board; absent = could not be read."""
+
+    machine: Text = ""  # platform.machine(): x86_64, aarch64, armv7l
+    system: Text = ""  # "Linux 6.1.0"
+    board: Text | None = None  # /proc/device-tree/model, or the CPU's name
+    cores: Count | None = None
+    ram_bytes: Count | None = None
+    python: Text | None = None
+    onnxruntime: Text | None = None
+
+
+class State(msgspec.Struct, omit_defaults=True):
+    """``up/state``. As the will it is only ``{"v": 1, "online": false}``; the server keeps what it knew."""
+
+    online: bool
+    v: int = VERSION
+    at_ms: Count | None = None  # device clock, Unix milliseconds
+    seq: Count = 0  # number of the journal transition this reports; grows, survives restarts
+    agent: Text | None = None  # agent version
+    hardware: Hardware | None = None
+    running: Digest | None = None  # artifact that answers requests now
+    running_release: Count | None = None
+    staged: Digest | None = None  # artifact being fetched or tried
+    want: Count = 0  # counter of the newest want the device accepted
+    step: JobStep = "idle"
+    reason: Text | None = None  # why rejected / failed / rolled_back, for people
+    chunks_have: Count | None = None
+    chunks_total: Count | None = None
+
+
+class Need(msgspec.Struct):
+    """``up/need``: chunks that did not come."""
+
+    digest: Digest
+    chunks: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    missing: Annotated[str, msgspec.Meta(max_length=170_000)]
+    """base64 of a bitmap, most significant bit first: bit n set = chunk n is missing"""
+    v: int = VERSION
+
+
+class Ack(msgspec.Struct):
+    """``down/ack``: every batch of this epoch up to and including this number is stored; forget them."""
+
+    epoch: Text
+    number: Count
+    v: int = VERSION
+
+
+class ServerState(msgspec.Struct):
+    online: bool
+    roots: Count = 1  # version of the newest TUF root
+    v: int = VERSION
+
+
+class Limits(msgspec.Struct, omit_defaults=True):
+    """What the trial on the device must not exceed; absent = not limited."""
+
+    p95_us: Count | None = None
+    rss_bytes: Count | None = None  # growth of the agent's resident memory by this model
+
+
+class Statement(msgspec.Struct, omit_defaults=True):
+    """``custom`` of a release statement's target: what the release key vouches for, besides digest and length."""
+
+    profile: Text
+    model: Text
+    chunks: Count
+    limits: Limits = msgspec.field(default_factory=Limits)
+
+
+class Want(msgspec.Struct, omit_defaults=True):
+    """Desired state of one device. ``digest`` None: run nothing."""
+
+    device: Text
+    issued_at: Count  # Unix seconds, server clock; raises the device's floor of signed time
+    digest: Digest | None = None
+    size: Count = 0  # bytes of the whole artifact
+    chunks: Count = 0
+    sealed_key: str = ""  # see the module's head
+    statement: dict[str, Any] | None = None  # release statement, Metadata[Targets] as JSON
+    telemetry_interval_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 1
+    v: int = VERSION
+
+
+# --- telemetry (msgpack arrays: field order is the format, new fields only at the end, with defaults) -----
+
+
+class Histogram(msgspec.Struct, array_like=True):
+    """A base-2 exponential histogram as OpenTelemetry defines it (data model, ExponentialHistogram).
+
+    Bucket i of ``counts`` holds values v with ``base**(offset+i) < v <= base**(offset+i+1)``, where
+    ``base = 2**(2**-scale)``. Histograms of one scale merge by adding counts.
+    """
+
+    scale: Annotated[int, msgspec.Meta(ge=-10, le=20)]
+    offset: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)]
+    counts: Annotated[list[Count], msgspec.Meta(max_length=4096)]
+    zero_count: Count = 0
+
+
+class Reading(msgspec.Struct, array_like=True):
+    """A number with where it came from; an estimate never wears a measurement's name."""
+
+    value: float
+    method: Text  # "ina3221", "rapl", "pmic", "battery", "estimate:tdp*cpu" ...
+    scope: Text  # "board", "package", "core", "process" ...
+
+
+class Sample(msgspec.Struct, array_like=True):
+    """What one device saw during one interval. None = this board cannot tell (never 0, never -1)."""
+
+    at_ms: Count  # end of the interval, device clock, Unix milliseconds
+    interval_ms: Count
+    artifact: Digest | None = None
+    inferences: Count = 0
+    errors: Count = 0
+    latency_us: Histogram | None = None  # of one inference in the runtime, queueing excluded
+    rss_bytes: Count | None = None  # agent process
+    mem_used_bytes: Count | None = None
+    mem_total_bytes: Count | None = None
+    cpu_percent: float | None = None  # whole board, 0..100
+    temp_c: float | None = None
+    throttled: bool | None = None
+    power_mw: Reading | None = None
+    energy_mj: Reading | None = None  # per inference
+    battery_percent: float | None = None
+    agent_cpu_percent: float | None = None  # the agent itself; 100 = one core
+    disk_free_bytes: Count | None = None
+
+
+class TelemetryBatch(msgspec.Struct, array_like=True):
+    """``up/telemetry``. (device, epoch, number) names a batch for ever: the server stores each once."""
+
+    v: int
+    epoch: Text  # drawn at random when the device's outbox is created
+    number: Count  # 1, 2, 3 ... within the epoch
+    samples: Annotated[list[Sample], msgspec.Meta(max_length=1000)]
+
+
+Message = TypeVar("Message", State, Need, Ack, ServerState)
+
+
+def to_json(message: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(message)
+
+
+def from_json(kind: type[Message], payload: bytes) -> Message:
+    """Decode an untrusted control message. Raises ProtocolError."""
+    if len(payload) > CONTROL_MAX_BYTES and kind is not Need:
+        raise ProtocolError(f"{kind.__name__} of {len(payload)} bytes; at most {CONTROL_MAX_BYTES} are read")
+    try:
+        message = msgspec.json.decode(payload, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"malformed {kind.__name__}: {error}") from error
+    _check_version(message.v)
+    return message
+
+
+_batch_decoder = msgspec.msgpack.Decoder(TelemetryBatch)
+
+
+def encode_batch(batch: TelemetryBatch) -> bytes:
+    return msgspec.msgpack.encode(batch)
+
+
+def decode_batch(payload: bytes) -> TelemetryBatch:
+    """Decode an untrusted telemetry batch. Raises ProtocolError."""
+    if len(payload) > TELEMETRY_MAX_BYTES:
+        raise ProtocolError(
+            f"telemetry batch of {len(payload)} bytes; at most {TELEMETRY_MAX_BYTES} are read"
+        )
+    try:
+        batch = _batch_decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"malformed telemetry batch: {error}") from error
+    _check_version(batch.v)
+    return batch
+
+
+def _check_version(v: int) -> None:
+    if v != VERSION:
+        raise ProtocolError(f"message of protocol version {v}; this side speaks version {VERSION}")
