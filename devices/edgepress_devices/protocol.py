@@ -203,7 +203,7 @@ class Limits(msgspec.Struct, omit_defaults=True):
 
 
 class Statement(msgspec.Struct, omit_defaults=True):
-    """``custom`` of a release statement's target: what the release key vouches for, besides digest and length."""
+    """``custom`` of a release statement's target: the release key vouches for this, digest and length."""
 
     profile: Text
     model: Text

@@ -1,1 +1,1 @@
-"""The central server: store, REST API, web UI, MQTT link, rollouts, compression jobs and the operator's CLI."""
+"""The central server: store, REST API, web UI, MQTT link, rollouts, compression jobs."""
