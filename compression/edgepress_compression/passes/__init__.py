@@ -1,0 +1,1 @@
+"""Passes: each module holds one transformation of a model, as `Options` and `run(state, options)`."""

@@ -1,0 +1,69 @@
+"""What a pass gets and leaves behind.
+
+A pass is one module in this folder with two names:
+
+    class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True): ...   # defaults for every field
+    def run(state: PassState, options: Options) -> None: ...
+
+`run` edits `state.graph` in place (or binds a new one), keeps `state.codes` true to the graph's weights, says how far it
+is through `state.progress`, asks `state.check_cancelled()` at least once a second, and appends one `Stage` per step that
+a person would want to see in the report. It draws every random number from `state.seed`, and it never looks at the
+`test` split: that one judges the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgepress_compression.errors import CompressionCancelledError
+
+if TYPE_CHECKING:
+    from edgepress_devices.profile import DeviceProfile
+
+    from edgepress_compression.artifact.write import SharedWeights
+    from edgepress_compression.data.dataset import Dataset
+    from edgepress_compression.graph.model import Graph
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the report's `stages`: what a step did to the model. Absent is None."""
+
+    name: str  # "prune round 2 of 5", "share", "int8"
+    seconds: float
+    bytes_estimate: int | None = None  # weights after this step, coded: an estimate, the artifact is measured
+    nonzero: float | None = None  # fraction 0..1 of the weights that are not 0
+    bits: float | None = None  # mean bits of a weight's index or integer
+    accuracy: float | None = None  # fraction 0..1, on data that is not the test split
+    note: str | None = None
+
+
+@dataclass
+class PassState:
+    """The model on its way through the passes of a recipe."""
+
+    graph: Graph
+    profile: DeviceProfile
+    dataset: Dataset | None = (
+        None  # already fitted to the model's inputs; splits "train", "test", perhaps more
+    )
+    codes: dict[str, SharedWeights] = field(default_factory=dict)  # initializer name -> codebook and indices
+    progress: Callable[[float, str], None] = lambda fraction, message: (
+        None
+    )  # 0..1 of this pass, what it does now
+    cancelled: Callable[[], bool] = lambda: False
+    seed: int = 0
+    stages: list[Stage] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # sentences for the report, each once
+
+    def check_cancelled(self) -> None:
+        """Raises CompressionCancelledError when the person who started the job took it back."""
+        if self.cancelled():
+            raise CompressionCancelledError()
+
+    def warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
