@@ -1,1 +1,1 @@
-"""The store: one SQLite file (WAL) and one folder of content-addressed blobs. All SQL lives in this package."""
+"""The store: one SQLite file (WAL) and a folder of content-addressed blobs. All SQL lives in this package."""
