@@ -1,1 +1,50 @@
-"""The store: one SQLite file (WAL) and a folder of content-addressed blobs. All SQL lives in this package."""
+"""The store: one SQLite file (WAL) and a folder of content-addressed blobs. All SQL lives in this package.
+
+``store.devices.register(...)``: each sub-store is a small class around the one `Database`. Several calls
+inside ``with store.transaction():`` commit together or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from edgepress_server.store.database import Database, migrate, unix_ms
+from edgepress_server.store.events import Events
+
+__all__ = ["Database", "Store", "open_store", "unix_ms"]
+
+
+class Store:
+    """Everything the server remembers. Made by `open_store`; safe to share between threads."""
+
+    def __init__(self, data_dir: Path, now_ms: Callable[[], int] = unix_ms) -> None:
+        self.data_dir = data_dir
+        self.database = Database(data_dir / "edgepress.db", now_ms)
+        self.events = Events(self.database)
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """See `Database.transaction`."""
+        return self.database.transaction()
+
+    def now_ms(self) -> int:
+        return self.database.now_ms()
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def open_store(data_dir: Path, now_ms: Callable[[], int] = unix_ms) -> Store:
+    """Open (or make) the store in a folder and bring its schema up to date.
+
+    Raises StoreError when the file cannot be used, StoreVersionError when a newer edgepress wrote it.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = Store(data_dir, now_ms)
+    # Made before SQLite does: the file holds secrets, and its -wal and -shm take over its rights.
+    os.close(os.open(store.database.path, os.O_CREAT | os.O_RDWR, 0o600))
+    migrate(store.database)
+    return store
