@@ -1,38 +1,46 @@
-"""Everything that can go wrong here, in one tree. Messages say what to do next.
+"""Every error that compression raises on purpose, as one tree.
 
-EdgepressError
-├── ArtifactError                 an artifact file is malformed, truncated or too large
-├── GraphError                    a model cannot be read, or holds what we cannot compress
-├── DatasetError                  a data set cannot be read, or does not fit the model
-├── RecipeError                   a recipe is unknown, malformed, or asks for what cannot be done
-└── CompressionCancelledError     the person who started the job took it back
+::
+
+    EdgepressError
+    ├── ArtifactError     an artifact that is damaged, foreign, too large, or cannot be written
+    ├── GraphError        a model that cannot be loaded, or uses what we do not support
+    ├── DatasetError      a data set that cannot be read or does not fit the model
+    ├── RecipeError       a recipe that does not exist or asks for what cannot be done
+    └── CompressionCancelledError   somebody asked to stop
+
+Messages are for people: what is wrong, where, and what to do. Attributes carry the facts.
 """
-
-from __future__ import annotations
 
 
 class EdgepressError(Exception):
-    """Base of all errors that a person should read as a sentence, without a stack trace."""
+    """Base of all errors raised on purpose; its text may be shown to a person as it is."""
 
 
 class ArtifactError(EdgepressError):
-    """An artifact file is malformed, truncated or larger than the caller allows."""
+    """An artifact that cannot be read or written.
+
+    ``section`` names the part at fault ("file", "header", "skeleton", "probe", or ``tensor 'name'``) and
+    ``reason`` says what is wrong with it.
+    """
+
+    def __init__(self, section: str, reason: str) -> None:
+        super().__init__(f"{section}: {reason}")
+        self.section = section
+        self.reason = reason
 
 
 class GraphError(EdgepressError):
-    """A model cannot be read, or holds something that cannot be compressed."""
+    """A model that cannot be loaded, or that uses something we do not support."""
 
 
 class DatasetError(EdgepressError):
-    """A data set cannot be read, or does not fit the model."""
+    """A data set that cannot be read or does not fit the model."""
 
 
 class RecipeError(EdgepressError):
-    """A recipe is unknown, malformed, or asks for what cannot be done."""
+    """A recipe that does not exist, or that asks for what cannot be done."""
 
 
 class CompressionCancelledError(EdgepressError):
-    """The person who started the compression took it back."""
-
-    def __init__(self) -> None:
-        super().__init__("The compression was cancelled; start it again to get an artifact.")
+    """The work was stopped because somebody asked for it."""

@@ -1,0 +1,1 @@
+"""Lossless coders of weight tensors: numpy and the standard library only."""

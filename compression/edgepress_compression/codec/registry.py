@@ -1,0 +1,12 @@
+"""The coders by the names that artifacts use. A name, once shipped, keeps its byte format for ever."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from edgepress_compression.codec.coder import ByteCoder, SymbolCoder
+from edgepress_compression.codec.deflate import Deflate
+from edgepress_compression.codec.raw import Raw
+
+BYTE_CODERS: Final[Mapping[str, ByteCoder]] = MappingProxyType({"raw": Raw(), "deflate": Deflate()})
+SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType({})
