@@ -126,11 +126,20 @@ def m004_rollouts(db: Database) -> None:
             state TEXT NOT NULL CHECK (state IN
                 ('waiting', 'wanted', 'fetching', 'trial', 'committed', 'failed', 'skipped')),
             reason TEXT NOT NULL DEFAULT '', want_counter INTEGER, updated_at INTEGER NOT NULL,
+            previous_rollout TEXT, previous_release TEXT, previous_digest TEXT,  -- what `abort` gives back
             PRIMARY KEY (rollout, device)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE rollout_statements (                 -- a rollout with limits signs its own statements
+            rollout TEXT NOT NULL REFERENCES rollouts(id) ON DELETE CASCADE, digest TEXT NOT NULL,
+            statement TEXT NOT NULL, PRIMARY KEY (rollout, digest)
         ) STRICT, WITHOUT ROWID;
         CREATE TABLE wants (                              -- the desired state of each device, as last decided
             device TEXT PRIMARY KEY REFERENCES devices(name) ON DELETE CASCADE, counter INTEGER NOT NULL,
-            rollout TEXT, release TEXT, digest TEXT, payload BLOB NOT NULL, expires_at INTEGER NOT NULL
+            rollout TEXT, release TEXT, digest TEXT, payload BLOB NOT NULL, expires_at INTEGER NOT NULL,
+            public_key TEXT NOT NULL                      -- the device's key that the content key was sealed to
+        ) STRICT;
+        CREATE TABLE published (                          -- artifacts whose chunks a broker may hold, retained
+            digest TEXT PRIMARY KEY, chunks INTEGER NOT NULL
         ) STRICT;
         """
     )
@@ -140,8 +149,11 @@ def m004_rollouts(db: Database) -> None:
 def m005_telemetry(db: Database) -> None:
     db.executescript(
         """
-        CREATE TABLE batches (    -- the highest number stored of each epoch: a batch counts once
-            device TEXT NOT NULL, epoch TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (device, epoch)
+        CREATE TABLE batches (    -- which batches of an epoch are stored: a batch counts once
+            device TEXT NOT NULL, epoch TEXT NOT NULL,
+            number INTEGER NOT NULL,                   -- every batch up to this one is stored, or gone for ever
+            beyond TEXT NOT NULL DEFAULT '[]',         -- JSON: numbers stored after a gap, ascending
+            updated_at INTEGER NOT NULL, PRIMARY KEY (device, epoch)
         ) STRICT, WITHOUT ROWID;
         CREATE TABLE latest (
             device TEXT PRIMARY KEY, at INTEGER NOT NULL, received_at INTEGER NOT NULL, sample TEXT NOT NULL
