@@ -1,0 +1,213 @@
+"""What a person can set about one server: flags before environment before DIR/settings.json before defaults.
+
+settings.json holds only what must stay the same from one start to the next: the ports that were drawn when
+0 was asked for (devices and browsers come back to them) and the choice of broker with its address. The
+password of an external broker is kept there too, so the file is private (mode 0600).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from edgepress_server.errors import InvalidInputError
+from edgepress_server.files import replace_file
+
+BrokerKind = Literal["embedded", "mosquitto", "external"]
+
+DEFAULT_DATA_DIR: Final = Path("~/.local/share/edgepress")
+SERVER_USER: Final = "edgepress-server"  # the server's own user at a broker with users
+ENVIRONMENT_PREFIX: Final = "EDGEPRESS_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One server's settings, checked by `load_settings`. A port of 0 means: draw a free one at the start."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str | None = None  # what people and devices use; None: http://host:port
+    insecure_http: bool = False  # allow plain HTTP and MQTT beyond this machine
+    broker: BrokerKind = "embedded"
+    mqtt_host: str = "127.0.0.1"  # where the broker listens; for an external one its address
+    mqtt_port: int = 1883
+    mqtt_username: str | None = None  # external broker: the server's own credentials there
+    mqtt_password: str | None = None
+    mqtt_ca: Path | None = None  # external broker: CA certificate (PEM); turns TLS on
+
+    @property
+    def url(self) -> str:
+        """Where people and devices reach the web server."""
+        if self.public_url is not None:
+            return self.public_url
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def device_mqtt_host(self) -> str:
+        """The broker's host as devices know it: the public host, unless a broker has its own address."""
+        if self.broker == "external" or is_loopback(self.mqtt_host):
+            return self.mqtt_host
+        return urlsplit(self.url).hostname or self.mqtt_host
+
+    @property
+    def mqtt_tls(self) -> bool:
+        return self.mqtt_ca is not None
+
+    @property
+    def keys_dir(self) -> Path:
+        return self.data_dir / "keys"
+
+    @property
+    def broker_dir(self) -> Path:
+        return self.data_dir / "broker"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.data_dir / "log"
+
+    @property
+    def file(self) -> Path:
+        return self.data_dir / "settings.json"
+
+
+REMEMBERED: Final = (
+    "port",
+    "public_url",
+    "broker",
+    "mqtt_host",
+    "mqtt_port",
+    "mqtt_username",
+    "mqtt_password",
+    "mqtt_ca",
+)
+_PORTS: Final = ("port", "mqtt_port")
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings in force. ``flags``: field name -> value or None (not given). Raises InvalidInputError.
+
+    A port given as 0 keeps the one drawn at an earlier start with this folder.
+    """
+    environment = os.environ if environment is None else environment
+    given: dict[str, Any] = {}
+    for field in Settings.__struct_fields__:
+        text = environment.get(ENVIRONMENT_PREFIX + field.upper(), "")
+        if text:
+            given[field] = text
+    given |= {name: value for name, value in (flags or {}).items() if value is not None}
+    data_dir = Path(given.get("data_dir", DEFAULT_DATA_DIR)).expanduser().absolute()
+    remembered = _read_remembered(data_dir / "settings.json")
+    for name in _PORTS:
+        if name in given and str(given[name]) == "0":
+            del given[name]
+            remembered.setdefault(name, 0)
+    try:
+        settings = msgspec.convert(
+            remembered | given | {"data_dir": str(data_dir)}, Settings, strict=False, dec_hook=_decode
+        )
+    except msgspec.ValidationError as error:
+        raise InvalidInputError("bad_setting", f"A setting is not usable: {error}.") from error
+    return check(settings)
+
+
+def check(settings: Settings) -> Settings:
+    """The settings themselves, where they make sense together. Raises InvalidInputError."""
+    for name in _PORTS:
+        if not 0 <= getattr(settings, name) <= 65535:
+            raise InvalidInputError("bad_port", f"{name} must be 0 (any free port) to 65535.")
+    if not is_loopback(settings.host) and not settings.insecure_http:
+        raise InvalidInputError(
+            "insecure_http",
+            f"Host {settings.host} would serve passwords over plain HTTP beyond this machine. Keep the "
+            "default 127.0.0.1 and put a TLS proxy (nginx, Caddy) in front with --public-url https://..., "
+            "or, on a network that you trust, add --insecure-http.",
+        )
+    _check_broker(settings)
+    if settings.public_url is not None:
+        parts = urlsplit(settings.public_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidInputError(
+                "bad_public_url",
+                f"{settings.public_url!r} is no web address; give one such as https://edge.example.org.",
+            )
+        return msgspec.structs.replace(settings, public_url=settings.public_url.rstrip("/"))
+    return settings
+
+
+def _check_broker(settings: Settings) -> None:
+    if settings.broker == "embedded" and not is_loopback(settings.mqtt_host):
+        raise InvalidInputError(
+            "embedded_broker_is_local",
+            "The embedded broker knows no users, so it listens on this machine only. For devices elsewhere "
+            "use --broker mosquitto (a managed child of this server) or --broker external.",
+        )
+    if settings.broker == "mosquitto" and not is_loopback(settings.mqtt_host) and not settings.insecure_http:
+        raise InvalidInputError(
+            "insecure_mqtt",
+            f"The managed mosquitto on {settings.mqtt_host} would take passwords without TLS. On a network "
+            "that you trust add --insecure-http; else use --broker external with TLS (--mqtt-ca).",
+        )
+    if settings.broker == "external" and settings.mqtt_port == 0:
+        raise InvalidInputError("bad_port", "An external broker has a port: give --mqtt-port.")
+    if settings.mqtt_ca is not None and not settings.mqtt_ca.is_file():
+        raise InvalidInputError("no_ca", f"The broker's CA certificate {settings.mqtt_ca} is no file.")
+
+
+def remember(settings: Settings) -> None:
+    """Write settings.json: aside, fsync, replace."""
+    kept = {name: getattr(settings, name) for name in REMEMBERED}
+    kept = {name: str(v) if isinstance(v, Path) else v for name, v in kept.items() if v is not None}
+    text = msgspec.json.format(msgspec.json.encode(kept), indent=2)
+    replace_file(settings.file, text + b"\n")
+
+
+def to_json(settings: Settings) -> bytes:
+    """For a role process, which reads it with `from_json`."""
+    return msgspec.json.encode(settings, enc_hook=str)
+
+
+def from_json(text: bytes) -> Settings:
+    return msgspec.json.decode(text, type=Settings, dec_hook=_decode)
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name: it may be reachable from anywhere
+        return False
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value).expanduser()
+    raise TypeError(f"{kind.__name__} has no JSON form")
+
+
+def _read_remembered(file: Path) -> dict[str, Any]:
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InvalidInputError("settings_unreadable", f"{file} cannot be read: {error}.") from error
+    try:
+        read = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InvalidInputError(
+            "settings_damaged", f"{file} is damaged ({error}). Correct it or delete it; defaults then apply."
+        ) from error
+    return {name: read[name] for name in REMEMBERED if name in read}
+
+
+BROKERS: Final[tuple[BrokerKind, ...]] = get_args(BrokerKind)
