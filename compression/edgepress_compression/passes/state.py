@@ -22,11 +22,10 @@ import msgspec
 from edgepress_compression.errors import CompressionCancelledError
 
 if TYPE_CHECKING:
-    from edgepress_devices.profile import DeviceProfile
-
     from edgepress_compression.artifact.write import SharedWeights
     from edgepress_compression.data.dataset import Dataset
     from edgepress_compression.graph.model import Graph
+    from edgepress_devices.profile import DeviceProfile
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
