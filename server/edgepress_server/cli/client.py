@@ -1,0 +1,144 @@
+"""The REST API as the command line sees it: one class, one kind of error."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, urlencode
+
+import click
+import urllib3
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class ApiFailure(click.ClickException):
+    """The server refused or cannot be reached; the message says what to do, ``code`` is the API's."""
+
+    def __init__(self, message: str, code: str = "unreachable", status: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+def credentials_path() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "edgepress" / "credentials.json"
+
+
+def saved_credentials() -> dict[str, str]:
+    """``{server URL: token}`` as ``edgepress login`` wrote it; empty when there is none."""
+    try:
+        saved = json.loads(credentials_path().read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise click.ClickException(
+            f"{credentials_path()} cannot be read ({error}); delete it and run `edgepress login`"
+        ) from error
+    return {str(k): str(v) for k, v in saved.items()} if isinstance(saved, dict) else {}
+
+
+def save_credentials(url: str, token: str) -> Path:
+    path = credentials_path()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    everything = {**saved_credentials(), url: token}
+    aside = path.with_suffix(".new")
+    aside.touch(mode=0o600)
+    aside.write_text(json.dumps(everything, indent=1))
+    aside.replace(path)
+    return path
+
+
+class Api:
+    """One server and one token. Paths are relative to ``/api/v1``; answers are decoded JSON."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # A restarted server refuses connections for a moment; reads are safe to repeat, writes are not.
+        retry = urllib3.Retry(total=3, backoff_factor=0.3, allowed_methods={"GET"}, status=0, redirect=0)
+        self._pool = urllib3.PoolManager(retries=retry, timeout=urllib3.Timeout(connect=5, read=300))
+
+    def sign_in(self, name: str, password: str) -> "Api":
+        """Trade name and password for a browser-like session; use it once, to make a token."""
+        response = self._send(
+            "POST",
+            "/session",
+            {},
+            {"Content-Type": "application/json"},
+            json.dumps({"name": name, "password": password}).encode(),
+        )
+        session = Api(self.url, None)
+        cookie = response.headers.get("Set-Cookie", "").partition(";")[0]
+        session._headers = {"Cookie": cookie, "X-CSRF-Token": self._decode(response)["csrf"]}
+        return session
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._json("GET", path, query=query)
+
+    def post(self, path: str, body: Any = None, **query: Any) -> Any:
+        return self._json("POST", path, body=body, query=query)
+
+    def patch(self, path: str, body: Any) -> Any:
+        return self._json("PATCH", path, body=body)
+
+    def delete(self, path: str) -> Any:
+        return self._json("DELETE", path)
+
+    def upload(self, path: str, stream: BinaryIO, size_bytes: int, **query: Any) -> Any:
+        """POST ``size_bytes`` raw bytes from ``stream`` without holding them in memory."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+        return self._decode(self._send("POST", path, query, headers, stream))
+
+    def download(self, path: str, **query: Any) -> Iterator[bytes]:
+        response = self._send("GET", path, query, {}, None)
+        yield from response.stream(1 << 16)
+
+    def _json(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        return self._decode(self._send(method, path, query or {}, headers, data))
+
+    def _send(
+        self, method: str, path: str, query: dict[str, Any], headers: dict[str, str], body: Any
+    ) -> urllib3.BaseHTTPResponse:
+        present = {k: v for k, v in query.items() if v is not None}
+        url = f"{self.url}/api/v1{quote(path)}" + (f"?{urlencode(present)}" if present else "")
+        try:
+            response = self._pool.request(
+                method, url, body=body, headers={**self._headers, **headers}, preload_content=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            raise ApiFailure(
+                f"no edgepress server answers at {self.url} ({type(reason).__name__}). Start one with "
+                "`edgepress serve`, or name yours with --url or EDGEPRESS_URL."
+            ) from error
+        if response.status >= 400:
+            raise self._failure(response)
+        return response
+
+    def _failure(self, response: urllib3.BaseHTTPResponse) -> ApiFailure:
+        raw = response.read(65536)
+        try:
+            error = json.loads(raw)["error"]
+            message, code = str(error["message"]), str(error["code"])
+        except (ValueError, KeyError, TypeError):
+            message, code = f"{self.url} answered {response.status}; is it an edgepress server?", "unknown"
+        if response.status == 401 and code != "wrong_login":
+            message += (
+                f" Run `edgepress login --url {self.url}`, or give a token with --token or EDGEPRESS_TOKEN."
+            )
+        return ApiFailure(message, code, response.status)
+
+    @staticmethod
+    def _decode(response: urllib3.BaseHTTPResponse) -> Any:
+        raw = response.read()
+        if not raw:
+            return None
+        try:
+            return json.loads(raw)
+        except ValueError as error:
+            raise ApiFailure("the answer is not JSON; is this an edgepress server?") from error

@@ -1,0 +1,223 @@
+"""``edgepress compress``: a model on the server as a job there, or a file right here without a server."""
+
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from .client import Api
+from .output import api, emit_json, errors, micros, percent, server_options, size, table
+
+POLL_SECONDS = 0.5
+
+
+@click.command()
+@click.argument("model")
+@click.option("--recipe", required=True, help="Recipe name (`edgepress recipe list`) or a TOML file.")
+@click.option(
+    "--profile", "profiles", multiple=True, required=True, help="Device profile; several on a server."
+)
+@click.option("--data", help="Data set: a TOML or .npz file here, or its name on the server.")
+@click.option(
+    "-o", "--output", "out", type=click.Path(dir_okay=False, path_type=Path), help="Artifact file to write."
+)
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="JSON report to write.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--detach", is_flag=True, help="On a server: do not wait for the jobs.")
+@server_options
+def compress(
+    model: str,
+    recipe: str,
+    profiles: tuple[str, ...],
+    data: str | None,
+    out: Path | None,
+    report: Path | None,
+    seed: int,
+    detach: bool,
+    url: str,
+    token: str | None,
+    as_json: bool,
+) -> None:
+    """Compress MODEL for device profiles.
+
+    MODEL is a file (.onnx, .pt2): it is compressed here and now, without a server, into the file of -o.
+    Or it is the name of a model on the server: a job there makes one artifact per profile.
+    """
+    if Path(model).is_file():
+        if len(profiles) != 1 or out is None:
+            raise click.UsageError(
+                "compressing a file needs exactly one --profile and an output file: -o OUT"
+            )
+        _here(Path(model), recipe, profiles[0], data, out, report, seed, as_json)
+        return
+    if Path(model).suffix in {".onnx", ".pt2"}:
+        raise click.BadParameter(f"there is no file {model}", param_hint="MODEL")
+    if out is not None or report is not None:
+        raise click.UsageError(
+            "-o and --report belong to compressing a file here; for a job on the server see "
+            "`edgepress artifact list` and `edgepress artifact show`"
+        )
+    _on_server(api(url, token), model, recipe, profiles, data, seed, detach, as_json)
+
+
+def _here(
+    model: Path,
+    recipe: str,
+    profile: str,
+    data: str | None,
+    out: Path,
+    report: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    for target in (out, report):  # minutes of work must not end in a typing error
+        if target is not None and not target.resolve().parent.is_dir():
+            raise click.BadParameter(f"the folder {target.resolve().parent} does not exist; create it first")
+    with errors.status("Loading torch and onnxruntime ..."):
+        from edgepress_compression.compress import Progress as Step
+        from edgepress_compression.compress import compress as run
+
+        from edgepress_compression.data import load_dataset
+        from edgepress_compression.errors import EdgepressError
+        from edgepress_devices.profile import ProfileError, load_profile
+
+    with _bars(quiet=as_json) as bars:
+        bar = bars.add_task(model.name, total=1.0, step="")
+
+        def show(step: Step) -> None:
+            bars.update(bar, completed=step.fraction, step=f"{step.step}: {step.message}")
+
+        try:
+            result = run(
+                model,
+                recipe=recipe,
+                profile=load_profile(profile),
+                dataset=None if data is None else load_dataset(Path(data)),
+                progress=show,
+                seed=seed,
+                command="edgepress " + shlex.join(sys.argv[1:]),
+            )
+        except (EdgepressError, ProfileError) as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            raise click.ClickException(f"{error.strerror}: {error.filename or model}") from error
+    _write(out, result.artifact)
+    if report is not None:
+        _write(report, (json.dumps(result.report, indent=2) + "\n").encode())
+    if as_json:
+        emit_json(result.report)
+    else:
+        print_report(result.report)
+        click.echo(
+            f"\nWrote {out} ({size(len(result.artifact))})" + (f" and {report}" if report else "") + "."
+        )
+
+
+def _write(target: Path, content: bytes) -> None:
+    aside = target.with_name(target.name + ".part")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(target)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
+
+
+def _bars(*, quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[step]}"),
+        console=errors,
+        disable=quiet,
+    )
+
+
+def _on_server(
+    client: Api,
+    model: str,
+    recipe: str,
+    profiles: tuple[str, ...],
+    data: str | None,
+    seed: int,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    body: dict[str, Any] = {
+        "model": model,
+        "recipe": recipe,
+        "profiles": list(profiles),
+        "options": {"seed": seed},
+    }
+    if data is not None:
+        body["dataset"] = data
+    jobs = client.post("/jobs", body)
+    if not detach:
+        jobs = follow(client, jobs, quiet=as_json)
+    if as_json:
+        emit_json(jobs)
+        return
+    table(
+        ("JOB", "PROFILE", "STATE", "ARTIFACT", "MESSAGE"),
+        [(j["id"], j["profile"], j["state"], (j["artifact"] or "-")[:12], j["message"]) for j in jobs],
+        empty="No jobs were needed.",
+    )
+    if any(j["state"] in {"failed", "cancelled"} for j in jobs):
+        raise click.exceptions.Exit(1)
+
+
+def follow(client: Api, jobs: list[dict[str, Any]], *, quiet: bool) -> list[dict[str, Any]]:
+    """Show the jobs' progress until each has ended; returns them as they ended."""
+    with _bars(quiet=quiet) as bars:
+        tasks = {j["id"]: bars.add_task(j["profile"], total=1.0, step="waiting") for j in jobs}
+        current = {j["id"]: j for j in jobs}
+        while True:
+            for name in tasks:
+                if current[name]["state"] in {"queued", "running"}:
+                    current[name] = client.get(f"/jobs/{name}")
+                job = current[name]
+                done = 1.0 if job["state"] == "done" else job["progress"]
+                said = job["message"] or job["step"] or job["state"]
+                bars.update(tasks[name], completed=done, step=said)
+            if all(j["state"] not in {"queued", "running"} for j in current.values()):
+                return list(current.values())
+            time.sleep(POLL_SECONDS)
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Before and after, as a person compares them."""
+    bytes_, accuracy, latency = report["bytes"], report.get("accuracy") or {}, report.get("latency_us") or {}
+    rows: list[tuple[Any, ...]] = [
+        (
+            "weights (fp32)",
+            size(bytes_["weights_before"]),
+            size(bytes_["artifact"]),
+            f"{bytes_['ratio']:.1f}x smaller",
+        )
+    ]
+    if accuracy.get("after") is not None:
+        change = 100 * (accuracy["after"] - accuracy["before"])
+        rows.append(
+            (
+                accuracy["metric"],
+                percent(accuracy["before"]),
+                percent(accuracy["after"]),
+                f"{change:+.2f} points, n = {accuracy['n']}",
+            )
+        )
+    if latency.get("after"):
+        before, after = latency["before"]["p50"], latency["after"]["p50"]
+        rows.append(("latency here, p50", micros(before), micros(after), f"{before / after:.2f}x faster"))
+    table(("", ">BEFORE", ">AFTER", ""), rows, empty="")
+    for warning in report.get("warnings", []):
+        errors.print(f"note: {warning}")

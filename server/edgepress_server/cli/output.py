@@ -1,0 +1,107 @@
+"""How the command line speaks: a table for people, ``--json`` for programs, sizes and times in words."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from .client import DEFAULT_URL, Api, saved_credentials
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
+
+
+def server_options(command: Command) -> Command:
+    """``--url``, ``--token`` and ``--json``, on every command that asks the server."""
+    command = json_option(command)
+    command = click.option(
+        "--token",
+        envvar="EDGEPRESS_TOKEN",
+        help="API token (EDGEPRESS_TOKEN; else what `edgepress login` saved).",
+    )(command)
+    return click.option(
+        "--url",
+        envvar="EDGEPRESS_URL",
+        default=DEFAULT_URL,
+        show_default=True,
+        help="The server (EDGEPRESS_URL).",
+    )(command)
+
+
+def api(url: str, token: str | None) -> Api:
+    return Api(url, token or saved_credentials().get(url.rstrip("/")))
+
+
+def emit_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2, sort_keys=False))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
+    """Print rows as a table, or the sentence ``empty`` when there are none."""
+    listed = list(rows)
+    if not listed:
+        console.print(empty)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold", justify="right" if column.startswith(">") else "left")
+        grid.columns[-1].header = column.lstrip(">")
+    for row in listed:
+        grid.add_row(*("-" if cell is None else str(cell) for cell in row))
+    # Into a pipe a table must not be wrapped at 80 columns: the next program reads lines.
+    (console if sys.stdout.isatty() else Console(highlight=False, width=240)).print(grid)
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> None:
+    table(("", ""), [(name, value) for name, value in pairs if value is not None], empty="")
+
+
+def size(size_bytes: float | None) -> str | None:
+    """1536 -> '1.5 KB' (decimal units, as in the design page)."""
+    if size_bytes is None:
+        return None
+    for unit in ("B", "KB", "MB"):
+        if abs(size_bytes) < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.2f} GB"
+
+
+def micros(us: float | None) -> str | None:
+    return None if us is None else (f"{us / 1000:.2f} ms" if us >= 1000 else f"{us:.0f} us")
+
+
+def percent(fraction: float | None) -> str | None:
+    return None if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def ago(at_ms: float | None) -> str | None:
+    if at_ms is None:
+        return None
+    seconds = max(0.0, time.time() - at_ms / 1000)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def labels(pairs: Sequence[str]) -> dict[str, str]:
+    """``("site=hall-3",)`` -> ``{"site": "hall-3"}``. Raises BadParameter."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{pair!r} is no label; write KEY=VALUE")
+        found[key] = value
+    return found

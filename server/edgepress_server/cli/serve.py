@@ -1,0 +1,41 @@
+"""``edgepress serve``: the server and everything it needs, in one command."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+PORT = click.IntRange(0, 65535)
+
+
+@click.command()
+@click.option("--data", "data_dir", type=FOLDER, help="Folder of the database, artifacts and keys.")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=PORT, help="Web port; 0 draws a free one and keeps it.  [default: 8080]")
+@click.option("--public-url", help="URL that people and devices use when a proxy stands in front.")
+@click.option("--insecure-http", is_flag=True, default=None, help="Listen beyond this machine without TLS.")
+@click.option(
+    "--broker",
+    type=click.Choice(["embedded", "mosquitto", "external"]),
+    help="MQTT broker.  [default: embedded]",
+)
+@click.option("--mqtt-host", help="Address the broker listens on, or the external broker's.")
+@click.option("--mqtt-port", type=PORT, help="Broker port; 0 draws a free one.  [default: 1883]")
+@click.option("--mqtt-username", help="External broker: the server's own user.")
+@click.option("--mqtt-ca", type=FILE, help="External broker: CA certificate (PEM); turns TLS on.")
+def serve(**flags: Any) -> None:
+    """Run the server: web UI, API, MQTT link, compression worker and broker.
+
+    Every option is also an environment variable: EDGEPRESS_DATA_DIR, EDGEPRESS_HOST, EDGEPRESS_PORT ...
+    (and EDGEPRESS_MQTT_PASSWORD, which is no option so that it shows in no process list).
+    """
+    from edgepress_server.errors import ServerError
+    from edgepress_server.serve import serve as run
+    from edgepress_server.settings import load_settings
+
+    try:
+        run(load_settings(flags))
+    except ServerError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,87 @@
+"""``edgepress login`` and ``token``: who may speak to the server."""
+
+import click
+
+from .client import Api, ApiFailure, save_credentials
+from .output import ago, api, emit_json, server_options, table
+
+
+@click.command()
+@click.option(
+    "--url",
+    envvar="EDGEPRESS_URL",
+    default="http://127.0.0.1:8080",
+    show_default=True,
+    help="The server (EDGEPRESS_URL).",
+)
+@click.option("--name", prompt="Name", default="admin", show_default=True, help="Your name on the server.")
+@click.option(
+    "--password", prompt=True, hide_input=True, envvar="EDGEPRESS_PASSWORD", help="Asked for when not given."
+)
+def login(url: str, name: str, password: str) -> None:
+    """Sign in and keep a token for this server (readable only by you)."""
+    client = Api(url, None)
+    session = client.sign_in(name, password)
+    made = session.post("/tokens", {"name": f"{name}'s command line"})
+    path = save_credentials(url.rstrip("/"), made["token"])
+    click.echo(f"Signed in to {url} as {name}; the token is kept in {path}.")
+
+
+@click.group()
+def token() -> None:
+    """Create and revoke API tokens."""
+
+
+@token.command()
+@click.argument("name")
+@server_options
+def create(name: str, url: str, token: str | None, as_json: bool) -> None:
+    """Create a token called NAME; it is shown once."""
+    made = api(url, token).post("/tokens", {"name": name})
+    if as_json:
+        emit_json(made)
+    else:
+        click.echo(made["token"])
+        click.echo("Keep it: it is not shown again. Use it as EDGEPRESS_TOKEN or --token.", err=True)
+
+
+@token.command("list")
+@server_options
+def list_(url: str, token: str | None, as_json: bool) -> None:
+    """List the tokens (without their secrets)."""
+    found = api(url, token).get("/tokens")
+    if as_json:
+        emit_json(found)
+        return
+    table(
+        ("ID", "NAME", "MADE", "LAST USED", "STATE"),
+        [
+            (
+                t["id"],
+                t["name"],
+                ago(t["created_at"]),
+                ago(t["last_used_at"]),
+                "revoked" if t["revoked_at"] else "valid",
+            )
+            for t in found
+        ],
+        empty="No tokens yet. Make one: edgepress token create NAME",
+    )
+
+
+@token.command()
+@click.argument("name", metavar="ID")
+@server_options
+def revoke(name: str, url: str, token: str | None, as_json: bool) -> None:
+    """Revoke the token with this ID (or name, when only one has it)."""
+    client = api(url, token)
+    valid = [t for t in client.get("/tokens") if not t["revoked_at"] and name in (t["id"], t["name"])]
+    if len(valid) != 1:
+        raise ApiFailure(
+            f"{len(valid)} valid tokens are called {name}; see `edgepress token list`", "not_found"
+        )
+    client.delete(f"/tokens/{valid[0]['id']}")
+    if as_json:
+        emit_json({"id": valid[0]["id"], "revoked": True})
+    else:
+        click.echo(f"Revoked {valid[0]['name']} ({valid[0]['id']}).")

@@ -1,0 +1,274 @@
+"""The demo's steps, in the order a person would take them, each through the door a person would use."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edgepress_server.cli.client import Api, ApiFailure
+
+from .fleet import DEVICES, DemoDevice, DemoModel, find_model
+from .processes import DemoFailure, Processes
+
+START_SECONDS = 60.0
+COMMIT_SECONDS = 180.0
+TELEMETRY_SECONDS = 30.0
+RATE_PER_SECOND = 3.0  # inferences per device; three models share this machine with the server
+
+
+class Demo:
+    """One run in one folder. Use as a context manager: leaving it ends every process."""
+
+    def __init__(self, work_dir: Path, port: int, console: Console) -> None:
+        self.seconds: dict[str, float] = {}
+        self.url = ""
+        self.password = ""
+        self._work = work_dir
+        self._port = port
+        self._console = console
+        self._processes = Processes(work_dir / "log")
+        self._env: dict[str, str] = {}
+
+    def __enter__(self) -> "Demo":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._processes.stop()
+
+    def run(self) -> dict[str, Any]:
+        """All steps. Returns the summary. Raises DemoFailure."""
+        with self._step("Starting the server with its embedded broker"):
+            api = self._start_server()
+        with self._step("Registering three devices, enrolling and starting their agents"):
+            agents = [self._start_agent(device) for device in DEVICES]
+            self._wait_online(api)
+        with self._step("Adding the model and its labelled data set"):
+            model = find_model(self._work)
+            self._cli("dataset", "add", str(model.dataset), "--name", model.dataset_name)
+            self._cli("model", "add", str(model.file), "--name", model.name, "--dataset", model.dataset_name)
+        artifacts = {}
+        for device in DEVICES:
+            with self._step(f"Compressing {model.name} for {device.profile}: {device.recipe}") as say:
+                artifacts[device.profile] = self._compress(api, model, device, say)
+        with self._step("Signing the release and rolling it out over MQTT"):
+            rollout = self._roll_out(api, model, list(artifacts.values()))
+        with self._step("Feeding live inputs and waiting for the devices' own figures"):
+            self._start_feeder(agents, model)
+            latest = self._wait_telemetry(api)
+        return self._summary(api, model, rollout, latest)
+
+    def keep_running(self) -> None:
+        """Until Ctrl-C. Raises DemoFailure when a process ends by itself."""
+        while True:
+            self._processes.check()
+            time.sleep(0.5)
+
+    @contextmanager
+    def _step(self, title: str) -> Iterator[Any]:
+        begun = time.monotonic()
+        with self._console.status(f"{title} ...") as status:
+            if not self._console.is_terminal:
+                self._console.print(f"... {title}")
+            yield lambda text: status.update(f"{title} ... {text}")
+        took = self.seconds[title] = round(time.monotonic() - begun, 1)
+        self._console.print(f"[green]ok[/] {title} ({took:.1f} s)")
+
+    def _start_server(self) -> Api:
+        data = self._work / "server"
+        command = ["serve", "--data", str(data), "--port", str(self._port), "--mqtt-port", "0"]
+        self._processes.start("server", [sys.executable, "-m", "edgepress_server.cli.main", *command], {})
+        ready = self._processes.wait_for(
+            "the server's start", lambda: _read_json(data / "ready.json"), START_SECONDS
+        )
+        self.url = ready["url"]
+        self.password = _first_password(self._processes.log("server").read_text())
+        session = Api(self.url, None).sign_in("admin", self.password)
+        token = session.post("/tokens", {"name": "demo"})["token"]
+        self._env = {"EDGEPRESS_URL": self.url, "EDGEPRESS_TOKEN": token}
+        return Api(self.url, token)
+
+    def _cli(self, *args: str) -> Any:
+        """Run ``edgepress ... --json`` as a person would. Raises DemoFailure with what it said."""
+        command = [sys.executable, "-m", "edgepress_server.cli.main", *args, "--json"]
+        return _json_of(command, self._env, f"edgepress {args[0]} {args[1]}")
+
+    def _start_agent(self, device: DemoDevice) -> Path:
+        labels = [part for label in device.labels for part in ("--label", label)]
+        made = self._cli("device", "register", device.name, "--profile", device.profile, *labels)
+        state = self._work / "agents" / device.name
+        agent = [sys.executable, "-m", "edgepress_agent.cli"]
+        _run([*agent, "enroll", made["enrol_url"], "--state", str(state)], {}, "edgepress-agent enroll")
+        # One thread each: three boards share this machine, and a board's figures should not be its neighbour's.
+        self._processes.start(
+            device.name, [*agent, "run", "--state", str(state), "--http-port", "0"], {"OMP_NUM_THREADS": "1"}
+        )
+        return state
+
+    def _wait_online(self, api: Api) -> None:
+        def all_online() -> bool | None:
+            return all(d["status"] == "online" for d in api.get("/devices")) or None
+
+        self._processes.wait_for("all three agents coming online", all_online, START_SECONDS)
+
+    def _compress(self, api: Api, model: DemoModel, device: DemoDevice, say: Any) -> dict[str, Any]:
+        jobs = api.post("/jobs", {"model": model.name, "recipe": device.recipe, "profiles": [device.profile]})
+
+        def ended() -> dict[str, Any] | None:
+            job: dict[str, Any] = api.get(f"/jobs/{jobs[0]['id']}")
+            say(f"{100 * job['progress']:.0f} % {job['message'] or job['step']}")
+            return job if job["state"] not in {"queued", "running"} else None
+
+        job = self._processes.wait_for(f"the compression for {device.profile}", ended, 600)
+        if job["state"] != "done":
+            raise DemoFailure(
+                f"the compression for {device.profile} ended as {job['state']}: {job['message']}"
+            )
+        found: dict[str, Any] = api.get(f"/artifacts/{job['artifact']}")
+        return found
+
+    def _roll_out(self, api: Api, model: DemoModel, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
+        chosen = [part for a in artifacts for part in ("--artifact", a["digest"])]
+        release = self._cli("release", "create", model.name, *chosen, "--note", "made by the demo")
+        made = self._cli("rollout", "create", release["id"], "--all")
+
+        def ended() -> dict[str, Any] | None:
+            rollout: dict[str, Any] = api.get(f"/rollouts/{made['id']}")
+            return rollout if rollout["state"] in {"done", "paused", "aborted"} else None
+
+        rollout = self._processes.wait_for("the rollout", ended, COMMIT_SECONDS)
+        if rollout["state"] != "done":
+            raise DemoFailure(f"the rollout is {rollout['state']}: {rollout['reason']}")
+        return rollout
+
+    def _start_feeder(self, agents: list[Path], model: DemoModel) -> None:
+        urls = [
+            self._processes.wait_for("an agent's local address", lambda s=s: _read_json(s / "http.json"), 10)[
+                "url"
+            ]
+            for s in agents
+        ]
+        feeder = [sys.executable, "-m", "edgepress_server.demo.feeder", "--data", str(model.dataset)]
+        self._processes.start(
+            "feeder", [*feeder, "--rate", str(RATE_PER_SECOND), *urls], {"OMP_NUM_THREADS": "1"}
+        )
+
+    def _wait_telemetry(self, api: Api) -> dict[str, Any]:
+        def complete() -> dict[str, Any] | None:
+            latest: dict[str, Any] = api.get("/telemetry/latest")
+            told = [latest.get(d.name, {}).get("p95_us") and latest[d.name].get("rss_bytes") for d in DEVICES]
+            return latest if all(told) else None
+
+        return self._processes.wait_for(
+            "latency and memory from all three devices", complete, TELEMETRY_SECONDS
+        )
+
+    def _summary(
+        self, api: Api, model: DemoModel, rollout: dict[str, Any], latest: dict[str, Any]
+    ) -> dict[str, Any]:
+        per_profile = {}
+        for device in DEVICES:
+            row = next(d for d in rollout["devices"] if d["device"] == device.name)
+            report = api.get(f"/artifacts/{row['digest']}")["report"]
+            sample = latest[device.name]
+            per_profile[device.profile] = {
+                "device": device.name,
+                "recipe": device.recipe,
+                "state": row["state"],
+                "bytes_before": report["bytes"]["weights_before"],
+                "bytes_after": report["bytes"]["artifact"],
+                "accuracy_before": report["accuracy"]["before"],
+                "accuracy_after": report["accuracy"]["after"],
+                "accuracy_n": report["accuracy"]["n"],
+                "device_p50_us": sample["p50_us"],
+                "device_p95_us": sample["p95_us"],
+                "device_rss_bytes": sample["rss_bytes"],
+                "device_power_mw": sample.get("power_mw"),
+            }
+        return {
+            "model": model.name,
+            "rollout": rollout["state"],
+            "devices": len(DEVICES),
+            "devices_committed": rollout["counts"]["committed"],
+            "profiles": per_profile,
+            "seconds": self.seconds,
+        }
+
+
+def _read_json(path: Path) -> Any | None:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # not there, or being written: asked again in a moment
+        return None
+
+
+def _first_password(log: str) -> str:
+    for line in log.splitlines():
+        name, _, value = line.strip().partition(":")
+        if name.strip().lower() == "password":
+            return value.strip()
+    raise DemoFailure("the server did not print a first-run login")
+
+
+def _run(command: list[str], env: dict[str, str], name: str) -> str:
+    done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DemoFailure(f"{name} failed:\n{done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _json_of(command: list[str], env: dict[str, str], name: str) -> Any:
+    return json.loads(_run(command, env, name))
+
+
+def run_demo(*, check: bool, port: int, console: Console) -> dict[str, Any] | None:
+    """Run the demo in a temporary folder that is removed at the end.
+
+    ``check``: stop after the last step. Returns the summary (None when interrupted before it). Raises DemoFailure.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="edgepress-demo-") as folder,
+        Demo(Path(folder), port, console) as demo,
+    ):
+        try:
+            summary = demo.run()
+            _print_summary(summary, console)
+            if not check:
+                _print_invitation(demo, console)
+                demo.keep_running()
+        except KeyboardInterrupt:
+            console.print("Stopping everything the demo started ...")
+            return None
+        except ApiFailure as error:
+            raise DemoFailure(error.message) from error
+    return summary
+
+
+def _print_summary(summary: dict[str, Any], console: Console) -> None:
+    from edgepress_server.cli.output import micros, percent, size, table
+
+    console.print()
+    table(
+        ("DEVICE", "PROFILE", "RECIPE", ">WEIGHTS", ">ARTIFACT", ">ACCURACY", ">AFTER", ">P50", ">P95", ">MEMORY"),
+        [
+            (
+                p["device"], profile, p["recipe"], size(p["bytes_before"]), size(p["bytes_after"]),
+                percent(p["accuracy_before"]), percent(p["accuracy_after"]),
+                micros(p["device_p50_us"]), micros(p["device_p95_us"]), size(p["device_rss_bytes"]),
+            )
+            for profile, p in summary["profiles"].items()
+        ],
+        empty="",
+    )  # fmt: skip
+
+
+def _print_invitation(demo: Demo, console: Console) -> None:
+    console.print(f"\nThe fleet is live:  [bold]{demo.url}[/]\nSign in as:         admin / {demo.password}")
+    console.print("\nCtrl-C stops everything and removes it.")
