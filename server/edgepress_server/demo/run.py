@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class Demo:
         state = self._work / "agents" / device.name
         agent = [sys.executable, "-m", "edgepress_agent.cli"]
         _run([*agent, "enroll", made["enrol_url"], "--state", str(state)], {}, "edgepress-agent enroll")
-        # One thread each: three boards share this machine, and a board's figures should not be its neighbour's.
+        # One thread each: three boards share this machine, and none should slow its neighbour.
         self._processes.start(
             device.name, [*agent, "run", "--state", str(state), "--http-port", "0"], {"OMP_NUM_THREADS": "1"}
         )
@@ -149,12 +150,8 @@ class Demo:
         return rollout
 
     def _start_feeder(self, agents: list[Path], model: DemoModel) -> None:
-        urls = [
-            self._processes.wait_for("an agent's local address", lambda s=s: _read_json(s / "http.json"), 10)[
-                "url"
-            ]
-            for s in agents
-        ]
+        addresses = (partial(_read_json, state / "http.json") for state in agents)
+        urls = [self._processes.wait_for("an agent's local address", a, 10)["url"] for a in addresses]
         feeder = [sys.executable, "-m", "edgepress_server.demo.feeder", "--data", str(model.dataset)]
         self._processes.start(
             "feeder", [*feeder, "--rate", str(RATE_PER_SECOND), *urls], {"OMP_NUM_THREADS": "1"}
@@ -231,7 +228,7 @@ def _json_of(command: list[str], env: dict[str, str], name: str) -> Any:
 def run_demo(*, check: bool, port: int, console: Console) -> dict[str, Any] | None:
     """Run the demo in a temporary folder that is removed at the end.
 
-    ``check``: stop after the last step. Returns the summary (None when interrupted before it). Raises DemoFailure.
+    ``check``: stop after the last step. Returns the summary (None when interrupted). Raises DemoFailure.
     """
     with (
         tempfile.TemporaryDirectory(prefix="edgepress-demo-") as folder,
@@ -256,7 +253,7 @@ def _print_summary(summary: dict[str, Any], console: Console) -> None:
 
     console.print()
     table(
-        ("DEVICE", "PROFILE", "RECIPE", ">WEIGHTS", ">ARTIFACT", ">ACCURACY", ">AFTER", ">P50", ">P95", ">MEMORY"),
+        ("DEVICE", "PROFILE", "RECIPE", ">WEIGHTS", ">ARTIFACT", ">BEFORE", ">AFTER", ">P50", ">P95", ">MEMORY"),
         [
             (
                 p["device"], profile, p["recipe"], size(p["bytes_before"]), size(p["bytes_after"]),
