@@ -3,13 +3,13 @@
 ::
 
     EdgepressError
-    ├── ArtifactError     an artifact that is damaged, foreign, too large, or cannot be written
-    ├── GraphError        a model that cannot be loaded, or uses what we do not support
-    ├── DatasetError      a data set that cannot be read or does not fit the model
-    ├── RecipeError       a recipe that does not exist or asks for what cannot be done
-    └── CompressionCancelledError   somebody asked to stop
+    ├── ArtifactError                 an artifact that is damaged, foreign, too large, or cannot be written
+    ├── GraphError                    a model that cannot be read, or holds what we cannot compress
+    ├── DatasetError                  a data set that cannot be read, or does not fit the model
+    ├── RecipeError                   a recipe that is unknown, malformed, or asks for what cannot be done
+    └── CompressionCancelledError     the person who started the job took it back
 
-Messages are for people: what is wrong, where, and what to do. Attributes carry the facts.
+Messages are for people: what is wrong, where, and what to do next. Attributes carry the facts.
 """
 
 
@@ -31,16 +31,19 @@ class ArtifactError(EdgepressError):
 
 
 class GraphError(EdgepressError):
-    """A model that cannot be loaded, or that uses something we do not support."""
+    """A model cannot be read, or holds something that cannot be compressed."""
 
 
 class DatasetError(EdgepressError):
-    """A data set that cannot be read or does not fit the model."""
+    """A data set cannot be read, or does not fit the model."""
 
 
 class RecipeError(EdgepressError):
-    """A recipe that does not exist, or that asks for what cannot be done."""
+    """A recipe is unknown, malformed, or asks for what cannot be done."""
 
 
 class CompressionCancelledError(EdgepressError):
-    """The work was stopped because somebody asked for it."""
+    """The person who started the compression took it back."""
+
+    def __init__(self) -> None:
+        super().__init__("The compression was cancelled; start it again to get an artifact.")

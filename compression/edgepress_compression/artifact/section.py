@@ -22,7 +22,7 @@ def is_float(dtype: str) -> bool:
 def byte_symbols(data: bytes, dtype: str) -> Symbols:
     """int8 or uint8 elements as symbols 0..255, in the order of their values."""
     low = 128 if dtype == "int8" else 0
-    return np.frombuffer(data, np.uint8).astype(np.uint16) + np.uint16(low) & np.uint16(0xFF)
+    return (np.frombuffer(data, np.uint8) ^ np.uint8(low)).astype(np.uint16)
 
 
 def decode_section(entry: TensorEntry, section: memoryview) -> bytes:
@@ -44,8 +44,8 @@ def decode_section(entry: TensorEntry, section: memoryview) -> bytes:
     return np.frombuffer(values, dtype)[indices].tobytes()
 
 
-def encode_shared(indices: Symbols, codebook: NDArray[Any], dtype: str, coding: str, payload: bytes) -> bytes:
-    """A section of the values of ``codebook`` (the tensor's storage type) and the coded indices."""
+def encode_shared(codebook: NDArray[Any], dtype: str, payload: bytes) -> bytes:
+    """A section of the values of ``codebook`` (bits of the tensor's type ``dtype``) and the coded indices."""
     values = BYTE_CODERS[_CODEBOOK_CODER].encode(codebook.tobytes(), codebook.itemsize, is_float(dtype))
     return varint(len(values)) + values + payload
 

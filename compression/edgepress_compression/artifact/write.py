@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepress_compression.artifact.choose import AUTO, CODINGS, Choice, choose
 from edgepress_compression.artifact.format import (
     HEADER_MAX_BYTES,
     MAGIC,
@@ -26,6 +27,7 @@ from edgepress_compression.errors import ArtifactError
 
 _CUT_MIN_BYTES: Final = 256  # a smaller tensor's table entry costs about what coding could save
 _ENTRY_BYTES: Final = 40  # about what a table entry takes, deflated
+_SKELETON_MAX_BYTES: Final = 65_536  # larger tensors always get a section: they decode faster and are listed
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def write_artifact(
     metadata: dict[str, Any],
     probe: Probe,
     codes: Mapping[str, SharedWeights] | None = None,
-    coding: str = "auto",
+    coding: str = AUTO,
 ) -> bytes:
     """One artifact holding ``onnx_model`` bit for bit.
 
@@ -61,17 +63,27 @@ def write_artifact(
     """
     if len(onnx_model) > ONNX_MAX_BYTES:
         raise ArtifactError("model", "it is larger than 2 GiB, which no ONNX file can be")
+    if coding not in CODINGS:
+        raise ArtifactError("coding", f"'{coding}' is not known; use one of {', '.join(CODINGS)}")
     check_probe(probe)
+    holes = find_holes(onnx_model)
+    for tensor, shared in (codes or {}).items():
+        _check_codes(onnx_model, holes, tensor, shared)
+
     skeleton = bytearray()
     entries: list[TensorEntry] = []
     sections: list[bytes] = []
     at = 0
-    for hole in find_holes(onnx_model):
+    for hole in holes:
         if hole.stop - hole.start < _CUT_MIN_BYTES:
             continue
-        section = onnx_model[hole.start : hole.stop]
-        entries.append(_entry(hole, "raw", 0, section, hole.start - at))
-        sections.append(section)
+        data = onnx_model[hole.start : hole.stop]
+        choice = choose(data, hole, coding)
+        if not _pays(choice, data):
+            continue
+        skip = hole.start - at
+        entries.append(_entry(hole, choice, skip))
+        sections.append(choice.section)
         skeleton += onnx_model[at : hole.start]
         at = hole.stop
     skeleton += onnx_model[at:]
@@ -89,10 +101,32 @@ def write_artifact(
     return _head(header, bytes(skeleton)) + b"".join(sections)
 
 
-def _entry(hole: Hole, coding: str, codebook: int, section: bytes, skip: int) -> TensorEntry:
-    return TensorEntry(
-        hole.name, hole.dtype, hole.shape, coding, codebook, len(section), zlib.crc32(section), skip
-    )
+def _pays(choice: Choice, data: bytes) -> bool:
+    """Whether a section of its own takes fewer bytes than the tensor inside the deflated skeleton."""
+    if len(data) > _SKELETON_MAX_BYTES:
+        return True
+    return len(choice.section) + _ENTRY_BYTES < len(deflate(data))
+
+
+def _entry(hole: Hole, choice: Choice, skip: int) -> TensorEntry:
+    crc32 = zlib.crc32(choice.section)
+    stored = len(choice.section)
+    return TensorEntry(hole.name, hole.dtype, hole.shape, choice.coding, choice.codebook, stored, crc32, skip)
+
+
+def _check_codes(onnx_model: bytes, holes: list[Hole], tensor: str, shared: SharedWeights) -> None:
+    """Codes that do not give the tensor mean that a pass changed weights and forgot its codes: say so early."""
+    where = f"tensor '{tensor}'"
+    hole = next((hole for hole in holes if hole.name == tensor), None)
+    if hole is None:
+        raise ArtifactError(where, "it has codes, but the model keeps no such initializer as raw data")
+    indices, codebook = shared.indices, shared.codebook
+    if hole.dtype != "float32" or codebook.dtype != np.float32 or tuple(indices.shape) != hole.shape:
+        raise ArtifactError(where, "its codes need float32 values and the tensor's shape")
+    if indices.size and not (0 <= int(indices.min()) and int(indices.max()) < len(codebook)):
+        raise ArtifactError(where, "an index of its codes lies outside the codebook")
+    if codebook[indices].astype("<f4").tobytes() != onnx_model[hole.start : hole.stop]:
+        raise ArtifactError(where, "its codes do not give its weights bit for bit")
 
 
 def _head(header: Header, skeleton: bytes) -> bytes:

@@ -41,6 +41,10 @@ class ByteReader:
         self._at += count
         return part
 
+    def peek(self, count: int) -> memoryview:
+        """At most the next ``count`` bytes, not taken."""
+        return self._data[self._at : self._at + count]
+
     def rest(self) -> memoryview:
         return self.take(self.left)
 

@@ -6,7 +6,12 @@ from typing import Final
 
 from edgepress_compression.codec.coder import ByteCoder, SymbolCoder
 from edgepress_compression.codec.deflate import Deflate
+from edgepress_compression.codec.gaps import Gaps
+from edgepress_compression.codec.huffman import Huffman
+from edgepress_compression.codec.planes import Planes
 from edgepress_compression.codec.raw import Raw
 
-BYTE_CODERS: Final[Mapping[str, ByteCoder]] = MappingProxyType({"raw": Raw(), "deflate": Deflate()})
-SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType({})
+BYTE_CODERS: Final[Mapping[str, ByteCoder]] = MappingProxyType(
+    {"raw": Raw(), "deflate": Deflate(), "planes": Planes()}
+)
+SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType({"huffman": Huffman(), "gaps": Gaps()})
