@@ -12,8 +12,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from edgepress_server.store.artifacts import Artifacts
+from edgepress_server.store.blobs import Blobs
 from edgepress_server.store.database import Database, migrate, unix_ms
+from edgepress_server.store.datasets import Datasets
+from edgepress_server.store.devices import Devices
 from edgepress_server.store.events import Events
+from edgepress_server.store.facts import Facts
+from edgepress_server.store.jobs import Jobs
+from edgepress_server.store.models import Models
+from edgepress_server.store.people import People
 
 __all__ = ["Database", "Store", "open_store", "unix_ms"]
 
@@ -24,7 +32,15 @@ class Store:
     def __init__(self, data_dir: Path, now_ms: Callable[[], int] = unix_ms) -> None:
         self.data_dir = data_dir
         self.database = Database(data_dir / "edgepress.db", now_ms)
+        self.blobs = Blobs(data_dir / "blobs")
         self.events = Events(self.database)
+        self.facts = Facts(self.database)
+        self.people = People(self.database, self.events)
+        self.devices = Devices(self.database, self.events)
+        self.datasets = Datasets(self.database, self.events)
+        self.models = Models(self.database, self.events)
+        self.artifacts = Artifacts(self.database, self.events)
+        self.jobs = Jobs(self.database, self.events, self.artifacts)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """See `Database.transaction`."""

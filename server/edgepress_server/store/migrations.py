@@ -181,3 +181,22 @@ def m005_telemetry(db: Database) -> None:
         ) STRICT;
         """
     )
+
+
+@migrations()
+def m006_pushes(db: Database) -> None:
+    db.executescript(
+        """
+        CREATE TABLE pushes (     -- one click: compress what is missing, release, roll out
+            id TEXT PRIMARY KEY, model TEXT NOT NULL REFERENCES models(name), recipe TEXT NOT NULL, dataset TEXT,
+            devices TEXT NOT NULL,                        -- JSON: names
+            policy TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('compressing', 'releasing', 'rolling_out', 'done', 'failed')),
+            jobs TEXT NOT NULL,                           -- JSON: profile -> id of the job that makes what was missing
+            artifacts TEXT NOT NULL,                      -- JSON: profile -> digest, as far as known
+            release TEXT REFERENCES releases(id), rollout TEXT REFERENCES rollouts(id),
+            message TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL, finished_at INTEGER, actor TEXT
+        ) STRICT;
+        CREATE INDEX pushes_state ON pushes(state);
+        """
+    )

@@ -1,0 +1,206 @@
+"""Who may do what: people with a role, their browser sessions, and tokens for programs.
+
+Passwords are stored as scrypt hashes (werkzeug), session cookies and tokens as SHA-256 of 256 random bits: a
+copy of the file lets nobody in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
+from edgepress_server.store.database import Database
+from edgepress_server.store.events import Events
+
+Role = Literal["viewer", "operator", "admin"]
+ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")  # each may do all that the ones before it may
+
+SESSION_MS = 7 * 24 * 3600 * 1000
+PASSWORD_MIN, PASSWORD_MAX = 8, 256
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")
+_TOKEN_PREFIX = "ep_"  # noqa: S105 - so that a token in a log or a repository is recognised as one
+
+
+@dataclass(frozen=True)
+class Person:
+    name: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+@dataclass(frozen=True)
+class Session:
+    person: Person
+    csrf: str
+    expires_at: int  # Unix ms
+
+
+@dataclass(frozen=True)
+class Token:
+    id: str
+    name: str
+    person: str
+    created_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+class People:
+    def __init__(self, database: Database, events: Events) -> None:
+        self._database = database
+        self._events = events
+
+    # --- people ---------------------------------------------------------------------------------------
+
+    def add(self, name: str, password: str, role: Role, *, actor: str | None = None) -> Person:
+        """Raises InvalidInputError (name, password) and ConflictError when the name is taken."""
+        if not _NAME.fullmatch(name):
+            raise InvalidInputError(
+                "person_name", "A name has 1 to 64 letters, digits and . _ @ -, and begins and ends with one."
+            )
+        if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
+            raise InvalidInputError(
+                "password", f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters."
+            )
+        hashed = generate_password_hash(password, method="scrypt")
+        with self._database.transaction() as connection:
+            if self.find(name) is not None:
+                raise ConflictError("person_exists", f"There is already a person {name!r}.")
+            connection.execute(
+                "INSERT INTO people (name, password_hash, role, created_at) VALUES (?, ?, ?, ?)",
+                (name, hashed, role, self._database.now_ms()),
+            )
+            self._events.append("person", name, "added", actor=actor, data={"role": role})
+        return Person(name, role)
+
+    def ensure_admin(self) -> str | None:
+        """At the first start: make ``admin`` and return its generated password; later None."""
+        if self._database.row("SELECT 1 FROM people LIMIT 1") is not None:
+            return None
+        password = secrets.token_urlsafe(12)
+        try:
+            self.add("admin", password, "admin")
+        except ConflictError:
+            return None  # another process was first
+        return password
+
+    def find(self, name: str) -> Person | None:
+        row = self._database.row("SELECT name, role FROM people WHERE name = ?", (name,))
+        return Person(row["name"], row["role"]) if row is not None else None
+
+    def check_password(self, name: str, password: str) -> Person | None:
+        """The person, when the password is right. Takes as long for a name nobody has."""
+        row = self._database.row("SELECT name, role, password_hash FROM people WHERE name = ?", (name,))
+        hashed = row["password_hash"] if row is not None else _nobodys_hash()
+        right = check_password_hash(hashed, password[:PASSWORD_MAX])
+        return Person(row["name"], row["role"]) if row is not None and right else None
+
+    # --- browser sessions -----------------------------------------------------------------------------
+
+    def open_session(self, person: Person) -> tuple[str, Session]:
+        """A new session: (cookie, session)."""
+        cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        now = self._database.now_ms()
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
+            connection.execute(
+                "INSERT INTO sessions (id_hash, person, csrf, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
+                (_sha256(cookie), person.name, csrf, now, now + SESSION_MS),
+            )
+            self._events.append("person", person.name, "signed_in", actor=person.name)
+        return cookie, Session(person, csrf, now + SESSION_MS)
+
+    def find_session(self, cookie: str) -> Session | None:
+        row = self._database.row(
+            "SELECT p.name, p.role, s.csrf, s.expires_at FROM sessions s JOIN people p ON p.name = s.person "
+            "WHERE s.id_hash = ? AND s.expires_at > ?",
+            (_sha256(cookie), self._database.now_ms()),
+        )
+        return (
+            Session(Person(row["name"], row["role"]), row["csrf"], row["expires_at"])
+            if row is not None
+            else None
+        )
+
+    def close_session(self, cookie: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM sessions WHERE id_hash = ?", (_sha256(cookie),))
+
+    # --- tokens ---------------------------------------------------------------------------------------
+
+    def create_token(self, person: Person, name: str) -> tuple[str, Token]:
+        """A new token: (the secret, shown only now; its row)."""
+        secret = _TOKEN_PREFIX + secrets.token_urlsafe(32)
+        token = Token(secrets.token_hex(6), name, person.name, self._database.now_ms(), None, None)
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO tokens (id, name, hash, person, created_at) VALUES (?, ?, ?, ?, ?)",
+                (token.id, name, _sha256(secret), person.name, token.created_at),
+            )
+            self._events.append(
+                "person", person.name, "token_created", actor=person.name, data={"token": token.id}
+            )
+        return secret, token
+
+    def tokens(self, person: Person | None = None) -> list[Token]:
+        """The tokens of a person, or all; newest first."""
+        rows = self._database.rows(
+            "SELECT id, name, person, created_at, last_used_at, revoked_at FROM tokens "
+            "WHERE ? IS NULL OR person = ? ORDER BY created_at DESC, id",
+            (person.name if person else None, person.name if person else None),
+        )
+        return [Token(**dict(row)) for row in rows]
+
+    def revoke_token(self, token_id: str, *, actor: Person) -> Token:
+        """One's own, or anybody's for an admin. Raises NotFoundError."""
+        with self._database.transaction() as connection:
+            mine = [
+                token for token in self.tokens(None if actor.may("admin") else actor) if token.id == token_id
+            ]
+            if not mine:
+                raise NotFoundError("token_unknown", f"There is no token {token_id[:40]!r} of yours.")
+            connection.execute(
+                "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?",
+                (self._database.now_ms(), token_id),
+            )
+            self._events.append(
+                "person", mine[0].person, "token_revoked", actor=actor.name, data={"token": token_id}
+            )
+            return next(token for token in self.tokens() if token.id == token_id)
+
+    def find_token(self, secret: str) -> Person | None:
+        """The person a token stands for; None when it is unknown or revoked."""
+        row = self._database.row(
+            "SELECT t.id, t.last_used_at, p.name, p.role FROM tokens t JOIN people p ON p.name = t.person "
+            "WHERE t.hash = ? AND t.revoked_at IS NULL",
+            (_sha256(secret),),
+        )
+        if row is None:
+            return None
+        now = self._database.now_ms()
+        if row["last_used_at"] is None or now - row["last_used_at"] > 60_000:  # not a write per request
+            with self._database.transaction() as connection:
+                connection.execute("UPDATE tokens SET last_used_at = ? WHERE id = ?", (now, row["id"]))
+        return Person(row["name"], row["role"])
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+_nobody: list[str] = []
+
+
+def _nobodys_hash() -> str:
+    """A hash no password has, made once: checking it costs what checking a real one costs."""
+    if not _nobody:
+        _nobody.append(generate_password_hash(secrets.token_urlsafe(32), method="scrypt"))
+    return _nobody[0]
