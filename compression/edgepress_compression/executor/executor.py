@@ -1,0 +1,167 @@
+"""Runs an ONNX graph in torch so that it can be trained; the parameters are the graph's own initializers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgepress_compression.errors import GraphError
+from edgepress_compression.executor.constant import tensor_of
+from edgepress_compression.executor.elementwise import torch_dtype
+from edgepress_compression.executor.operators import OPERATORS, Call, Operator, table_name
+from edgepress_compression.graph.model import Graph, attributes
+
+# inputs that are settings or statistics, and not learned
+_SETTINGS = {
+    "BatchNormalization": (3, 4),
+    "Clip": (1, 2),
+    "Pad": (1, 2),
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+    "Pow": (1,),
+    "Range": (0, 1, 2),
+    "OneHot": (2,),
+}
+_LEARNED_SCALARS = {
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "PRelu",
+    "BatchNormalization",
+    "LayerNormalization",
+}
+
+
+@dataclass(frozen=True)
+class _Step:
+    function: Operator
+    call: Call
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dead_after: tuple[str, ...]  # values that nobody reads later
+
+
+class Executor(nn.Module):
+    """`Executor(graph)(inputs)` equals onnxruntime within rounding, and `backward` reaches the weights.
+
+    `weights` maps initializer names to parameters. Integer initializers, scalars in arithmetic, and the
+    settings and statistics of operators are constants; what depends on constants only is computed once.
+    Half-precision weights are trained in fp32 and rounded by `write_back`. The graph is not changed until
+    `write_back`.
+
+    Raises GraphError naming the operator that the table does not hold.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        missing = missing_operators(graph)
+        if missing:
+            raise GraphError(
+                f"The model uses {', '.join(missing)}, which cannot be trained here; it can be compressed "
+                f"only with "
+                "passes that need no data."
+            )
+        self._inputs = {value.name: torch_dtype(value.dtype) for value in graph.inputs}
+        self._outputs = [value.name for value in graph.outputs]
+        self._constants: dict[str, Tensor] = {}
+        self.weights: dict[str, nn.Parameter] = {}
+        learned = _learned(graph)
+        for position, (name, array) in enumerate(graph.weights.items()):
+            tensor = tensor_of(array)
+            if name in learned:
+                self.weights[name] = nn.Parameter(tensor)
+                self.register_parameter(f"w{position}", self.weights[name])  # torch forbids dots in names
+            else:
+                self._constants[name] = tensor
+        self._steps = self._plan(graph)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Inputs by name -> outputs by name. Raises GraphError when an input is missing."""
+        values: dict[str, Tensor] = {**self._constants, **self.weights}
+        for name, dtype in self._inputs.items():
+            if name not in inputs:
+                raise GraphError(f"The model's input {name} is missing; it takes {', '.join(self._inputs)}.")
+            values[name] = inputs[name].to(dtype)
+        for step in self._steps:
+            produced = _run(step, values)
+            values.update(zip(step.outputs, produced, strict=False))
+            for name in step.dead_after:
+                values.pop(name, None)
+        return {name: values[name] for name in self._outputs}
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The same from arrays to arrays, without gradients."""
+        with torch.no_grad():
+            outputs = self({name: torch.from_numpy(np.asarray(array)) for name, array in inputs.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def write_back(self, graph: Graph) -> None:
+        """Puts the parameters' values into the initializers of `graph`, in the initializers' own dtype."""
+        for name, parameter in self.weights.items():
+            old = graph.weights[name]
+            new = parameter.detach().numpy().astype(old.dtype)
+            if not np.array_equal(new, old):
+                graph.set_weight(name, new)
+
+    def _plan(self, graph: Graph) -> list[_Step]:
+        steps: list[_Step] = []
+        for node in graph.proto.graph.node:
+            call = Call(
+                node.op_type, graph.opset, attributes(node), len([name for name in node.output if name])
+            )
+            step = _Step(
+                OPERATORS[table_name(node.domain, node.op_type)],
+                call,
+                tuple(node.input),
+                tuple(node.output),
+                (),
+            )
+            if all(name == "" or name in self._constants for name in step.inputs):
+                with torch.no_grad():
+                    self._constants.update(zip(step.outputs, _run(step, self._constants), strict=False))
+            else:
+                steps.append(step)
+        last_reader = {name: i for i, step in enumerate(steps) for name in step.inputs}
+        kept = {*self._outputs, *self._constants, *self.weights, ""}
+        planned = []
+        for i, step in enumerate(steps):
+            touched = dict.fromkeys((*step.inputs, *step.outputs))
+            dead = tuple(name for name in touched if last_reader.get(name, i) == i and name not in kept)
+            planned.append(_Step(step.function, step.call, step.inputs, step.outputs, dead))
+        return planned
+
+
+def missing_operators(graph: Graph) -> list[str]:
+    """Operators of `graph` that the executor's table does not hold, by name, sorted."""
+    names = {table_name(node.domain, node.op_type) for node in graph.proto.graph.node}
+    return sorted(names - OPERATORS.keys())
+
+
+def _run(step: _Step, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    arguments = [values[name] if name else None for name in step.inputs]
+    try:
+        produced = step.function(step.call, *arguments)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        shapes = ", ".join(str(tuple(a.shape)) for a in arguments if a is not None)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise GraphError(
+            f"The operator {step.call.op_type} cannot run on shapes {shapes}: {reason}"
+        ) from error
+    return produced if isinstance(produced, tuple) else (produced,)
+
+
+def _learned(graph: Graph) -> set[str]:
+    users = graph.users()
+    learned = set()
+    for name, array in graph.float_weights().items():
+        readers = [(node.op_type, position) for node, position in users.get(name, [])]
+        if not readers or any(position in _SETTINGS.get(op_type, ()) for op_type, position in readers):
+            continue
+        if array.size > 1 or any(op_type in _LEARNED_SCALARS for op_type, _ in readers):
+            learned.add(name)
+    return learned
