@@ -1,0 +1,88 @@
+"""The mission, in a real browser: devices by CLI, the model by web UI, telemetry on the dashboard."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import urllib3
+from installation import Installation, wait_for
+from playwright.sync_api import Page, expect, sync_playwright
+
+from edgepress_server.demo.feeder import ask_model, infer
+
+pytestmark = pytest.mark.e2e
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here; Debian: sudo apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(30_000)
+        yield page
+        browser.close()
+
+
+def test_devices_by_cli_model_by_web_ui_telemetry_on_the_dashboard(
+    installation: Installation, digits: tuple[Path, Path], page: Page
+) -> None:
+    model, data = digits
+    installation.start_server()
+    fleet = {"shelf-pc": "x86-pc", "shelf-pi": "raspberry-pi-4"}
+    for name, profile in fleet.items():
+        installation.enrol(name, profile)
+        installation.start_agent(name)
+    installation.cli("dataset", "add", str(data), "--name", "digits")
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    page.goto(installation.url)
+    page.get_by_test_id("sign-in-name").fill("admin")
+    page.get_by_test_id("sign-in-password").fill(installation.password)
+    page.get_by_test_id("sign-in-submit").click()
+    for name in fleet:
+        expect(page.get_by_test_id(f"device-row-{name}").get_by_test_id("device-status")).to_have_text(
+            "online"
+        )
+
+    page.goto(f"{installation.url}/models")
+    page.get_by_test_id("upload-model").set_input_files(model)
+    page.get_by_test_id("upload-dataset-choice").select_option("digits")
+    page.get_by_test_id("upload-submit").click()
+    expect(page.get_by_test_id("model-row-digits-cnn")).to_be_visible()
+
+    page.goto(f"{installation.url}/models/digits-cnn")
+    page.get_by_test_id("push-open").click()
+    page.get_by_test_id("push-recipe").select_option("int8")
+    for name in fleet:
+        page.get_by_test_id(f"push-device-{name}").check()
+    page.get_by_test_id("push-submit").click()
+    expect(page.get_by_test_id("push-progress")).to_be_visible()
+
+    def both_run_it() -> bool:
+        return all((installation.device(name)["running"] or {}).get("recipe") == "int8" for name in fleet)
+
+    wait_for("both devices running the pushed artifact", both_run_it, 120)
+
+    # The page of a device shows its latency without a reload, once a program there uses the model.
+    page.goto(f"{installation.url}/devices/shelf-pi")
+    images = np.load(data)
+    name = next(k for k in images.files if k not in {"labels", "split"})
+    http, url = urllib3.PoolManager(), installation.agent_url("shelf-pi")
+    served = ask_model(http, url)
+
+    def latency_is_shown() -> bool:
+        infer(http, url, served, {name: images[name][:1].astype(np.float32)})
+        text = page.get_by_test_id("metric-latency-p95").inner_text()
+        return any(unit in text for unit in ("ms", "µs", "us"))
+
+    wait_for("the p95 latency on the device's page", latency_is_shown, 30)
+    assert "MB" in page.get_by_test_id("metric-memory").inner_text()
+    assert complaints == []
