@@ -13,15 +13,15 @@
     ...     stored_bytes each         one section per entry of Header.tensors, in that order, back to back
     end                               nothing may follow
 
-The **skeleton** is the ONNX file with holes: every byte of it that no tensor section holds. Header and skeleton
-share one DEFLATE stream because they share the tensors' names. To build the ONNX file, for each entry copy
-``skip`` bytes of the skeleton, then the tensor's own ``math.prod(shape) * itemsize`` bytes; then copy what is left
-of the skeleton. The result has ``onnx_bytes`` bytes and the SHA-256 ``onnx_sha256``.
+The **skeleton** is the ONNX file with holes: every byte of it that no tensor section holds. Header and
+skeleton share one DEFLATE stream because they share the tensors' names. To build the ONNX file, for each
+entry copy ``skip`` bytes of the skeleton, then the tensor's own ``math.prod(shape) * itemsize`` bytes; then
+copy what is left of the skeleton. The result has ``onnx_bytes`` bytes and the SHA-256 ``onnx_sha256``.
 
 A **section** holds one tensor. With ``codebook`` = 0 it is the payload of the coder ``coding`` alone. With
-``codebook`` = k > 0 the tensor is ``values[indices]``: the section is a varint n, then n bytes of the k values
-(coder "planes", dtype as the tensor's), then the payload of the symbol coder ``coding`` for the indices.
-The coders are drawn at the top of their files in ``codec/``.
+``codebook`` = k > 0 the tensor is ``values[indices]``: the section is a varint n, then n bytes of the k
+values (coder "planes", dtype as the tensor's), then the payload of the symbol coder ``coding`` for the
+indices. The coders are drawn at the top of their files in ``codec/``.
 """
 
 import math

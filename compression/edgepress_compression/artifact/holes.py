@@ -1,8 +1,9 @@
 """Finds where an ONNX file keeps its weights, without onnx or protobuf.
 
-Walks the protobuf wire format (protobuf.dev, "Encoding") along ModelProto.graph (7), GraphProto.initializer (5) and,
-for constants in nodes, GraphProto.node (1), NodeProto.attribute (5), AttributeProto.t (5), and reads TensorProto:
-dims (1), data_type (2), float_data (4), name (8), raw_data (9). Field numbers from onnx.proto (ONNX IR 3 and later).
+Walks the protobuf wire format (protobuf.dev, "Encoding") along ModelProto.graph (7), GraphProto.initializer
+(5) and, for constants in nodes, GraphProto.node (1), NodeProto.attribute (5), AttributeProto.t (5), and
+reads TensorProto: dims (1), data_type (2), float_data (4), name (8), raw_data (9). Field numbers from
+onnx.proto (ONNX IR 3 and later).
 """
 
 import math
@@ -45,7 +46,8 @@ class Hole:
 def find_holes(onnx_model: bytes) -> list[Hole]:
     """All tensors with contiguous little-endian data, in the order of their bytes.
 
-    Tensors kept in any other way are left to the skeleton. Raises ArtifactError when the bytes are no protobuf.
+    Tensors kept in any other way are left to the skeleton. Raises ArtifactError when the bytes are no
+    protobuf.
     """
     view = memoryview(onnx_model)
     holes: list[Hole] = []

@@ -1,18 +1,19 @@
 """The probe: generated inputs and the outputs a right runtime gives for them.
 
-A device generates the inputs, runs the model that it decoded and compares. The inputs are the same bits on every
-platform: they come from a counter-based integer generator (splitmix64: Steele, Lea, Flood 2014, "Fast splittable
-pseudorandom number generators", the finalizer of section 3) and exact or single IEEE 754 operations, never from
-libm.
+A device generates the inputs, runs the model that it decoded and compares. The inputs are the same bits on
+every platform: they come from a counter-based integer generator (splitmix64: Steele, Lea, Flood 2014, "Fast
+splittable pseudorandom number generators", the finalizer of section 3) and exact or single IEEE 754
+operations, never from libm.
 
-Element ``e`` (0-based, flat, C order) of input number ``i`` (in the order of ``Probe.inputs``), draw ``d`` in 0..3,
-all arithmetic modulo 2**64::
+Element ``e`` (0-based, flat, C order) of input number ``i`` (in the order of ``Probe.inputs``), draw ``d``
+in 0..3, all arithmetic modulo 2**64::
 
     mix(z)     z ^= z >> 30; z *= 0xBF58476D1CE4E5B9; z ^= z >> 27; z *= 0x94D049BB133111EB; z ^ z >> 31
     u(i, e, d) = mix(mix(seed * 2**32 + 4 * i + d) + (e + 1) * 0x9E3779B97F4A7C15) >> 32
 
 * ``uniform``  low + (high - low) * u / 2**32, u = one 32-bit draw
-* ``normal``   bell-shaped between low and high: the mean of four such draws (standard deviation 0.144 (high - low))
+* ``normal``   bell-shaped between low and high: the mean of four such draws (its standard deviation is
+               0.144 * (high - low))
 * ``tokens``   integers, low <= t <= high inclusive: low + (u * (high - low + 1) >> 32)
 """
 
@@ -29,7 +30,6 @@ from edgepress_compression.errors import ArtifactError
 POSITIONS_MAX: Final = 64  # checked values per output
 INPUT_MAX_BYTES: Final = 256 << 20  # all generated inputs together
 _DIMS_MAX: Final = 8
-_DTYPES: Final = ("float32", "float64", "float16", "int64", "int32", "uint8", "int8", "bool")
 
 Dtype = Literal["float32", "float64", "float16", "int64", "int32", "uint8", "int8", "bool"]
 
@@ -55,7 +55,7 @@ class ProbeOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Inputs to generate and outputs to expect: ``|got - value| <= atol + rtol * |value|`` at each position."""
+    """Inputs to generate, outputs to expect: ``|got - value| <= atol + rtol * |value|`` at each position."""
 
     seed: int = 0
     inputs: tuple[ProbeInput, ...] = ()

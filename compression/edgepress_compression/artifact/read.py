@@ -1,7 +1,8 @@
 """Reads artifacts: the header alone, where the bytes went, or the whole ONNX file back.
 
-Nothing in an artifact is trusted before it is checked: lengths against the file and the caller's limit before
-anything of that length is allocated, CRC-32 before a section is decoded, SHA-256 before the ONNX file is handed out.
+Nothing in an artifact is trusted before it is checked: lengths against the file and the caller's limit
+before anything of that length is allocated, CRC-32 before a section is decoded, SHA-256 before the ONNX
+file is handed out.
 """
 
 import hashlib
@@ -40,7 +41,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class TensorBytes:
-    """Where bytes of an artifact went. ``raw_bytes`` is what they become in the ONNX file (0 for the header)."""
+    """Where bytes of an artifact went. ``raw_bytes``: what they become in the ONNX file, 0 for the header."""
 
     name: str
     part: Literal["header", "skeleton", "tensor"]
@@ -61,8 +62,8 @@ def read_header(data: bytes) -> Header:
 
 
 def decode(data: bytes, *, max_bytes: int = DECODE_MAX_BYTES) -> bytes:
-    """The ONNX file, bit for bit what was written. At most ``max_bytes``; working memory is a small multiple of the
-    largest tensor. Raises ArtifactError, which names the section and the reason.
+    """The ONNX file, bit for bit what was written. At most ``max_bytes``; working memory is a small
+    multiple of the largest tensor. Raises ArtifactError, which names the section and the reason.
     """
     header, inflater = _open(data)
     if header.onnx_bytes > max_bytes:
@@ -99,9 +100,9 @@ def tensors(data: bytes) -> Iterator[TensorEntry]:
 
 
 def sizes(data: bytes) -> list[TensorBytes]:
-    """Where the bytes went: the header, the skeleton, then each tensor. Their stored bytes add up to the file."""
+    """Where the bytes went: header, skeleton, then each tensor; the stored bytes add up to the file."""
     header = read_header(data)
-    _, _, _, head_bytes, header_bytes, _ = PREFIX.unpack_from(data)
+    head_bytes = PREFIX.unpack_from(data)[3]
     # Header and skeleton share a DEFLATE stream: the header's part is what it takes alone.
     alone = len(deflate(msgspec.json.encode(header, order="sorted")))
     header_stored = min(alone, head_bytes)

@@ -27,15 +27,15 @@ from edgepress_compression.errors import ArtifactError
 
 _CUT_MIN_BYTES: Final = 256  # a smaller tensor's table entry costs about what coding could save
 _ENTRY_BYTES: Final = 40  # about what a table entry takes, deflated
-_SKELETON_MAX_BYTES: Final = 65_536  # larger tensors always get a section: they decode faster and are listed
+_SKELETON_MAX_BYTES: Final = 4096  # larger tensors always get a section, so that listings show them
 
 
 @dataclass(frozen=True)
 class SharedWeights:
     """A tensor as k values and one index an element.
 
-    ``indices`` int32 with the tensor's shape, ``codebook`` float32 (k,): ``codebook[indices]`` equals the tensor
-    bit for bit. The index of the value 0.0 marks pruned weights.
+    ``indices`` int32 with the tensor's shape, ``codebook`` float32 (k,): ``codebook[indices]`` equals the
+    tensor bit for bit. The index of the value 0.0 marks pruned weights.
     """
 
     indices: NDArray[np.int32]
@@ -56,10 +56,11 @@ def write_artifact(
 ) -> bytes:
     """One artifact holding ``onnx_model`` bit for bit.
 
-    ``coding``: "auto" takes what is smallest for each tensor; the name of a coder takes it wherever it can code a
-    tensor, and "raw" elsewhere. ``codes`` are by initializer name; tensors with few distinct values are found
-    without them. The same arguments give the same bytes (for one build of zlib).
-    Raises ArtifactError for bytes that are no ONNX file, codes that do not give the tensor, or JSON that cannot be.
+    ``coding``: "auto" takes what is smallest for each tensor; the name of a coder takes it wherever it can
+    code a tensor, and "raw" elsewhere. ``codes`` are by initializer name; tensors with few distinct values
+    are found without them. The same arguments give the same bytes (for one build of zlib). Raises
+    ArtifactError for bytes that are no ONNX file, codes that do not give the tensor, or JSON that cannot
+    be.
     """
     if len(onnx_model) > ONNX_MAX_BYTES:
         raise ArtifactError("model", "it is larger than 2 GiB, which no ONNX file can be")
@@ -115,7 +116,7 @@ def _entry(hole: Hole, choice: Choice, skip: int) -> TensorEntry:
 
 
 def _check_codes(onnx_model: bytes, holes: list[Hole], tensor: str, shared: SharedWeights) -> None:
-    """Codes that do not give the tensor mean that a pass changed weights and forgot its codes: say so early."""
+    """Codes that do not give the tensor: a pass changed weights and forgot its codes. Say so early."""
     where = f"tensor '{tensor}'"
     hole = next((hole for hole in holes if hole.name == tensor), None)
     if hole is None:
@@ -123,9 +124,10 @@ def _check_codes(onnx_model: bytes, holes: list[Hole], tensor: str, shared: Shar
     indices, codebook = shared.indices, shared.codebook
     if hole.dtype != "float32" or codebook.dtype != np.float32 or tuple(indices.shape) != hole.shape:
         raise ArtifactError(where, "its codes need float32 values and the tensor's shape")
-    if indices.size and not (0 <= int(indices.min()) and int(indices.max()) < len(codebook)):
+    if indices.size and not (int(indices.min()) >= 0 and int(indices.max()) < len(codebook)):
         raise ArtifactError(where, "an index of its codes lies outside the codebook")
-    if codebook[indices].astype("<f4").tobytes() != onnx_model[hole.start : hole.stop]:
+    coded = codebook[indices].astype("<f4").tobytes()
+    if coded != onnx_model[hole.start : hole.stop]:
         raise ArtifactError(where, "its codes do not give its weights bit for bit")
 
 

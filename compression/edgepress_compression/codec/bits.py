@@ -32,12 +32,14 @@ def pack_fixed(values: NDArray[np.int64], width: int) -> bytes:
 
 
 def unpack_fixed(data: memoryview, count: int, width: int) -> NDArray[np.int64]:
-    """The inverse of pack_fixed. ``data`` has exactly its length. Raises CodecError when the filling is not zero."""
+    """The inverse of pack_fixed; ``data`` has exactly its length. Raises CodecError for a filling of ones."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     if bits[count * width :].any():
         raise CodecError("bits after the last value are not zero")
     places = np.arange(width - 1, -1, -1)
-    return (bits[: count * width].reshape(count, width).astype(np.int64) << places).sum(1)
+    table = bits[: count * width].reshape(count, width).astype(np.int64)
+    values: NDArray[np.int64] = (table << places).sum(1)
+    return values
 
 
 def pack_unary(values: NDArray[np.int64]) -> bytes:
@@ -62,7 +64,7 @@ def unpack_unary(data: memoryview, count: int) -> tuple[NDArray[np.int64], int]:
 
 
 def windows(data: memoryview, guard: int) -> NDArray[Any]:
-    """For each byte of ``data`` and ``guard`` zero bytes after: it and the next two as one number of 24 bits."""
+    """For each byte of ``data`` and ``guard`` zero bytes after: it and the next two as one 24-bit number."""
     padded = np.zeros(len(data) + guard + 2, np.int64)
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     window: NDArray[Any] = padded[:-2] << 16 | padded[1:-1] << 8 | padded[2:]

@@ -26,4 +26,4 @@ class SymbolCoder(Protocol):
         """The payload for ``symbols`` (flat, C order), or None where this coder cannot pay."""
 
     def decode(self, payload: memoryview, alphabet: int, shape: Shape) -> Symbols:
-        """The inverse (flat, C order), every symbol < alphabet. Raises CodecError for what encode never writes."""
+        """The inverse (flat, C order): all < alphabet. Raises CodecError for what encode never writes."""

@@ -1,9 +1,9 @@
 """A Huffman-coded run of symbols in lanes, which numpy can decode in lock step.
 
-One stream of symbols is cut into lanes of ``lane_symbols`` symbols (the last may be shorter). The lanes' bits lie one
-after the other; where each begins is known from the bit lengths written before, so a reader may decode them one by
-one, in lock step or in parallel. Written stream (``count`` symbols < ``alphabet``, both known to the reader; for
-count = 0 nothing is written)::
+One stream of symbols is cut into lanes of ``lane_symbols`` symbols (the last may be shorter). The lanes'
+bits lie one after the other; where each begins is known from the bit lengths written before, so a reader
+may decode them one by one, in lock step or in parallel. Written stream (``count`` symbols < ``alphabet``,
+both known to the reader; for count = 0 nothing is written)::
 
     table                 the code, as drawn in prefix_code.py; when it has one symbol, the stream ends here
     varint  lane_symbols  1 .. 4096; lanes = ceil(count / lane_symbols)
@@ -11,7 +11,7 @@ count = 0 nothing is written)::
     when lanes > 1:
       varint  shortest    the fewest bits of any lane but the last
       byte    width       0 .. 16
-      bits                (lanes - 1) numbers of width bits: a lane's bits - shortest; filled with zeros to a byte
+      bits                (lanes - 1) numbers of width bits: a lane's bits - shortest; zeros to a whole byte
     bytes                 ceil(total_bits / 8), codes from the high bit down, filled with zeros
 """
 
@@ -52,6 +52,14 @@ def encode_stream(symbols: NDArray[Any], lane_symbols: int = _LANE_SYMBOLS) -> b
     return table + head + pack_codes(code.codes()[relative], lengths)
 
 
+def stream_bits(counts: NDArray[np.int64]) -> int:
+    """The bits of table and codes in encode_stream for symbols that occur ``counts`` times."""
+    if not counts.any():
+        return 0
+    code = optimal_code(counts)
+    return int(counts[code.low : code.low + len(code.lengths)] @ code.lengths) + 8 * len(write_code(code))
+
+
 def decode_stream(reader: ByteReader, count: int, alphabet: int) -> Symbols:
     """``count`` symbols < ``alphabet`` (count,). Raises CodecError for a stream that encode never writes."""
     if count == 0:
@@ -81,9 +89,12 @@ def _lane_starts(reader: ByteReader, count: int, lane_symbols: int) -> NDArray[n
             raise CodecError(f"a lane's length has {width} bits")
         extra = unpack_fixed(reader.take(((lanes - 1) * width + 7) // 8), lanes - 1, width)
         starts[1:-1] = np.cumsum(extra + shortest)
-    if starts[-2] > total_bits:
-        raise CodecError("the lanes are longer than the stream")
     starts[-1] = total_bits
+    # A code has at least one bit a symbol; without this check empty lanes could ask for unbounded memory.
+    least = np.full(lanes, lane_symbols)
+    least[-1] = count - (lanes - 1) * lane_symbols
+    if (np.diff(starts) < least).any():
+        raise CodecError("a lane is shorter than one bit a symbol")
     return starts
 
 

@@ -3,7 +3,7 @@
 Exponents of weights lie close together and compress; fraction bits hardly do. payload::
 
     byte  form    0: the element's bytes as they are
-                  1: each element's bits rotated left by one, so that the sign does not split the exponent's byte
+                  1: each element's bits rotated left by one: the sign no longer splits the exponent's byte
                   2: float32 elements that are exact in float16, stored as float16, rotated as in form 1
     per plane, low byte first:
       byte  mode  0: one byte an element follows; 1: a stream of symbols < 256 follows (drawn in lanes.py)

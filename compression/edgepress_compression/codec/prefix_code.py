@@ -11,8 +11,8 @@ Written table (count of symbols > 0)::
 
     The length "before" the first is the number of bits of span-1.
 
-With span = 1 the code has no bits at all. Else the lengths make a complete code (Kraft sum exactly 1), and codes are
-given in the order of (length, symbol), counting up from zero, as in RFC 1951 section 3.2.2.
+With span = 1 the code has no bits at all. Else the lengths make a complete code (Kraft sum exactly 1), and
+codes are given in the order of (length, symbol), counting up from zero, as in RFC 1951 section 3.2.2.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class PrefixCode:
         return codes
 
     def tables(self) -> tuple[Symbols, NDArray[np.int64]]:
-        """By the next max_bits bits of a stream: the symbol they start with, and its length. (2**max_bits,) each."""
+        """By the next max_bits bits: the symbol they start with, and its length. (2**max_bits,) each."""
         order = self._order()
         lengths = self.lengths[order]
         repeats = np.int64(1) << (self.max_bits - lengths)

@@ -11,10 +11,12 @@ _SAMPLE: Final = 65_536  # elements looked at before all are sorted
 
 
 def find_codebook(bits: NDArray[Any], as_values: str, limit: int) -> tuple[Symbols, NDArray[Any]] | None:
-    """``bits`` (1-d, unsigned) as indices (n,) into a codebook (k,) of the same type, or None when k > ``limit``.
+    """``bits`` (1-d, unsigned) as indices (n,) into a codebook (k,) of the same type, or None when k >
+    ``limit``.
 
-    The codebook ascends by value (``as_values`` names the numpy type that the bits mean), so that neighbours in it
-    are about as frequent, which makes code tables small. Told apart by bits: -0.0 and 0.0 are two values.
+    The codebook ascends by value (``as_values`` names the numpy type that the bits mean), so that
+    neighbours in it are about as frequent, which makes code tables small. Told apart by bits: -0.0 and 0.0
+    are two values.
     """
     if len(bits) > _SAMPLE:
         sample = bits[:: len(bits) // _SAMPLE]
