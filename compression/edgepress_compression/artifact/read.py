@@ -62,8 +62,10 @@ def read_header(data: bytes) -> Header:
 
 
 def decode(data: bytes, *, max_bytes: int = DECODE_MAX_BYTES) -> bytes:
-    """The ONNX file, bit for bit what was written. At most ``max_bytes``; working memory is a small
-    multiple of the largest tensor. Raises ArtifactError, which names the section and the reason.
+    """The ONNX file, bit for bit what was written, when it has at most ``max_bytes``.
+
+    Needs memory for twice the ONNX file and about ten bytes an element of its largest tensor.
+    Raises ArtifactError, which names the section and the reason.
     """
     header, inflater = _open(data)
     if header.onnx_bytes > max_bytes:
@@ -72,26 +74,12 @@ def decode(data: bytes, *, max_bytes: int = DECODE_MAX_BYTES) -> bytes:
             f"the model decodes to {header.onnx_bytes} bytes, more than the {max_bytes} allowed here",
         )
     try:
-        skeleton = inflater.read(header.onnx_bytes - sum(entry.size_bytes for entry in header.tensors))
-        inflater.end()
-    except CodecError as error:
-        raise ArtifactError("skeleton", str(error)) from error
-
-    onnx = bytearray(header.onnx_bytes)
-    at = from_skeleton = 0
-    for entry, section in _sections(data, header):
-        onnx[at : at + entry.skip] = skeleton[from_skeleton : from_skeleton + entry.skip]
-        from_skeleton += entry.skip
-        at += entry.skip
-        onnx[at : at + entry.size_bytes] = _decode_tensor(entry, section)
-        at += entry.size_bytes
-    onnx[at:] = skeleton[from_skeleton:]
-
-    if hashlib.sha256(onnx).hexdigest() != header.onnx_sha256:
-        raise ArtifactError(
-            "file", "the decoded model's SHA-256 is not the header's; fetch the artifact again"
+        return _rebuild(data, header, inflater)
+    except MemoryError as error:
+        reason = (
+            f"there is not enough memory here to decode {header.onnx_bytes} bytes; free some and try again"
         )
-    return bytes(onnx)
+        raise ArtifactError("file", reason) from error
 
 
 def tensors(data: bytes) -> Iterator[TensorEntry]:
@@ -188,6 +176,30 @@ def _check_entry(entry: TensorEntry) -> None:
     symbols = entry.coding in SYMBOL_CODERS and (entry.codebook > 0 or entry.dtype in ("int8", "uint8"))
     if not symbols and not (entry.coding in BYTE_CODERS and entry.codebook == 0):
         raise ArtifactError(where, f"the coding '{entry.coding}' is not known here; update this edgepress")
+
+
+def _rebuild(data: bytes, header: Header, inflater: Inflater) -> bytes:
+    try:
+        skeleton = inflater.read(header.onnx_bytes - sum(entry.size_bytes for entry in header.tensors))
+        inflater.end()
+    except CodecError as error:
+        raise ArtifactError("skeleton", str(error)) from error
+
+    onnx = bytearray(header.onnx_bytes)
+    at = from_skeleton = 0
+    for entry, section in _sections(data, header):
+        onnx[at : at + entry.skip] = skeleton[from_skeleton : from_skeleton + entry.skip]
+        from_skeleton += entry.skip
+        at += entry.skip
+        onnx[at : at + entry.size_bytes] = _decode_tensor(entry, section)
+        at += entry.size_bytes
+    onnx[at:] = skeleton[from_skeleton:]
+
+    if hashlib.sha256(onnx).hexdigest() != header.onnx_sha256:
+        raise ArtifactError(
+            "file", "the decoded model's SHA-256 is not the header's; fetch the artifact again"
+        )
+    return bytes(onnx)
 
 
 def _sections(data: bytes, header: Header) -> Iterator[tuple[TensorEntry, memoryview]]:
