@@ -278,6 +278,9 @@ class TelemetryBatch(msgspec.Struct, array_like=True):
     epoch: Text  # drawn at random when the device's outbox is created
     number: Count  # 1, 2, 3 ... within the epoch
     samples: Annotated[list[Sample], msgspec.Meta(max_length=1000)]
+    oldest: Count = 0
+    """lowest number the device still keeps: below it everything is acknowledged, or was given up because the
+    outbox was full. So the server tells a gap that will be filled from one that never will; 0 = not said"""
 
 
 Message = TypeVar("Message", State, Need, Ack, ServerState)

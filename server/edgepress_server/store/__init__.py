@@ -22,6 +22,10 @@ from edgepress_server.store.facts import Facts
 from edgepress_server.store.jobs import Jobs
 from edgepress_server.store.models import Models
 from edgepress_server.store.people import People
+from edgepress_server.store.releases import Releases
+from edgepress_server.store.rollouts import Rollouts
+from edgepress_server.store.telemetry import Telemetry
+from edgepress_server.store.wants import Wants
 
 __all__ = ["Database", "Store", "open_store", "unix_ms"]
 
@@ -41,6 +45,10 @@ class Store:
         self.models = Models(self.database, self.events)
         self.artifacts = Artifacts(self.database, self.events)
         self.jobs = Jobs(self.database, self.events, self.artifacts)
+        self.releases = Releases(self.database, self.events)
+        self.rollouts = Rollouts(self.database, self.events, self.releases)
+        self.wants = Wants(self.database)
+        self.telemetry = Telemetry(self.database, self.events)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """See `Database.transaction`."""

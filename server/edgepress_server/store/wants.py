@@ -1,0 +1,100 @@
+"""Wants: the desired state of each device as last decided, signed, ready to publish.
+
+A want's counter only grows, also over revocation and re-enrolment: it lives in ``devices.want_counter``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from edgepress_server.store.database import Database
+from edgepress_server.trust.want import IssuedWant
+
+
+class StoredWant(msgspec.Struct, frozen=True):
+    device: str
+    counter: int
+    rollout: str | None
+    release: str | None
+    digest: str | None  # None: run nothing
+    payload: bytes
+    expires_at: int  # Unix ms
+    public_key: str
+
+
+class Wants:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def issue(
+        self,
+        device: str,
+        make: Callable[[int], IssuedWant],
+        *,
+        rollout: str | None,
+        release: str | None,
+        digest: str | None,
+        public_key: str,
+    ) -> int:
+        """Store what ``make`` signs for the device's next counter; returns the counter."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE devices SET want_counter = want_counter + 1 WHERE name = ?", (device,))
+            row = self._database.row("SELECT want_counter FROM devices WHERE name = ?", (device,))
+            if row is None:
+                raise ValueError(f"no device {device!r}: a want is issued to a registered one")
+            counter = int(row["want_counter"])
+            issued = make(counter)
+            connection.execute(
+                "INSERT OR REPLACE INTO wants"
+                " (device, counter, rollout, release, digest, payload, expires_at, public_key)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (device, counter, rollout, release, digest, issued.payload, issued.expires_at, public_key),
+            )
+            return counter
+
+    def find(self, device: str) -> StoredWant | None:
+        row = self._database.row("SELECT * FROM wants WHERE device = ?", (device,))
+        return None if row is None else StoredWant(**dict(row))
+
+    def counters(self) -> dict[str, int]:
+        """device -> counter of its want: what the link compares with what it has published."""
+        rows = self._database.rows("SELECT device, counter FROM wants")
+        return {row["device"]: row["counter"] for row in rows}
+
+    def withdraw_revoked(self) -> Sequence[str]:
+        """Forget the wants of devices that may not run anything here any more; returns their names."""
+        with self._database.transaction() as connection:
+            rows = self._database.rows(
+                "SELECT w.device FROM wants w JOIN devices d ON d.name = w.device"
+                " WHERE d.revoked_at IS NOT NULL"
+            )
+            connection.executemany("DELETE FROM wants WHERE device = ?", [(row["device"],) for row in rows])
+            return [row["device"] for row in rows]
+
+    def stale(self, expires_before: int) -> Sequence[StoredWant]:
+        """Wants to sign again: half spent, or sealed to a key that the device replaced by enrolling anew."""
+        rows = self._database.rows(
+            "SELECT w.* FROM wants w JOIN devices d ON d.name = w.device"
+            " WHERE d.revoked_at IS NULL AND d.public_key IS NOT NULL"
+            " AND (w.expires_at < ? OR w.public_key <> d.public_key) ORDER BY w.expires_at LIMIT 200",
+            (expires_before,),
+        )
+        return [StoredWant(**dict(row)) for row in rows]
+
+    # --- which artifacts a broker may hold ------------------------------------------------------------------
+
+    def published(self) -> dict[str, int]:
+        """digest -> chunks of the artifacts that were put on the broker and not cleared since."""
+        return {row["digest"]: row["chunks"] for row in self._database.rows("SELECT * FROM published")}
+
+    def set_published(self, digest: str, chunks: int) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO published (digest, chunks) VALUES (?, ?)", (digest, chunks)
+            )
+
+    def set_cleared(self, digest: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM published WHERE digest = ?", (digest,))
