@@ -67,6 +67,7 @@ class Sourced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class Cpu(Sourced, frozen=True, kw_only=True):
     model: Words
+    machine: Literal["aarch64", "x86_64", "wasm32"]  # as platform.machine() says it
     isa: Words  # instruction sets that matter for inference: NEON, dotprod, AVX2, VNNI
     cores: PositiveInt
     clock_mhz: PositiveInt  # of the fastest cores, sustained where the vendor states it

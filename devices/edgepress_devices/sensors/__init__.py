@@ -1,0 +1,6 @@
+"""Sensors of a board: CPU, memory, temperature, throttling, power, battery, disk."""
+
+from edgepress_devices.sensors.hardware import describe_hardware
+from edgepress_devices.sensors.sensors import Readings, Sensors
+
+__all__ = ["Readings", "Sensors", "describe_hardware"]

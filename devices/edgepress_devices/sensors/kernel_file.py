@@ -1,0 +1,82 @@
+"""Files of /proc and /sys, kept open: the kernel writes them anew for every read at offset 0.
+
+One ``pread`` costs a fifth of open, read and close. A file that stops answering (a board part that went to
+sleep, a battery pulled out) is opened again at the next read.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+log: Final = logging.getLogger("edgepress.sensors")
+
+_said: set[str] = set()
+
+
+def say_once(reason: str, key: str | None = None) -> None:
+    """Log why something cannot be told, the first time only: sensors are read once a second, for months.
+
+    ``key`` says what counts as the same reason where the text has a figure in it.
+    """
+    key = reason if key is None else key
+    if key not in _said:
+        _said.add(key)
+        log.info(reason)
+
+
+class KernelFile:
+    """One attribute of the kernel. ``text()`` and ``number()`` answer None where it cannot be read."""
+
+    def __init__(self, path: Path, size: int = 4096) -> None:
+        self.path = path
+        self._size = size
+        self._fd: int | None = None
+
+    def text(self) -> str | None:
+        try:
+            if self._fd is None:
+                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            return os.pread(self._fd, self._size, 0).decode("utf-8", "replace")
+        except OSError as error:
+            # EAGAIN, ENODEV, ENODATA: parts that sleep; EACCES: root only; ENOENT: not this board
+            say_once(f"{self.path} cannot be read: {error.strerror}")
+            self.close()
+            return None
+
+    def number(self) -> int | None:
+        text = self.text()
+        if text is None:
+            return None
+        try:
+            return int(text)
+        except ValueError:
+            say_once(f"{self.path} holds no number: {text[:40]!r}", key=f"{self.path} no number")
+            return None
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def first_line(path: Path) -> str:
+    """A small file's first line without white space or trailing NUL; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(4096)
+    except OSError:  # most boards lack most of these files, and that is how we find out
+        return ""
+    lines = raw.decode("utf-8", "replace").replace("\0", "").splitlines()
+    return lines[0].strip() if lines else ""
+
+
+def entries(folder: Path, pattern: str) -> list[Path]:
+    """What a folder of /sys has under this pattern, in natural order; nothing where it is missing."""
+    try:
+        return sorted(folder.glob(pattern), key=lambda path: (len(path.name), path.name))
+    except OSError:
+        return []

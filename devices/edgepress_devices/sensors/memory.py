@@ -1,0 +1,66 @@
+"""Memory of the board and of this process, in bytes."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from edgepress_devices.sensors.kernel_file import KernelFile, say_once
+
+
+class MemoryUse(NamedTuple):
+    used_bytes: int
+    total_bytes: int
+
+
+class SystemMemory:
+    """/proc/meminfo: used = MemTotal - MemAvailable, so page cache that can be dropped is not used."""
+
+    def __init__(self, root: Path) -> None:
+        self._file = KernelFile(root / "proc/meminfo", size=512)  # both are in the first three lines
+
+    def read(self) -> MemoryUse | None:
+        total = available = None
+        for line in (self._file.text() or "").splitlines()[:8]:
+            name, _, rest = line.partition(":")
+            kib = rest.split()[:1]
+            if name == "MemTotal" and kib and kib[0].isdecimal():
+                total = int(kib[0]) * 1024
+            elif name == "MemAvailable" and kib and kib[0].isdecimal():
+                available = int(kib[0]) * 1024
+        if total is None or available is None:
+            say_once(f"{self._file.path} does not tell MemTotal and MemAvailable: memory use is unknown")
+            return None
+        return MemoryUse(max(0, total - available), total)
+
+
+class PsutilMemory:
+    """The same where there is no /proc (macOS, Windows)."""
+
+    def read(self) -> MemoryUse | None:
+        memory = psutil.virtual_memory()
+        return MemoryUse(memory.total - memory.available, memory.total)
+
+
+class ProcessMemory:
+    """Resident set of this process: second field of /proc/self/statm, in pages (proc(5))."""
+
+    def __init__(self, root: Path) -> None:
+        self._file = KernelFile(root / "proc/self/statm", size=128)
+        self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+
+    def rss_bytes(self) -> int | None:
+        words = (self._file.text() or "").split()
+        if len(words) < 2 or not words[1].isdecimal():
+            say_once(f"{self._file.path} does not tell the resident pages: the agent's memory is unknown")
+            return None
+        return int(words[1]) * self._page_bytes
+
+
+class PsutilProcessMemory:
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+
+    def rss_bytes(self) -> int | None:
+        return int(self._process.memory_info().rss)
