@@ -178,6 +178,11 @@ class Rollouts:
             rollout.devices = self._devices(rollout_id)
             return rollout
 
+    def summary(self, rollout_id: str) -> Rollout:
+        """Without its devices. Raises NotFoundError."""
+        with self._database.snapshot():
+            return self._read(self._row(rollout_id))
+
     def state(self, rollout_id: str) -> RolloutState:
         state: RolloutState = self._row(rollout_id)["state"]
         return state
@@ -242,6 +247,14 @@ class Rollouts:
         )
         return (None, None, None) if row is None else (row[0], row[1], row[2])
 
+    def digest(self, rollout_id: str, device: str) -> str:
+        row = self._database.row(
+            "SELECT digest FROM rollout_devices WHERE rollout = ? AND device = ?", (rollout_id, device)
+        )
+        if row is None:
+            raise NotFoundError("not_in_rollout", f"Device {device} is not in rollout {rollout_id}.")
+        return str(row["digest"])
+
     def promote(self, rollout_id: str, device: str) -> None:
         """Make a device of the ramp a canary: the ones chosen first fell away."""
         with self._database.transaction() as connection:
@@ -264,6 +277,24 @@ class Rollouts:
             "SELECT statement FROM rollout_statements WHERE rollout = ? AND digest = ?", (rollout_id, digest)
         )
         return str(row["statement"]) if row is not None else self._releases.statement(release_id, digest)
+
+    def device_rows(self, rollout_id: str) -> Sequence[sqlite3.Row]:
+        """The devices of a rollout with what is known of each now: the engine's view.
+
+        ``owner``: the rollout that its want comes from. ``later``: a younger rollout, not over, has it too.
+        """
+        return self._database.rows(
+            "WITH later AS (SELECT o.device FROM rollouts mine JOIN rollouts young"
+            " ON (young.created_at, young.rowid) > (mine.created_at, mine.rowid)"
+            " AND young.state NOT IN ('done', 'aborted') JOIN rollout_devices o ON o.rollout = young.id"
+            " WHERE mine.id = :id)"
+            " SELECT r.device, r.digest, r.stage, r.state, r.reason, r.want_counter, d.profile, d.public_key,"
+            " d.revoked_at, d.state AS report, w.rollout AS owner, r.device IN later AS later"
+            " FROM rollout_devices r JOIN devices d ON d.name = r.device"
+            " LEFT JOIN wants w ON w.device = r.device WHERE r.rollout = :id"
+            " ORDER BY d.online DESC, r.device",
+            {"id": rollout_id},
+        )
 
     def digests_in_use(self) -> set[str]:
         """Artifacts that a rollout which is not over needs on the broker."""
