@@ -15,11 +15,14 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from edgepress_devices.protocol import Histogram
+from edgepress_devices.protocol import BUCKET_COUNT_MAX, Histogram
 
 SCALE: Final = 5
 MAX_BUCKETS: Final = 640  # at scale 5 a range of 1 : 2**20, so 1 us to 1 s without losing resolution
-MIN_SCALE: Final = -10  # one bucket is then 2**1024 wide: all doubles fit in two
+
+
+LATENCY_MAX_US: Final = 2.0**64  # half a million years; a larger one is a bug in the caller
+_ZERO_US: Final = 2.0**-64  # below any clock's resolution
 
 
 class HistogramError(ValueError):
@@ -57,9 +60,7 @@ class LatencyRecorder:
     """
 
     def __init__(self, max_buckets: int = MAX_BUCKETS) -> None:
-        if max_buckets < 2:
-            raise HistogramError(f"max_buckets is {max_buckets}; at least 2")
-        self._max_buckets = max_buckets
+        self._max_buckets = _checked_limit(max_buckets)
         self._lock = threading.Lock()
         self._clear()
 
@@ -70,11 +71,11 @@ class LatencyRecorder:
         self._zeros = 0
 
     def record(self, value_us: float, count: int = 1) -> None:
-        """Count a latency in microseconds. O(1). Raises HistogramError for NaN, infinity and negatives."""
-        if not 0.0 <= value_us < math.inf:
+        """Count a latency in microseconds. O(1). Raises HistogramError for what is no latency."""
+        if not 0.0 <= value_us <= LATENCY_MAX_US:
             raise HistogramError(f"a latency of {value_us!r} us cannot be")
         with self._lock:
-            if value_us == 0.0:  # below the clock's resolution
+            if value_us < _ZERO_US:
                 self._zeros += count
                 return
             index = bucket_index(value_us) >> self._shift
@@ -113,19 +114,21 @@ class LatencyRecorder:
     def _histogram(self) -> Histogram | None:
         if not self._counts:
             return Histogram(SCALE, 0, [], self._zeros) if self._zeros else None
-        counts = [self._counts.get(i, 0) for i in range(self._low, self._high + 1)]
+        counts = [min(BUCKET_COUNT_MAX, self._counts.get(i, 0)) for i in range(self._low, self._high + 1)]
         return Histogram(SCALE - self._shift, self._low, counts, self._zeros)
 
 
 def merge(histograms: Iterable[Histogram], max_buckets: int = MAX_BUCKETS) -> Histogram | None:
     """Add histograms, at the coarsest scale among them or coarser where ``max_buckets`` asks for it.
 
-    Their order does not matter. None where there are none. Raises HistogramError for one that is malformed.
+    Their order does not matter; a count that would pass BUCKET_COUNT_MAX stays there. None where there are
+    none. Raises HistogramError where ``max_buckets`` is below 4.
     """
-    trimmed = [_trim(checked(h)) for h in histograms]
+    limit = _checked_limit(max_buckets)
+    trimmed = [_trim(h) for h in histograms]
     if not trimmed:
         return None
-    zeros = sum(h.zero_count for h in trimmed)
+    zeros = min(BUCKET_COUNT_MAX, sum(h.zero_count for h in trimmed))
     filled = [h for h in trimmed if h.counts]
     scale = min((h.scale for h in filled), default=SCALE)
     if not filled:
@@ -137,7 +140,7 @@ def merge(histograms: Iterable[Histogram], max_buckets: int = MAX_BUCKETS) -> Hi
         return min(lows), max(highs)
 
     low, high = span(scale)
-    while high - low >= max(2, max_buckets):
+    while high - low >= limit:
         scale -= 1
         low, high = span(scale)
     counts = [0] * (high - low + 1)
@@ -145,21 +148,13 @@ def merge(histograms: Iterable[Histogram], max_buckets: int = MAX_BUCKETS) -> Hi
         shift = h.scale - scale
         for i, count in enumerate(h.counts, h.offset):
             counts[(i >> shift) - low] += count
-    return Histogram(scale, low, counts, zeros)
+    return Histogram(scale, low, [min(BUCKET_COUNT_MAX, count) for count in counts], zeros)
 
 
-def checked(h: Histogram) -> Histogram:
-    """The histogram itself. Raises HistogramError where a bucket lies outside what a double can hold.
-
-    So what comes from outside can be merged: the buckets between two legal ones are always few.
-    """
-    if not h.counts:
-        return h
-    first, last = h.offset, h.offset + len(h.counts)
-    low, high = _exponent(first, h.scale), _exponent(last, h.scale)
-    if h.scale < MIN_SCALE or low < -1100 or high > 1024 + 2 ** max(0, -h.scale):
-        raise HistogramError(f"buckets {first} to {last} at scale {h.scale} are no latencies")
-    return h
+def _checked_limit(max_buckets: int) -> int:
+    if max_buckets < 4:  # what the coarsest scale needs for all that the wire lets in
+        raise HistogramError(f"max_buckets is {max_buckets}; give at least 4")
+    return max_buckets
 
 
 def _exponent(index: int, scale: int) -> float:

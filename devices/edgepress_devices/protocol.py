@@ -31,6 +31,7 @@ length, hashes and ``custom`` = :class:`Statement`. Canonical JSON knows no floa
 mode) of the 32-byte content key for the device's public key, ``info`` = :func:`seal_info`, aad empty.
 """
 
+import math
 import re
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -43,7 +44,8 @@ CHUNK_MAX_BYTES: Final = 64_000  # AWS IoT caps a packet at 128 KB, the lowest o
 GCM_TAG_BYTES: Final = 16
 CHUNK_PLAIN_BYTES: Final = CHUNK_MAX_BYTES - GCM_TAG_BYTES
 WANT_MAX_BYTES: Final = 4096
-CONTROL_MAX_BYTES: Final = 16_384  # state, need, ack: larger is refused unread
+CONTROL_MAX_BYTES: Final = 16_384  # state, ack, server state: larger is refused unread
+NEED_MAX_BYTES: Final = 180_000  # a bitmap of 1,000,000 chunks in base64 and what stands around it
 TELEMETRY_MAX_BYTES: Final = 262_144  # a batch; larger is quarantined by its size alone
 FETCH_WINDOW: Final = 16  # literal chunk topics a device subscribes to at a time: its flow control
 
@@ -83,6 +85,8 @@ def down_topic(device: str, leaf: Literal["want", "ack"]) -> str:
 
 
 def chunk_topic(digest: str, n: int) -> str:
+    if not 0 <= n <= 9_999_999:
+        raise ProtocolError(f"{n} is no chunk number (0 to 9999999)")
     return f"{PREFIX}/c/{check_digest(digest)}/{n}"
 
 
@@ -135,8 +139,11 @@ JobStep = Literal[
 ]
 """Where the device's job stands; `rejected`, `failed` and `rolled_back` come with a reason."""
 
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+# \Z and not $, which also matches before a newline at the end
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+# NaN and infinity are in no range: stores and charts can rely on numbers
+Finite = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
 Text = Annotated[str, msgspec.Meta(max_length=500)]
 
 
@@ -228,23 +235,36 @@ class Want(msgspec.Struct, omit_defaults=True):
 # --- telemetry (msgpack arrays: field order is the format, new fields only at the end, with defaults) -----
 
 
+BUCKET_COUNT_MAX: Final = 2**40  # a sum over thousands of buckets still is a 64-bit integer
+BucketCount = Annotated[int, msgspec.Meta(ge=0, le=BUCKET_COUNT_MAX)]
+
+
 class Histogram(msgspec.Struct, array_like=True):
     """A base-2 exponential histogram as OpenTelemetry defines it (data model, ExponentialHistogram).
 
     Bucket i of ``counts`` holds values v with ``base**(offset+i) < v <= base**(offset+i+1)``, where
     ``base = 2**(2**-scale)``. Histograms of one scale merge by adding counts.
+
+    Buckets beyond ``2**-128 .. 2**128`` are refused, so whatever came over the wire merges into few buckets and
+    has finite quantiles; no latency in any unit is out there. Counts stop at BUCKET_COUNT_MAX.
     """
 
     scale: Annotated[int, msgspec.Meta(ge=-10, le=20)]
     offset: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)]
-    counts: Annotated[list[Count], msgspec.Meta(max_length=4096)]
-    zero_count: Count = 0
+    counts: Annotated[list[BucketCount], msgspec.Meta(max_length=4096)]
+    zero_count: BucketCount = 0
+
+    def __post_init__(self) -> None:
+        width = math.ldexp(1.0, -self.scale)  # log2 of base
+        low, high = self.offset * width, (self.offset + len(self.counts)) * width  # log2 of the outer bounds
+        if self.counts and not (-128 - width <= low and high <= 128 + width):
+            raise ValueError(f"buckets from {self.offset} at scale {self.scale} hold no latency")
 
 
 class Reading(msgspec.Struct, array_like=True):
     """A number with where it came from; an estimate never wears a measurement's name."""
 
-    value: float
+    value: Finite
     method: Text  # "ina3221", "rapl", "pmic", "battery", "estimate:tdp*cpu" ...
     scope: Text  # "board", "package", "core", "process" ...
 
@@ -261,13 +281,13 @@ class Sample(msgspec.Struct, array_like=True):
     rss_bytes: Count | None = None  # agent process
     mem_used_bytes: Count | None = None
     mem_total_bytes: Count | None = None
-    cpu_percent: float | None = None  # whole board, 0..100
-    temp_c: float | None = None
+    cpu_percent: Finite | None = None  # whole board, 0..100
+    temp_c: Finite | None = None
     throttled: bool | None = None
     power_mw: Reading | None = None
     energy_mj: Reading | None = None  # per inference
-    battery_percent: float | None = None
-    agent_cpu_percent: float | None = None  # the agent itself; 100 = one core
+    battery_percent: Finite | None = None
+    agent_cpu_percent: Finite | None = None  # the agent itself; 100 = one core
     disk_free_bytes: Count | None = None
 
 
@@ -292,8 +312,9 @@ def to_json(message: msgspec.Struct) -> bytes:
 
 def from_json(kind: type[Message], payload: bytes) -> Message:
     """Decode an untrusted control message. Raises ProtocolError."""
-    if len(payload) > CONTROL_MAX_BYTES and kind is not Need:
-        raise ProtocolError(f"{kind.__name__} of {len(payload)} bytes; at most {CONTROL_MAX_BYTES} are read")
+    most = NEED_MAX_BYTES if kind is Need else CONTROL_MAX_BYTES
+    if len(payload) > most:
+        raise ProtocolError(f"{kind.__name__} of {len(payload)} bytes; at most {most} are read")
     try:
         message = msgspec.json.decode(payload, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:

@@ -12,7 +12,7 @@ from typing import Final
 from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line, say_once
 
 _ZONE_GROUPS: Final = (
-    re.compile(r"tj(-thermal)?"),  # Jetson Orin: junction, the hottest of all its sensors
+    re.compile(r"tj(-therm(al)?)?"),  # Jetson Orin: junction, the hottest of all its sensors
     re.compile(r"x86_pkg_temp|TCPU"),
     re.compile(r"(?i)cpu[-_]?therm(al)?|cpu(ss)?(-?\d+)*(-usr|-step)?|cluster\d+"),  # Pi, Jetson Nano, phones
     re.compile(r"(?i)soc[-_]?(thermal|max)?|mtktscpu"),
