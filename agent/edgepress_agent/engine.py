@@ -1,0 +1,160 @@
+"""From an artifact in a slot to a model that answers: decode, load, warm up, and in a trial check.
+
+A trial asks three things of the decoded artifact in this device's own onnxruntime: does it give the probe's
+answers, is its 95th percentile latency within the release's limit, and does it fit the release's memory
+limit. Nothing is switched here.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from numpy.typing import NDArray
+
+from edgepress_agent.errors import ModelRefusedError, NotNowError
+from edgepress_agent.runtime import Model, Runtime, open_session
+from edgepress_agent.slots import SlotInfo
+from edgepress_devices.protocol import Limits
+
+WARM_UP_RUNS: Final = 2  # the first allocates, the second is the first honest one
+TRIAL_RUNS: Final = 40  # the 95th percentile of 40 is the 38th: two outliers are forgiven
+TRIAL_SECONDS: Final = 5.0  # a slow model is judged by fewer runs
+TRIAL_RUNS_MIN: Final = 5
+MEMORY_MARGIN_BYTES: Final = 32 << 20  # for the runtime itself and everybody else on the board
+
+
+class Engine:
+    """Loads and tries models with ``threads`` runtime threads; ``runtime`` is what answers requests."""
+
+    def __init__(self, runtime: Runtime, threads: int) -> None:
+        self.runtime = runtime
+        self._threads = threads
+
+    def load(self, artifact: Path, info: SlotInfo) -> Model:
+        """A model that passed its trial before. Raises ModelRefusedError, OSError."""
+        model, inputs = self._load(artifact, info, check_memory=False)
+        self._warm_up(model, inputs)
+        return model
+
+    def try_model(self, artifact: Path, info: SlotInfo, limits: Limits, keep_on: Callable[[], None]) -> Model:
+        """Load and check. ``keep_on`` is called between runs and may raise.
+
+        Raises ModelRefusedError (it must not run here), NotNowError (no memory now), OSError.
+        """
+        from edgepress_compression.artifact.probe import check_outputs
+        from edgepress_compression.artifact.read import read_header
+
+        rss_before = _rss_bytes()
+        model, inputs = self._load(artifact, info, check_memory=True)
+        keep_on()
+        if inputs:
+            probe = read_header(artifact.read_bytes()).probe
+            difference = check_outputs(probe, model.run_uncounted(inputs))
+            if difference is not None:
+                raise ModelRefusedError(f"the model computes something else here: {difference}")
+        self._warm_up(model, inputs)
+        self._check_limits(model, inputs, limits, rss_before, keep_on)
+        return model
+
+    def activate(self, model: Model) -> None:
+        self.runtime.switch(model)
+
+    def deactivate(self) -> None:
+        self.runtime.switch(None)
+
+    def _load(
+        self, artifact: Path, info: SlotInfo, *, check_memory: bool
+    ) -> tuple[Model, dict[str, NDArray[Any]]]:
+        # Here and not at the top: numpy's and the decoder's memory come with the first model.
+        from edgepress_compression.artifact.probe import probe_inputs
+        from edgepress_compression.artifact.read import decode, read_header
+        from edgepress_compression.errors import ArtifactError
+
+        try:
+            data = artifact.read_bytes()
+            header = read_header(data)
+            if check_memory:
+                _need_memory(2 * header.onnx_bytes + MEMORY_MARGIN_BYTES, "to load this model")
+            onnx_model = decode(data, max_bytes=header.onnx_bytes)
+            inputs = probe_inputs(header.probe)
+        except ArtifactError as error:
+            raise ModelRefusedError(f"the artifact cannot be read: {error}") from error
+        except MemoryError as error:
+            raise NotNowError("there is not enough memory to decode this model") from error
+        del data
+        session = open_session(onnx_model, self._threads)
+        return Model(session, name=info.model, digest=info.digest), inputs
+
+    def _warm_up(self, model: Model, inputs: dict[str, NDArray[Any]]) -> None:
+        if inputs:
+            for _ in range(WARM_UP_RUNS):
+                model.run_uncounted(inputs)
+
+    def _check_limits(
+        self,
+        model: Model,
+        inputs: dict[str, NDArray[Any]],
+        limits: Limits,
+        rss_before: int,
+        keep_on: Callable[[], None],
+    ) -> None:
+        if limits.rss_bytes is not None:
+            grown = _rss_bytes() - rss_before
+            if grown > limits.rss_bytes:
+                raise ModelRefusedError(
+                    f"it takes {grown} bytes of memory, the release allows {limits.rss_bytes}"
+                )
+        if limits.p95_us is None:
+            return
+        if not inputs:
+            raise ModelRefusedError(
+                "the release limits latency, but the artifact has no probe to measure with"
+            )
+        p95_us = _p95_us(model, inputs, keep_on)
+        if p95_us > limits.p95_us:
+            raise ModelRefusedError(
+                f"its 95th percentile latency is {p95_us:.0f} us, the release allows {limits.p95_us}"
+            )
+
+
+def check_room(folder: Path, artifact_bytes: int, have_bytes: int) -> None:
+    """Whether an artifact can be fetched and unpacked now: disk for it, memory for twice it. Raises
+    NotNowError.
+
+    ``have_bytes``: what of it is on the disk already.
+    """
+    margin = max(16 << 20, artifact_bytes // 10)  # the journal, telemetry and everybody else
+    free = psutil.disk_usage(str(folder)).free
+    if free < artifact_bytes - have_bytes + margin:
+        raise NotNowError(
+            f"{artifact_bytes - have_bytes + margin} bytes of disk are needed for this artifact, {free} are"
+            f" free: make room on the disk of {folder}"
+        )
+    _need_memory(2 * artifact_bytes + MEMORY_MARGIN_BYTES, "for this artifact")
+
+
+def _need_memory(needed: int, what: str) -> None:
+    available = int(psutil.virtual_memory().available)
+    if available < needed:
+        raise NotNowError(f"{needed} bytes of memory are needed {what}, {available} are available")
+
+
+def _p95_us(model: Model, inputs: dict[str, NDArray[Any]], keep_on: Callable[[], None]) -> float:
+    latencies: list[float] = []
+    began = time.monotonic()
+    while len(latencies) < TRIAL_RUNS:
+        keep_on()
+        started_ns = time.perf_counter_ns()
+        model.run_uncounted(inputs)
+        latencies.append((time.perf_counter_ns() - started_ns) / 1000)
+        if len(latencies) >= TRIAL_RUNS_MIN and time.monotonic() - began > TRIAL_SECONDS:
+            break
+    latencies.sort()
+    return latencies[math.ceil(0.95 * len(latencies)) - 1]  # nearest rank
+
+
+def _rss_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)

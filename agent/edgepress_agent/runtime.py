@@ -1,0 +1,213 @@
+"""Models in onnxruntime, and the one that answers now.
+
+A request takes the model that answers at that moment and keeps it to the end, so switching loses nothing:
+what began on the old model finishes there, what comes later goes to the new one, and the old one's memory
+is freed with its last request. onnxruntime is imported with the first model: an agent without one stays
+small.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress_agent.errors import InferenceError, ModelRefusedError
+from edgepress_devices.histogram import LatencyRecorder
+from edgepress_devices.protocol import Histogram
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Arrays = dict[str, NDArray[Any]]
+
+DTYPES: Final[dict[str, tuple[str, str]]] = {
+    # onnxruntime's name: (numpy's, the Open Inference Protocol's)
+    "tensor(float)": ("float32", "FP32"),
+    "tensor(double)": ("float64", "FP64"),
+    "tensor(float16)": ("float16", "FP16"),
+    "tensor(int64)": ("int64", "INT64"),
+    "tensor(int32)": ("int32", "INT32"),
+    "tensor(int16)": ("int16", "INT16"),
+    "tensor(int8)": ("int8", "INT8"),
+    "tensor(uint64)": ("uint64", "UINT64"),
+    "tensor(uint32)": ("uint32", "UINT32"),
+    "tensor(uint16)": ("uint16", "UINT16"),
+    "tensor(uint8)": ("uint8", "UINT8"),
+    "tensor(bool)": ("bool", "BOOL"),
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or an output. In ``shape`` -1 stands for a size that the request chooses."""
+
+    name: str
+    dtype: str  # numpy's name
+    datatype: str  # the Open Inference Protocol's name
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Meter:
+    """What one model did since it was last read."""
+
+    latency: LatencyRecorder = field(default_factory=LatencyRecorder)
+    errors: int = 0
+    inferences: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, latency_us: float | None) -> None:
+        """One more inference; None = it failed."""
+        with self.lock:
+            if latency_us is None:
+                self.errors += 1
+            else:
+                self.inferences += 1
+                self.latency.record(latency_us)
+
+    def take(self) -> tuple[int, int, Histogram | None]:
+        """(inferences, errors, latencies in microseconds), and begin again."""
+        with self.lock:
+            taken = self.inferences, self.errors, self.latency.take()
+            self.inferences = self.errors = 0
+            return taken
+
+
+class Model:
+    """One loaded model. ``infer`` may be called from any thread."""
+
+    def __init__(self, session: "onnxruntime.InferenceSession", *, name: str, digest: str) -> None:
+        self.name = name
+        self.digest = digest
+        self.inputs = [_spec(value) for value in session.get_inputs()]
+        self.outputs = [_spec(value) for value in session.get_outputs()]
+        self.meter = Meter()
+        self._session = session
+        self._errors = runtime_errors()
+        # One inference at a time: its threads have the cores to themselves, and waiting is not latency.
+        self._turn = threading.Lock()
+
+    def infer(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
+        """Run the model once; counted and timed. ``outputs`` None = all. Raises InferenceError."""
+        names = self.check(feeds, outputs)
+        with self._turn:
+            started_ns = time.perf_counter_ns()
+            try:
+                results = self._session.run(names, dict(feeds))
+            except self._errors as error:
+                self.meter.count(None)
+                reason = f"the model cannot run on this input: {_first_line(error)}"
+                raise InferenceError(400, reason) from error
+            self.meter.count((time.perf_counter_ns() - started_ns) / 1000)
+        return dict(zip(names, results, strict=True))
+
+    def run_uncounted(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+        """For trials and warm-up: no statistics. Raises ModelRefusedError."""
+        names = [spec.name for spec in self.outputs]
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except self._errors as error:
+            raise ModelRefusedError(f"the model does not run on its probe: {_first_line(error)}") from error
+
+    def check(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None) -> list[str]:
+        """The names of the outputs to give. Raises InferenceError where names, types or shapes do not fit."""
+        known = {spec.name: spec for spec in self.inputs}
+        for name in feeds:
+            if name not in known:
+                raise InferenceError(400, f"no input {name[:80]!r}; the model takes {', '.join(known)}")
+        for spec in self.inputs:
+            if spec.name not in feeds:
+                raise InferenceError(400, f"input {spec.name!r} is missing")
+            given = feeds[spec.name]
+            if given.dtype != np.dtype(spec.dtype):
+                raise InferenceError(
+                    400, f"input {spec.name!r} has type {given.dtype}, the model takes {spec.dtype}"
+                )
+            if not _fits(given.shape, spec.shape):
+                shapes = f"shape {list(given.shape)}, the model takes {list(spec.shape)}"
+                raise InferenceError(400, f"input {spec.name!r} has {shapes}")
+        names = [spec.name for spec in self.outputs]
+        for name in outputs or ():
+            if name not in names:
+                raise InferenceError(400, f"no output {name[:80]!r}; the model gives {', '.join(names)}")
+        return list(outputs) if outputs else names
+
+
+class Runtime:
+    """Which model answers now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._model: Model | None = None
+        self._retired: list[tuple[str, Meter]] = []
+
+    def model(self) -> Model | None:
+        return self._model
+
+    def switch(self, model: Model | None) -> None:
+        """Requests from here on go to ``model``."""
+        with self._lock:
+            if self._model is not None:
+                self._retired.append((self._model.digest, self._model.meter))
+            self._model = model
+
+    def take(self) -> list[tuple[str, int, int, Histogram | None]]:
+        """(digest, inferences, errors, latencies) since last time, of every model that answered or
+        answers.
+        """
+        with self._lock:
+            meters = list(self._retired)
+            self._retired = []  # a request that still runs there goes uncounted: at most one a model
+            if self._model is not None:
+                meters.append((self._model.digest, self._model.meter))
+        counted = [(digest, *meter.take()) for digest, meter in meters]
+        return [
+            row
+            for i, row in enumerate(counted)
+            if row[1] or row[2] or (self._model and i == len(counted) - 1)
+        ]
+
+
+def open_session(onnx_model: bytes, threads: int) -> "onnxruntime.InferenceSession":
+    """An onnxruntime session with ``threads`` threads. Raises ModelRefusedError."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)  # warnings are for whoever made the model
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(onnx_model, options, providers=["CPUExecutionProvider"])
+    except runtime_errors() as error:
+        raise ModelRefusedError(f"onnxruntime cannot load the model: {_first_line(error)}") from error
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: its own classes have no base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+    classes = [value for value in vars(native).values() if isinstance(value, type)]
+    own = [value for value in classes if issubclass(value, Exception)]
+    return (*own, RuntimeError, ValueError, MemoryError)
+
+
+def _spec(value: Any) -> TensorSpec:
+    if value.type not in DTYPES:
+        raise ModelRefusedError(f"{value.name!r} has the type {value.type}, which this agent cannot serve")
+    dtype, datatype = DTYPES[value.type]
+    shape = tuple(side if isinstance(side, int) and side > 0 else -1 for side in value.shape)
+    return TensorSpec(value.name, dtype, datatype, shape)
+
+
+def _fits(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(given) == len(wanted) and all(w in (-1, g) for g, w in zip(given, wanted, strict=True))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,157 @@
+"""Two slots for models, and one pointer to the one that runs.
+
+::
+
+    slots/a/artifact      the artifact, byte for byte as released
+    slots/a/info.json     what it is (SlotInfo); written before the folder becomes a slot
+    slots/b/...
+    current               JSON {"slot": "a"}: replaced whole, the only thing that says which one runs
+
+A slot's folder arrives by one rename of the finished fetch folder, so a slot is whole or absent. The slot
+that is pointed to is never touched. After a switch the other slot is the last good one, until something new
+is staged.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from edgepress_agent.durable import Disk, sweep
+from edgepress_devices.protocol import Digest
+
+Slot = Literal["a", "b"]
+SLOTS: Final[tuple[Slot, Slot]] = ("a", "b")
+_SMALL_FILE_BYTES: Final = 65_536
+
+
+class SlotInfo(msgspec.Struct, frozen=True):
+    """What lies in a slot, from the signed statement that allowed it."""
+
+    digest: Digest
+    size: int
+    model: str
+    profile: str
+    release: int  # release counter
+    trusted: bool = False  # it passed its trial here: good enough to go back to
+
+
+class _Pointer(msgspec.Struct):
+    slot: Slot
+
+
+class Slots:
+    """Reads and changes ``slots/`` and ``current`` under ``folder``. Methods raise OSError."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._folder = folder
+        self._disk = disk
+
+    def prepare(self) -> None:
+        """Make the folder and clear away what an interrupted change left."""
+        slots = self._folder / "slots"
+        self._disk.make_folder(slots)
+        sweep(self._disk, slots)
+        for slot in SLOTS:
+            if self.path(slot).is_dir() and self.info(slot) is None:
+                self._disk.remove(self.path(slot))
+
+    def path(self, slot: Slot) -> Path:
+        return self._folder / "slots" / slot
+
+    def artifact(self, slot: Slot) -> Path:
+        return self.path(slot) / "artifact"
+
+    def current(self) -> Slot | None:
+        """The slot that is pointed to, if there is a model in it."""
+        data = _read_small(self._folder / "current")
+        if data is None:
+            return None
+        try:
+            slot = msgspec.json.decode(data, type=_Pointer).slot
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        return slot if self.info(slot) else None
+
+    def info(self, slot: Slot) -> SlotInfo | None:
+        return read_info(self.path(slot))
+
+    def find(self, digest: str) -> Slot | None:
+        for slot in SLOTS:
+            info = self.info(slot)
+            if info is not None and info.digest == digest:
+                return slot
+        return None
+
+    def spare(self) -> Slot:
+        """The slot that may be overwritten: never the one that is pointed to.
+
+        Where nothing is pointed to, an empty or never-tried one before the last good one.
+        """
+        current = self.current()
+        if current is not None:
+            return other(current)
+        first = self.info("a")
+        return "b" if first is not None and first.trusted else "a"
+
+    def stage(self, source: Path) -> Slot:
+        """Move a finished folder (artifact, info.json) into the spare slot."""
+        slot = self.spare()
+        if self.path(slot).is_dir():
+            self._disk.remove(self.path(slot))
+        self._disk.move(source, self.path(slot))
+        return slot
+
+    def switch(self, slot: Slot) -> None:
+        """Point to ``slot``: from here on, and after a power cut, it is the one that runs."""
+        info = self.info(slot)
+        if info is not None and not info.trusted:
+            write_info(self._disk, self.path(slot), msgspec.structs.replace(info, trusted=True))
+        self._disk.write_whole(self._folder / "current", msgspec.json.encode(_Pointer(slot)))
+
+    def distrust(self, slot: Slot) -> None:
+        """Never go back to what lies in ``slot``."""
+        info = self.info(slot)
+        if info is not None and info.trusted:
+            write_info(self._disk, self.path(slot), msgspec.structs.replace(info, trusted=False))
+
+    def point_nowhere(self) -> None:
+        self._disk.remove(self._folder / "current")
+
+    def discard(self, slot: Slot) -> None:
+        if slot == self.current():
+            raise ValueError(f"slot {slot} is the one that runs")
+        if self.path(slot).is_dir():
+            self._disk.remove(self.path(slot))
+
+    def clear(self) -> None:
+        """Forget every model (the device now belongs to another server)."""
+        self.point_nowhere()
+        for slot in SLOTS:
+            self.discard(slot)
+
+
+def other(slot: Slot) -> Slot:
+    return "b" if slot == "a" else "a"
+
+
+def write_info(disk: Disk, folder: Path, info: SlotInfo) -> None:
+    disk.write_whole(folder / "info.json", msgspec.json.encode(info))
+
+
+def read_info(folder: Path) -> SlotInfo | None:
+    data = _read_small(folder / "info.json")
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=SlotInfo)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _read_small(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(_SMALL_FILE_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
