@@ -79,8 +79,12 @@ def evaluate(
     done = 0
     for feed, labels in split.batches(size, limit=limit):
         padded = feed
-        if fixed and len(labels) < size:  # the last samples of a model with a fixed batch: repeat one, count once
-            padded = {name: np.concatenate([a, np.repeat(a[-1:], size - len(a), 0)]) for name, a in feed.items()}
+        if (
+            fixed and len(labels) < size
+        ):  # the last samples of a model with a fixed batch: repeat one, count once
+            padded = {
+                name: np.concatenate([a, np.repeat(a[-1:], size - len(a), 0)]) for name, a in feed.items()
+            }
         metric.add(run(session, padded)[0][: len(labels)], labels)
         done += len(labels)
         progress(done / total)
@@ -124,7 +128,9 @@ def paired_latency(
         rounds += 1
     return [
         Latency(
-            p50=float(np.percentile(times, 50)) / 1000, p95=float(np.percentile(times, 95)) / 1000, runs=rounds
+            p50=float(np.percentile(times, 50)) / 1000,
+            p95=float(np.percentile(times, 95)) / 1000,
+            runs=rounds,
         )
         for times in times_ns
     ]

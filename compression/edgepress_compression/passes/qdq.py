@@ -1,0 +1,372 @@
+"""Rewrites a float graph with QuantizeLinear / DequantizeLinear pairs that onnxruntime fuses into integer kernels.
+
+Every activation x on the integer side becomes  x -> Q -> DQ -> its readers, so that each integer node stands between
+DQ and Q and is replaced by its integer kernel. Weights are stored as s8 with one scale for each output channel,
+biases as s32 with the product of input and weight scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgepress_compression.graph.model import Graph, attributes
+
+MATRIX_OPS = ("Conv", "Gemm", "MatMul")
+SAME_RANGE_OPS = (
+    "MaxPool",
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Slice",
+    "Concat",
+    "Split",
+)
+OWN_RANGE_OPS = ("Add", "AveragePool", "GlobalAveragePool")
+CLAMPS = ("Relu", "Clip")
+BIAS_LIMIT = 2**30  # leaves room for the sum of products in the 32-bit accumulator
+SMALLEST_SCALE = 1e-12
+
+
+@dataclass
+class Plan:
+    """Which nodes compute in integers, and what must share a range."""
+
+    nodes: set[str] = field(default_factory=set)  # names of nodes on the integer side
+    tensors: list[str] = field(default_factory=list)  # activations that get a Q/DQ pair, in graph order
+    ranges: dict[str, str] = field(
+        default_factory=dict
+    )  # tensor -> first tensor of its class: one range for all
+    fused: dict[str, str] = field(default_factory=dict)  # output of a matrix op or Add -> output of its clamp
+
+
+def name_nodes(graph: Graph) -> None:
+    """Gives every node a unique name, which plans refer to."""
+    for number, node in enumerate(graph.proto.graph.node):
+        node.name = f"{node.op_type}_{number}"
+
+
+def plan(graph: Graph, excluded: Iterable[str] = ()) -> Plan:
+    """Chooses the integer side: matrix operations with constant weights, and what stands between them."""
+    left_out = set(excluded)
+    result = Plan()
+    producers = {name: node for node in graph.proto.graph.node for name in node.output}
+    users = graph.users()
+    outputs = {one.name for one in graph.outputs}
+    for node in graph.proto.graph.node:
+        if node.name in left_out:
+            continue
+        if node.op_type in MATRIX_OPS:
+            if _has_constant_weights(node, graph):
+                result.nodes.add(node.name)
+        elif node.op_type in (*SAME_RANGE_OPS, *OWN_RANGE_OPS, *CLAMPS):
+            sources = activations(node, graph)
+            if sources and all(
+                name in producers and producers[name].name in result.nodes for name in sources
+            ):
+                result.nodes.add(node.name)
+    _trim(result, graph, users, outputs)
+    for node in graph.proto.graph.node:
+        if node.op_type in CLAMPS and node.name in result.nodes:
+            source = node.input[0]
+            alone = len(users[source]) == 1 and source not in outputs
+            if alone and producers[source].op_type in ("Conv", "Gemm", "Add") and source not in result.fused:
+                result.fused[source] = node.output[0]
+    _collect_tensors(result, graph, outputs)
+    _share_ranges(result, graph)
+    return result
+
+
+def activations(node: onnx.NodeProto, graph: Graph) -> list[str]:
+    """The float inputs of a node that are computed (not constants, not shapes)."""
+    count = len(node.input) if node.op_type in ("Concat", "Add") else 1
+    return [name for name in node.input[:count] if name and name not in graph.weights]
+
+
+def _has_constant_weights(node: onnx.NodeProto, graph: Graph) -> bool:
+    weight = graph.weights.get(node.input[1])
+    if weight is None or weight.dtype != np.float32 or node.input[0] in graph.weights:
+        return False
+    if any(name not in graph.weights for name in node.input[2:3] if name):
+        return False
+    facts = attributes(node)
+    if node.op_type == "Gemm":
+        plain = (
+            facts.get("alpha", 1.0) == 1.0 and facts.get("beta", 1.0) == 1.0 and not facts.get("transA", 0)
+        )
+        bias = graph.weights.get(node.input[2]) if len(node.input) > 2 else None
+        return plain and (bias is None or bias.ndim == 1)
+    return weight.ndim >= 3 if node.op_type == "Conv" else weight.ndim == 2
+
+
+def _trim(
+    result: Plan, graph: Graph, users: dict[str, list[tuple[onnx.NodeProto, int]]], outputs: set[str]
+) -> None:
+    """Takes off trailing nodes that feed no integer node: rounding there would cost accuracy and gain nothing."""
+    for node in reversed(graph.proto.graph.node):
+        if node.name in result.nodes and node.op_type not in (*MATRIX_OPS, *CLAMPS):
+            readers = [user for name in node.output for user, _ in users.get(name, [])]
+            if not any(user.name in result.nodes for user in readers):
+                result.nodes.discard(node.name)
+
+
+def _collect_tensors(result: Plan, graph: Graph, outputs: set[str]) -> None:
+    wanted: dict[str, None] = {}
+    for node in graph.proto.graph.node:
+        if node.name not in result.nodes:
+            continue
+        for name in activations(node, graph):
+            wanted[name] = None
+        for name in node.output:
+            # A product can leave its integer kernel as float; a convolution cannot.
+            if name and not (node.op_type in ("Gemm", "MatMul") and _feeds_floats(name, result, graph)):
+                wanted[name] = None
+    result.tensors = [name for name in wanted if name not in result.fused and name not in outputs]
+
+
+def _feeds_floats(name: str, result: Plan, graph: Graph) -> bool:
+    if name in result.fused:
+        return True  # the clamp's output is the one that is quantized
+    return not any(user.name in result.nodes for user, _ in graph.users().get(name, []))
+
+
+def _share_ranges(result: Plan, graph: Graph) -> None:
+    parent = {name: name for name in result.tensors}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for node in graph.proto.graph.node:
+        if node.name in result.nodes and node.op_type in SAME_RANGE_OPS:
+            family = [name for name in (*activations(node, graph), *node.output) if name in parent]
+            for other in family[1:]:
+                parent[root(other)] = root(family[0])
+    result.ranges = {name: root(name) for name in result.tensors}
+
+
+@dataclass(frozen=True)
+class Integers:
+    """scale * (q - zero_point), q in low..high of the type."""
+
+    scale: np.float32
+    zero_point: int
+    dtype: np.dtype[np.generic]  # uint8 or int8
+
+    @classmethod
+    def covering(cls, low: float, high: float, dtype: np.dtype[np.generic]) -> Integers:
+        limits = np.iinfo(dtype)  # type: ignore[type-var]
+        scale = np.float32(max((high - low) / (limits.max - limits.min), SMALLEST_SCALE))
+        zero = round(float(limits.min - low / scale))
+        return cls(scale, int(np.clip(zero, limits.min, limits.max)), dtype)
+
+    @property
+    def lowest(self) -> float:
+        return float(self.scale) * (int(np.iinfo(self.dtype).min) - self.zero_point)  # type: ignore[type-var]
+
+    @property
+    def highest(self) -> float:
+        return float(self.scale) * (int(np.iinfo(self.dtype).max) - self.zero_point)  # type: ignore[type-var]
+
+
+def weight_axis(node: onnx.NodeProto) -> int:
+    """The axis of the output channels in the node's weight."""
+    if node.op_type == "Conv" or (node.op_type == "Gemm" and attributes(node).get("transB", 0)):
+        return 0
+    return 1
+
+
+def quantize_weight(weight: np.ndarray, axis: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """(s8 integers, float32 scale of each output channel), the scale with the least squared error.
+
+    Symmetric, so that no cross term with the activations' zero point has to be computed for each input.
+    """
+    limit = 2 ** (bits - 1) - 1
+    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
+    largest = np.maximum(np.abs(rows).max(axis=1), SMALLEST_SCALE)
+    best_scale, best_error = largest / limit, np.full(len(rows), np.inf)
+    for shrink in np.linspace(1.0, 0.7, 31):
+        scale = largest * shrink / limit
+        values = np.clip(np.rint(rows / scale[:, None]), -limit, limit) * scale[:, None]
+        error = ((values - rows) ** 2).sum(axis=1)
+        better = error < best_error
+        best_scale, best_error = np.where(better, scale, best_scale), np.minimum(error, best_error)
+    scales = best_scale.astype(np.float32)
+    broadcast = [1] * weight.ndim
+    broadcast[axis] = -1
+    integers = np.clip(np.rint(weight / scales.reshape(broadcast)), -limit, limit).astype(np.int8)
+    return integers, scales
+
+
+def insert_pairs(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> None:
+    """Puts the Q/DQ pair on every planned activation; clamps that the integers' own limits do are taken out."""
+    proto = graph.proto.graph
+    _drop_clamps(graph, chosen, integers)
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+    renamed = {name: f"{name}_dq" for name in chosen.tensors}
+
+    def pair(name: str) -> list[onnx.NodeProto]:
+        form = integers[name]
+        scale, zero = f"{name}_scale", f"{name}_zero"
+        constants.append(numpy_helper.from_array(np.asarray(form.scale), scale))
+        constants.append(numpy_helper.from_array(np.asarray(form.zero_point, dtype=form.dtype), zero))
+        return [
+            helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_q"], name=f"{name}_Q"),
+            helper.make_node(
+                "DequantizeLinear", [f"{name}_q", scale, zero], [renamed[name]], name=f"{name}_DQ"
+            ),
+        ]
+
+    present = {name for node in proto.node for name in node.output}
+    for one in proto.input:
+        if one.name in renamed:
+            nodes.extend(pair(one.name))
+    for node in proto.node:
+        for position, name in enumerate(node.input):
+            if name in renamed:
+                node.input[position] = renamed[name]
+        nodes.append(node)
+        for name in node.output:
+            if name in renamed and name in present:
+                nodes.extend(pair(name))
+    del proto.node[:]
+    proto.node.extend(nodes)
+    proto.initializer.extend(constants)
+
+
+def _drop_clamps(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> None:
+    """conv -> relu -> Q saturates at 0 by itself when 0 is the lowest integer; likewise the upper limit of relu6."""
+    proto = graph.proto.graph
+    producers = {name: node for node in proto.node for name in node.output}
+    dropped = set()
+    for source, clamped in chosen.fused.items():
+        form = integers[clamped]
+        low, high = clamp_limits(producers[clamped], graph)
+        tolerance = float(form.scale) / 2
+        if form.lowest >= low - tolerance / 1e3 and form.highest <= high + tolerance:
+            producer = producers[source]
+            producer.output[list(producer.output).index(source)] = clamped
+            dropped.add(producers[clamped].name)
+    kept = [node for node in proto.node if node.name not in dropped]
+    del proto.node[:]
+    proto.node.extend(kept)
+
+
+def clamp_limits(node: onnx.NodeProto, graph: Graph) -> tuple[float, float]:
+    """The range of a Relu's or Clip's output; infinite where it is open or not constant."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    facts = attributes(node)
+    limits = [-np.inf, np.inf]
+    for position, key in ((1, "min"), (2, "max")):
+        name = node.input[position] if len(node.input) > position else ""
+        if name in graph.weights:
+            limits[position - 1] = float(graph.weights[name])
+        elif not name and isinstance(facts.get(key), float):
+            limits[position - 1] = float(facts[key])  # type: ignore[arg-type]
+    return limits[0], limits[1]
+
+
+def quantize_constants(
+    graph: Graph,
+    node: onnx.NodeProto,
+    form: Integers,
+    bits: int,
+    channel_mean: np.ndarray | None,
+) -> None:
+    """Replaces the node's weight and bias by integers and their DequantizeLinear.
+
+    `channel_mean` (C,) of the input corrects the bias for the mean error that rounding the weights makes (Nagel et
+    al. 2019, "Data-Free Quantization", section 4.2, with means from calibration).
+    """
+    weight_name = node.input[1]
+    weight = graph.weights[weight_name]
+    axis = weight_axis(node)
+    integers, scales = quantize_weight(weight, axis, bits)
+    channels = weight.shape[axis]
+    has_bias = len(node.input) > 2 and bool(node.input[2])
+    bias = graph.weights[node.input[2]].astype(np.float64) if has_bias else np.zeros(channels)
+    broadcast = [1] * weight.ndim
+    broadcast[axis] = -1
+    rounding = integers * scales.reshape(broadcast).astype(np.float64) - weight
+    if channel_mean is not None and node.op_type != "MatMul":
+        correction = _mean_shift(node, rounding, axis, channel_mean)
+        if correction is not None:
+            bias = bias - correction
+            has_bias = True
+    # An all but empty channel with a large bias would overflow: its weights are 0 at any scale.
+    scales = np.maximum(scales, np.abs(bias) / (float(form.scale) * BIAS_LIMIT)).astype(np.float32)
+    limit = 2 ** (bits - 1) - 1
+    integers = np.clip(np.rint(weight / scales.reshape(broadcast)), -limit, limit).astype(np.int8)
+    prefix = node.name
+    weight_dq = _constant_pair(graph, f"{prefix}_weight", integers, scales, axis)
+    node.input[1] = weight_dq[-1].output[0]
+    added = weight_dq
+    if has_bias and node.op_type != "MatMul":
+        bias_scales = (form.scale * scales).astype(np.float32)
+        bias_integers = np.rint(bias / bias_scales).astype(np.int32)
+        bias_dq = _constant_pair(graph, f"{prefix}_bias", bias_integers, bias_scales, 0)
+        if len(node.input) > 2:
+            node.input[2] = bias_dq[-1].output[0]
+        else:
+            node.input.append(bias_dq[-1].output[0])
+        added += bias_dq
+    proto = graph.proto.graph
+    position = next(i for i, other in enumerate(proto.node) if other.name == node.name)
+    for offset, new in enumerate(added):
+        proto.node.insert(position + offset, new)
+
+
+def _mean_shift(
+    node: onnx.NodeProto, rounding: np.ndarray, axis: int, channel_mean: np.ndarray
+) -> np.ndarray | None:
+    """(out,) mean error of the output that the weights' rounding error causes; zero padding is left out of account."""
+    if node.op_type == "Gemm":
+        inner = rounding if axis == 0 else rounding.T  # (out, in)
+        return inner @ channel_mean if inner.shape[1] == len(channel_mean) else None
+    groups = int(attributes(node).get("group", 1))  # type: ignore[call-overload]
+    per_channel = rounding.reshape(rounding.shape[0], rounding.shape[1], -1).sum(axis=2)  # (out, in / groups)
+    if per_channel.shape[1] * groups != len(channel_mean):
+        return None
+    means = channel_mean.reshape(groups, -1).repeat(rounding.shape[0] // groups, axis=0)  # (out, in / groups)
+    shift: np.ndarray = (per_channel * means).sum(axis=1)
+    return shift
+
+
+def _constant_pair(
+    graph: Graph, name: str, integers: np.ndarray, scales: np.ndarray, axis: int
+) -> list[onnx.NodeProto]:
+    zeros = np.zeros(scales.shape, dtype=integers.dtype)
+    graph.proto.graph.initializer.extend(
+        [
+            numpy_helper.from_array(integers, f"{name}_q"),
+            numpy_helper.from_array(scales, f"{name}_scale"),
+            numpy_helper.from_array(zeros, f"{name}_zero"),
+        ]
+    )
+    node = helper.make_node(
+        "DequantizeLinear",
+        [f"{name}_q", f"{name}_scale", f"{name}_zero"],
+        [f"{name}_dq"],
+        name=f"{name}_DQ",
+        axis=axis,
+    )
+    return [node]
+
+
+def drop_unused(graph: Graph) -> None:
+    """Removes initializers that no node reads."""
+    proto = graph.proto.graph
+    used = {name for node in proto.node for name in node.input} | {one.name for one in proto.output}
+    kept = [tensor for tensor in proto.initializer if tensor.name in used]
+    del proto.initializer[:]
+    proto.initializer.extend(kept)
+    graph.refresh()
