@@ -1,6 +1,7 @@
 """``edgepress artifact``: list, show, decode, verify; on a file here or a digest on the server."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def _resolve(source: str, url: str, token: str | None) -> tuple[bytes, dict[str,
 @server_options
 def show(source: str, url: str, token: str | None, as_json: bool) -> None:
     """Show SOURCE (file or digest): what it holds and where its bytes went."""
+    from edgepress_compression.artifact import format as layout
     from edgepress_compression.artifact import read
     from edgepress_compression.errors import ArtifactError
 
@@ -64,13 +66,13 @@ def show(source: str, url: str, token: str | None, as_json: bool) -> None:
     except ArtifactError as error:
         raise click.ClickException(str(error)) from error
     summary = {
-        "model": header.model,
+        "model": header.name,
         "profile": header.profile,
         "recipe": header.recipe,
-        "format": header.version,
+        "format": layout.VERSION,
         "bytes": len(data),
         "onnx_bytes": header.onnx_bytes,
-        "tensors": [{"name": p.name, "shape": p.shape, "coding": p.coding, "bytes": p.bytes} for p in parts],
+        "sections": [asdict(part) for part in parts],
         "report": record["report"] if record else None,
     }
     if as_json:
@@ -78,9 +80,9 @@ def show(source: str, url: str, token: str | None, as_json: bool) -> None:
         return
     facts(
         [
-            ("model", header.model),
+            ("model", header.name),
             ("profile", header.profile),
-            ("recipe", header.recipe.get("name") if isinstance(header.recipe, dict) else header.recipe),
+            ("recipe", header.recipe.get("name")),
             ("bytes", f"{size(len(data))}, decodes to {size(header.onnx_bytes)} of ONNX"),
         ]
     )
@@ -90,7 +92,7 @@ def show(source: str, url: str, token: str | None, as_json: bool) -> None:
     click.echo()
     table(
         ("SECTION", "SHAPE", "CODING", ">BYTES"),
-        [(p.name, "x".join(map(str, p.shape)) or None, p.coding, f"{p.bytes:,}") for p in parts],
+        [(p.name, "x".join(map(str, p.shape)) or None, p.coding, f"{p.stored_bytes:,}") for p in parts],
         empty="",
     )
 
@@ -130,13 +132,13 @@ def decode(source: str, out: Path, url: str, token: str | None, as_json: bool) -
 @server_options
 def verify(source: str, url: str, token: str | None, as_json: bool) -> None:
     """Check every section of SOURCE, decode it, run it on its probe and compare the answers."""
-    from edgepress_compression.errors import ArtifactError
-    from edgepress_compression.evaluate import verify_artifact
+    from edgepress_compression.errors import ArtifactError, GraphError
+    from edgepress_compression.verify import verify_artifact
 
     data, _ = _resolve(source, url, token)
     try:
         said = verify_artifact(data)
-    except ArtifactError as error:
+    except (ArtifactError, GraphError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         emit_json({"ok": said is None, "reason": said})

@@ -83,7 +83,7 @@ def _here(
         from edgepress_compression.compress import Progress as Step
         from edgepress_compression.compress import compress as run
 
-        from edgepress_compression.data import load_dataset
+        from edgepress_compression.data.dataset import load_dataset
         from edgepress_compression.errors import EdgepressError
         from edgepress_devices.profile import ProfileError, load_profile
 

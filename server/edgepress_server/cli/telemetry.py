@@ -1,7 +1,9 @@
 """``edgepress telemetry``: the newest figures, and all of them out."""
 
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -73,7 +75,7 @@ def export(
 ) -> None:
     """Export samples as CSV or JSON."""
     now_ms = int(time.time() * 1000)
-    query = {
+    query: dict[str, Any] = {
         "device": device,
         "from": int(now_ms - hours * 3_600_000),
         "to": now_ms,
@@ -82,7 +84,7 @@ def export(
     blocks = api(url, token).download("/telemetry/export", **query)
     if out is None:
         for block in blocks:
-            click.get_binary_stream("stdout").write(block)
+            sys.stdout.buffer.write(block)
         return
     aside = out.with_name(out.name + ".part")
     with aside.open("wb") as stream:

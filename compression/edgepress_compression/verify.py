@@ -1,0 +1,16 @@
+"""Is this artifact whole, and does it compute what it did when it was made?"""
+
+from edgepress_compression.artifact.probe import check_outputs, probe_inputs
+from edgepress_compression.artifact.read import decode, read_header
+from edgepress_compression.evaluate import open_session, run
+
+
+def verify_artifact(data: bytes) -> str | None:
+    """Decode ``data``, run the model on the artifact's probe here. None when the answers agree, else the reason.
+
+    Raises ArtifactError when a section is damaged, GraphError when onnxruntime cannot run the decoded model.
+    """
+    probe = read_header(data).probe
+    session = open_session(decode(data))
+    names = [output.name for output in session.get_outputs()]
+    return check_outputs(probe, dict(zip(names, run(session, probe_inputs(probe)), strict=True)))
