@@ -6,7 +6,7 @@ from edgepress_compression.evaluate import open_session, run
 
 
 def verify_artifact(data: bytes) -> str | None:
-    """Decode ``data``, run the model on the artifact's probe here. None when the answers agree, else the reason.
+    """Decode ``data``, run it on the artifact's probe here. None when the answers agree, else the reason.
 
     Raises ArtifactError when a section is damaged, GraphError when onnxruntime cannot run the decoded model.
     """

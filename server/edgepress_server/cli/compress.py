@@ -182,13 +182,13 @@ def follow(client: Api, jobs: list[dict[str, Any]], *, quiet: bool) -> list[dict
         tasks = {j["id"]: bars.add_task(j["profile"], total=1.0, step="waiting") for j in jobs}
         current = {j["id"]: j for j in jobs}
         while True:
-            for name in tasks:
+            for name, bar in tasks.items():
                 if current[name]["state"] in {"queued", "running"}:
                     current[name] = client.get(f"/jobs/{name}")
                 job = current[name]
                 done = 1.0 if job["state"] == "done" else job["progress"]
                 said = job["message"] or job["step"] or job["state"]
-                bars.update(tasks[name], completed=done, step=said)
+                bars.update(bar, completed=done, step=said)
             if all(j["state"] not in {"queued", "running"} for j in current.values()):
                 return list(current.values())
             time.sleep(POLL_SECONDS)

@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
             if error.name is None or error.name.startswith("edgepress"):
                 raise
             raise click.ClickException(
-                f"`edgepress {cmd_name}` needs {error.name}, which is not installed: pip install 'edgepress[server]'"
+                f"`edgepress {cmd_name}` needs {error.name}, not found: pip install 'edgepress[server]'"
             ) from error
         command = getattr(loaded, attribute)
         assert isinstance(command, click.Command)  # noqa: S101 - a typo in COMMANDS, not input
