@@ -22,7 +22,7 @@ from edgepress_server.files import replace_file
 BrokerKind = Literal["embedded", "mosquitto", "external"]
 
 DEFAULT_DATA_DIR: Final = Path("~/.local/share/edgepress")
-SERVER_USER: Final = "edgepress-server"  # the server's own user at a broker with users
+SERVER_USER: Final = "edgepress_server"  # the server's own user at a broker; "_" is in no device's name
 ENVIRONMENT_PREFIX: Final = "EDGEPRESS_"
 
 

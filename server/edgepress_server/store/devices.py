@@ -14,6 +14,7 @@ import json
 import re
 import secrets
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -225,13 +226,23 @@ class Devices:
                 )
             return True
 
-    def all_offline(self) -> None:
+    def all_offline(self, except_for: Collection[str] = ()) -> None:
         """The broker was lost: nobody is known to be online until each device says so again."""
         with self._database.transaction() as connection:
-            names = [row["name"] for row in self._database.rows("SELECT name FROM devices WHERE online = 1")]
-            connection.execute("UPDATE devices SET online = 0 WHERE online = 1")
+            rows = self._database.rows("SELECT name FROM devices WHERE online = 1")
+            names = [row["name"] for row in rows if row["name"] not in except_for]
+            connection.executemany(
+                "UPDATE devices SET online = 0 WHERE name = ?", [(name,) for name in names]
+            )
             for name in names:
                 self._events.append("device", name, "state", data={"online": False})
+
+    def mqtt_secrets(self) -> dict[str, str]:
+        """Broker passwords by device, of those that may connect: enrolled and not revoked."""
+        rows = self._database.rows(
+            "SELECT name, mqtt_secret FROM devices WHERE mqtt_secret IS NOT NULL AND revoked_at IS NULL"
+        )
+        return {row["name"]: row["mqtt_secret"] for row in rows}
 
 
 def check_name(name: str) -> str:

@@ -17,14 +17,13 @@ fall out of every chart; such samples are moved together so that they end when t
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 from edgepress_devices.histogram import HistogramError, checked
-from edgepress_devices.protocol import Histogram, Reading, Sample, TelemetryBatch
+from edgepress_devices.protocol import Histogram, Sample, TelemetryBatch
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 from edgepress_server.store.minutes import Minutes
@@ -39,7 +38,6 @@ BEYOND_MAX: Final = 1000
 CLOCK_UNSET_MS: Final = 1_577_836_800_000  # 2020-01-01: before edgepress existed
 CLOCK_AHEAD_MS: Final = 60_000
 COUNT_MAX: Final = 10**9  # inferences of one sample; above it the sums would not fit the store's integers
-FLOAT_MAX: Final = 1e12
 INTERVAL_MAX_MS: Final = 24 * 3600 * 1000
 EVENT_EVERY_MS: Final = 1000
 PRUNE_ROWS: Final = 5000  # per transaction: short ones, so that nobody waits
@@ -222,7 +220,7 @@ def _total(histogram: Histogram) -> int:
 
 
 def _moved(samples: Sequence[Sample], received_at: int) -> Iterable[Sample]:
-    """The samples, with times that can be true, and without numbers that are none (NaN, infinite)."""
+    """The samples, with times that can be true."""
     unset = max((s.at_ms for s in samples if s.at_ms < CLOCK_UNSET_MS), default=0)
     ahead = max((s.at_ms for s in samples if s.at_ms > received_at + CLOCK_AHEAD_MS), default=0)
     for sample in samples:
@@ -230,10 +228,135 @@ def _moved(samples: Sequence[Sample], received_at: int) -> Iterable[Sample]:
             sample.at_ms += received_at - unset
         elif sample.at_ms > received_at + CLOCK_AHEAD_MS:
             sample.at_ms = max(CLOCK_UNSET_MS, sample.at_ms + received_at - ahead)
-        for name in _FLOATS:
-            setattr(sample, name, _finite(getattr(sample, name)))
-        sample.power_mw = _finite_reading(sample.power_mw)
-        sample.energy_mj = _finite_reading(sample.energy_mj)
+        yield sample
+
+
+_INSERT_SAMPLE, rows)
+            connection.executemany(
+                "INSERT INTO latest (device, at, received_at, sample) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (device) DO UPDATE SET at = excluded.at, received_at = excluded.received_at,"
+                " sample = excluded.sample WHERE excluded.at >= latest.at",
+                [
+                    (device, at, received_at, msgspec.json.encode(sample).decode())
+                    for device, (at, received_at, sample) in latest.items()
+                ],
+            )
+            connection.executemany(
+                "INSERT INTO quarantine (device, at, reason, payload) VALUES (?, ?, ?, ?)",
+                [(q.device, q.at, q.reason, q.payload[:QUARANTINE_BYTES]) for q in quarantined],
+            )
+        self._minutes.flush()
+        ledger.flush()
+        self._announce(latest)
+        return ledger.acknowledge()
+
+    def _announce(self, devices: Iterable[str]) -> None:
+        """At most one event a second, naming everyone heard of since the last."""
+        self._since_event.update(devices)
+        now = self._database.now_ms()
+        if self._since_event and now >= self._event_due:
+            self._events.append("telemetry", "fleet", "batch", data={"devices": sorted(self._since_event)})
+            self._since_event.clear()
+            self._event_due = now + EVENT_EVERY_MS
+
+    def prune(self) -> bool:
+        """Drop what has outlived its time, a little at a time; True when there may be more."""
+        now = self._database.now_ms()
+        self._minutes.close_before(now)
+        with self._database.transaction() as connection:
+            dropped = connection.execute(
+                "DELETE FROM samples WHERE at < ? AND id IN (SELECT id FROM samples ORDER BY id LIMIT ?)",
+                (now - HOT_MS, PRUNE_ROWS),
+            ).rowcount
+            # Row by row in key order would scan: minutes of a device are few, so by device.
+            for row in self._database.rows("SELECT device FROM latest"):
+                connection.execute(
+                    "DELETE FROM minutes WHERE device = ? AND minute < ?",
+                    (row["device"], (now - MINUTES_MS) // 60_000 * 60_000),
+                )
+            connection.execute("DELETE FROM batches WHERE updated_at < ?", (now - EPOCH_MS,))
+            connection.execute(
+                "DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (QUARANTINE_ROWS,)
+            )
+        return dropped == PRUNE_ROWS
+
+
+class _Ledger:
+    """Which batches of the epochs in this transaction are stored."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._epochs: dict[tuple[str, str], tuple[int, set[int]]] = {}
+
+    def take(self, device: str, epoch: str, number: int, oldest: int = 0) -> bool:
+        """True when this batch is new and is stored from now on."""
+        key = (device, epoch)
+        done, beyond = self._epochs[key] if key in self._epochs else self._read(key)
+        new = number > done and number not in beyond
+        if new:
+            beyond.add(number)
+        done = max(done, oldest - 1)
+        if len(beyond) > BEYOND_MAX:
+            done = max(done, min(beyond))  # so many came since that the gap will not be filled
+        beyond = {n for n in beyond if n > done}
+        while done + 1 in beyond:
+            done += 1
+            beyond.discard(done)
+        self._epochs[key] = (done, beyond)
+        return new
+
+    def _read(self, key: tuple[str, str]) -> tuple[int, set[int]]:
+        row = self._database.row("SELECT number, beyond FROM batches WHERE device = ? AND epoch = ?", key)
+        return (0, set()) if row is None else (row["number"], set(json.loads(row["beyond"])))
+
+    def flush(self) -> None:
+        now = self._database.now_ms()
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO batches (device, epoch, number, beyond, updated_at)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [
+                    (*key, done, json.dumps(sorted(beyond)), now)
+                    for key, (done, beyond) in self._epochs.items()
+                ],
+            )
+
+    def acknowledge(self) -> Stored:
+        return {key: done for key, (done, _) in self._epochs.items()}
+
+
+def check_plausible(batch: TelemetryBatch) -> TelemetryBatch:
+    """The batch itself. Raises ImplausibleError where a value would poison sums, charts or the store."""
+    if batch.number < 1:
+        raise ImplausibleError("batches are numbered from 1")
+    for sample in batch.samples:
+        if sample.inferences > COUNT_MAX or sample.errors > COUNT_MAX:
+            raise ImplausibleError(f"{max(sample.inferences, sample.errors)} inferences in one sample")
+        if sample.interval_ms > INTERVAL_MAX_MS:
+            raise ImplausibleError(f"a sample over {sample.interval_ms} ms")
+        if sample.latency_us is not None:
+            try:
+                checked(sample.latency_us)
+            except HistogramError as error:
+                raise ImplausibleError(str(error)) from error
+            if _total(sample.latency_us) > COUNT_MAX:
+                raise ImplausibleError("more latencies in one sample than a device can measure")
+    return batch
+
+
+def _total(histogram: Histogram) -> int:
+    return histogram.zero_count + sum(histogram.counts)
+
+
+def _moved(samples: Sequence[Sample], received_at: int) -> Iterable[Sample]:
+    """The samples, with times that can be true."""
+    unset = max((s.at_ms for s in samples if s.at_ms < CLOCK_UNSET_MS), default=0)
+    ahead = max((s.at_ms for s in samples if s.at_ms > received_at + CLOCK_AHEAD_MS), default=0)
+    for sample in samples:
+        if sample.at_ms < CLOCK_UNSET_MS:
+            sample.at_ms += received_at - unset
+        elif sample.at_ms > received_at + CLOCK_AHEAD_MS:
+            sample.at_ms = max(CLOCK_UNSET_MS, sample.at_ms + received_at - ahead)
         yield sample
 
 
