@@ -1,23 +1,33 @@
-"""Gaps and values: for tensors where one symbol (the pruned weight) is by far the most frequent.
+"""Gaps and values: for tensors where one symbol (the pruned weight) is the most frequent.
 
 Relative indexing as in Deep Compression (Han, Mao, Dally 2016, section 3 and figure 2): the distance to the
-next weight that is kept, in few bits, and the weight; both Huffman coded (section 5). Where the paper codes
-a filler zero as a weight, a token of its own says "skip this many, no weight follows".
+next weight that is kept, in few bits, and the weight; both Huffman coded (section 5). Two things differ.
+Where the paper codes a filler zero as a weight, a token of its own says "skip this many, no weight follows".
+And because kept weights that lie together tend to have the same sign, values may be coded relative to the
+sign of the value before, with one code for neighbours, one for a gap of one, and one for the rest.
 
 payload::
 
-    byte    order       0: elements in C order; 1: the first axis runs fastest (its neighbours lie together)
+    byte    flags       bit 0: 0 = elements in C order; 1 = the first axis runs fastest
+                        bit 1: 0 = values as they are; 1 = relative signs
     varint  background  the symbol between the kept ones
     varint  skip        1 .. 4094
     varint  tokens      how many
     stream              of the tokens, alphabet skip + 1: t < skip = t background symbols, then a value;
                         t = skip = that many background symbols and no value
-    stream              of the values in the same order, never the background
+    as they are:
+      stream            of the values, in order, never the background
+    relative signs:
+      3 streams         the values with 0, with 1, and with more background symbols between them and the value
+                        before (or the start), each in order, alphabet 2 * alphabet - 1. A stored r means the
+                        step r - (alphabet - 1) from the background, upside down when the value before was
+                        below the background; the first counts as after one above
 
 What follows the last token is background. Streams are drawn in lanes.py.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -27,10 +37,14 @@ from edgepress_compression.codec.bytestream import ByteReader, CodecError, varin
 from edgepress_compression.codec.coder import Shape, Symbols
 from edgepress_compression.codec.lanes import decode_stream, encode_stream, stream_bits
 
+_FIRST_AXIS_FASTEST: Final = 1
+_RELATIVE_SIGNS: Final = 2
+_FLAGS_MAX: Final = _FIRST_AXIS_FASTEST | _RELATIVE_SIGNS
 _SKIPS: Final = (7, 15, 31, 63, 127, 255, 511)  # measured to be tried; larger tables never paid
 _SKIP_MAX: Final = 4094
-_BLOCK_TOKENS: Final = 1 << 20
-_MIN_BACKGROUND: Final = 0.25  # below, a dense code is always shorter
+_CLASSES: Final = 3  # of values by the gap before: 0, 1, more
+_BLOCK_TOKENS: Final = 1 << 20  # positions take 8 bytes each: worked on a block at a time
+_MIN_BACKGROUND: Final = 0.25  # below, a dense code was always shorter
 
 
 class Gaps:
@@ -41,36 +55,47 @@ class Gaps:
         background = int(counts.argmax())
         if counts[background] < _MIN_BACKGROUND * len(symbols):
             return None
-        best_bits, best = math.inf, (0, 0)
-        for order in (0, 1):
-            gaps = _gaps(np.flatnonzero(_ordered(symbols, order, shape) != background))
-            for skip in _SKIPS:
-                bits = stream_bits(np.bincount(_tokens(gaps, skip), minlength=skip + 1))
+        best_bits, order, skip = math.inf, 0, 0
+        for candidate in (0, _FIRST_AXIS_FASTEST):
+            gaps = _gaps(_ordered(symbols, candidate, shape), background)
+            for length in _SKIPS:
+                bits = stream_bits(np.bincount(_tokens(gaps, length), minlength=length + 1))
                 if bits < best_bits:
-                    best_bits, best = bits, (order, skip)
-        order, skip = best
+                    best_bits, order, skip = bits, candidate, length
         ordered = _ordered(symbols, order, shape)
-        positions = np.flatnonzero(ordered != background)
-        tokens = _tokens(_gaps(positions), skip)
-        head = bytes([order]) + varint(background) + varint(skip) + varint(len(tokens))
-        return head + encode_stream(tokens) + encode_stream(ordered[positions])
+        gaps = _gaps(ordered, background)
+        tokens = _tokens(gaps, skip)
+        kept = ordered[ordered != background]
+        plain = encode_stream(kept)
+        relative = _encode_relative(kept, gaps, background, alphabet)
+        flags = order | (_RELATIVE_SIGNS if len(relative) < len(plain) else 0)
+        head = bytes([flags]) + varint(background) + varint(skip) + varint(len(tokens))
+        return head + encode_stream(tokens) + (relative if flags & _RELATIVE_SIGNS else plain)
 
     def decode(self, payload: memoryview, alphabet: int, shape: Shape) -> Symbols:
         reader = ByteReader(payload)
         size = math.prod(shape)
-        order = reader.varint(1)
+        flags = reader.varint(_FLAGS_MAX)
         background = reader.varint(alphabet - 1)
         skip = reader.varint(_SKIP_MAX)
         if skip == 0:
             raise CodecError("gaps of no length")
         tokens = decode_stream(reader, reader.varint(size), skip + 1)
-        values = decode_stream(reader, int(np.count_nonzero(tokens < skip)), alphabet)
+        count = int(np.count_nonzero(tokens < skip))
+        if flags & _RELATIVE_SIGNS:
+            classes = _classes(tokens, skip, count, size)
+            values = _decode_relative(reader, classes, background, alphabet)
+        else:
+            values = decode_stream(reader, count, alphabet)
         reader.end()
         if (values == background).any():
             raise CodecError("the background symbol is coded as a value")
         symbols = np.full(size, background, np.uint16)
-        _place(symbols, tokens, values, skip)
-        if order == 1 and size:
+        placed = 0
+        for positions in _positions(tokens, skip, size):
+            symbols[positions] = values[placed : placed + len(positions)]
+            placed += len(positions)
+        if flags & _FIRST_AXIS_FASTEST and size:
             symbols = symbols.reshape(-1, shape[0] if shape else 1).T.reshape(-1)
         return symbols
 
@@ -79,23 +104,9 @@ def _ordered(symbols: Symbols, order: int, shape: Shape) -> Symbols:
     return symbols.reshape(shape[0] if shape else 1, -1).T.reshape(-1) if order else symbols
 
 
-def _gaps(positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.diff(positions, prepend=-1) - 1
-
-
-def _place(symbols: Symbols, tokens: Symbols, values: Symbols, skip: int) -> None:
-    """Puts the values where the tokens say, a block of tokens at a time: positions take 8 bytes each."""
-    at = placed = 0
-    for first in range(0, len(tokens), _BLOCK_TOKENS):
-        block = tokens[first : first + _BLOCK_TOKENS].astype(np.int64)
-        kept = block < skip
-        ends = np.cumsum(block + kept) + at  # every token moves on by its gap, a value by one more
-        at = int(ends[-1])
-        if at > len(symbols):
-            raise CodecError("a value lies outside the tensor")
-        positions = ends[kept] - 1
-        symbols[positions] = values[placed : placed + len(positions)]
-        placed += len(positions)
+def _gaps(symbols: Symbols, background: int) -> NDArray[np.int64]:
+    """The number of background symbols before each other symbol."""
+    return np.diff(np.flatnonzero(symbols != background), prepend=-1) - 1
 
 
 def _tokens(gaps: NDArray[np.int64], skip: int) -> NDArray[np.int64]:
@@ -104,3 +115,55 @@ def _tokens(gaps: NDArray[np.int64], skip: int) -> NDArray[np.int64]:
     tokens = np.full(int(ends[-1]) if len(ends) else 0, skip, np.int64)
     tokens[ends - 1] = gaps % skip
     return tokens
+
+
+def _positions(tokens: Symbols, skip: int, size: int) -> Iterator[NDArray[np.int64]]:
+    """The positions of the values, a block of tokens at a time. Raises CodecError when one is >= ``size``."""
+    at = 0
+    for first in range(0, len(tokens), _BLOCK_TOKENS):
+        block = tokens[first : first + _BLOCK_TOKENS].astype(np.int64)
+        kept = block < skip
+        ends = np.cumsum(block + kept) + at  # every token moves on by its gap, a value by one more
+        at = int(ends[-1])
+        if at > size:
+            raise CodecError("a value lies outside the tensor")
+        yield ends[kept] - 1
+
+
+def _classes(tokens: Symbols, skip: int, count: int, size: int) -> NDArray[np.uint8]:
+    """The class of each value (count,): the gap before it, at most 2."""
+    classes = np.empty(count, np.uint8)
+    placed, before = 0, -1
+    for positions in _positions(tokens, skip, size):
+        gaps = np.diff(positions, prepend=before) - 1
+        classes[placed : placed + len(positions)] = np.minimum(gaps, _CLASSES - 1)
+        placed += len(positions)
+        if len(positions):
+            before = int(positions[-1])
+    return classes
+
+
+def _encode_relative(values: Symbols, gaps: NDArray[np.int64], background: int, alphabet: int) -> bytes:
+    steps = values.astype(np.int64) - background
+    before = np.ones(len(steps), np.int64)
+    before[1:] = np.sign(steps[:-1])
+    stored = steps * before + alphabet - 1
+    classes = np.minimum(gaps, _CLASSES - 1)
+    return b"".join(encode_stream(stored[classes == group]) for group in range(_CLASSES))
+
+
+def _decode_relative(
+    reader: ByteReader, classes: NDArray[np.uint8], background: int, alphabet: int
+) -> Symbols:
+    stored = np.empty(len(classes), np.int32)
+    for group in range(_CLASSES):
+        members = classes == group
+        stored[members] = decode_stream(reader, int(np.count_nonzero(members)), 2 * alphabet - 1)
+    steps = stored - np.int32(alphabet - 1)
+    # A value lies below the background when an odd number of steps up to it say "the other side".
+    below = np.logical_xor.accumulate(steps < 0)
+    values = background + np.where(below, -np.abs(steps), np.abs(steps))
+    if len(values) and not (values.min() >= 0 and values.max() < alphabet):
+        raise CodecError("a value lies outside the alphabet")
+    symbols: Symbols = values.astype(np.uint16)
+    return symbols

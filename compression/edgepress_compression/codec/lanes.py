@@ -31,7 +31,7 @@ _GROUP_BITS: Final = 1 << 18  # bits decoded at once: the successor table of 2 M
 
 
 def encode_stream(symbols: NDArray[Any], lane_symbols: int = _LANE_SYMBOLS) -> bytes:
-    """``symbols`` (1-d, whole numbers 0 .. 4095) as drawn above."""
+    """``symbols`` (1-d, whole numbers below 2**15) as drawn above."""
     count = len(symbols)
     if count == 0:
         return b""
