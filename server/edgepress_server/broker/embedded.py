@@ -1,4 +1,4 @@
-"""The embedded broker: iotcore (rumqttd) inside the broker role's process. Loopback only: it knows no users."""
+"""The embedded broker: iotcore (rumqttd) in the broker role's process. Loopback only: it knows no users."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ class Mosquitto:
         return users
 
     def _write_passwords(self, users: Mapping[str, str]) -> None:
-        # A line is made once: new salts each time would look to mosquitto like a changed password for everyone.
+        # A line is made once: a new salt would look to mosquitto like a changed password.
         lines = {
             name: self._lines[name]
             if self._secrets.get(name) == secret and name in self._lines
@@ -217,6 +217,6 @@ def run_mosquitto(settings: Settings, store: Store, stop: threading.Event) -> in
 
 
 def _die_with_parent() -> None:
-    """In the child: end when the broker role is killed. Elsewhere than on Linux the supervisor ends the group."""
+    """In the child: end when the broker role is killed. Not on Linux the supervisor ends the group."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
