@@ -11,7 +11,7 @@ def evaluate_arithmetic(text: str) -> float:
     Products (`` x ``) and quotients (`` / ``) bind before sums (`` + ``), as usual; what follows a number up
     to the next sign is its unit.
 
-    Raises ValueError where a factor does not start with a number.
+    Raises ValueError where a factor does not start with a number, or divides by zero.
     """
     total = 0.0
     for term in text.split(" + "):
@@ -21,6 +21,9 @@ def evaluate_arithmetic(text: str) -> float:
             match = _FACTOR.match(part[3:] if part.startswith((" x ", " / ")) else part)
             if match is None:
                 raise ValueError(f"{part.strip()!r} does not start with a number")
-            product = product / float(match[1]) if divide else product * float(match[1])
+            factor = float(match[1])
+            if divide and factor == 0.0:
+                raise ValueError(f"{part.strip()!r} divides by zero")
+            product = product / factor if divide else product * factor
         total += product
     return total

@@ -245,8 +245,8 @@ class Histogram(msgspec.Struct, array_like=True):
     Bucket i of ``counts`` holds values v with ``base**(offset+i) < v <= base**(offset+i+1)``, where
     ``base = 2**(2**-scale)``. Histograms of one scale merge by adding counts.
 
-    Buckets beyond ``2**-128 .. 2**128`` are refused, so whatever came over the wire merges into few buckets and
-    has finite quantiles; no latency in any unit is out there. Counts stop at BUCKET_COUNT_MAX.
+    Buckets beyond ``2**-128 .. 2**128`` are refused, so whatever came over the wire merges into few buckets
+    and has finite quantiles; no latency in any unit is out there. Counts stop at BUCKET_COUNT_MAX.
     """
 
     scale: Annotated[int, msgspec.Meta(ge=-10, le=20)]
