@@ -1,0 +1,273 @@
+// What /api/v1 answers, as this UI reads it. Times are Unix milliseconds; null = absent, never 0 or -1.
+
+export type Role = "viewer" | "operator" | "admin";
+export interface Session {
+  person: string;
+  role: Role;
+  csrf: string;
+}
+
+export interface Token {
+  id: string;
+  name: string;
+  created_at: number;
+  last_used_at: number | null;
+  revoked_at?: number | null;
+}
+export interface NewToken extends Token {
+  token: string;
+}
+
+export interface Profile {
+  id: string;
+  name: string;
+  kind: string;
+}
+
+/** A number with where it came from: an estimate never wears a measurement's name. */
+export interface Reading {
+  value: number;
+  method: string;
+  scope: string;
+}
+
+export interface Sample {
+  at_ms: number;
+  interval_ms: number;
+  artifact: string | null;
+  inferences: number;
+  errors: number;
+  p50_us?: number | null;
+  p95_us?: number | null;
+  p99_us?: number | null;
+  rss_bytes: number | null;
+  mem_used_bytes: number | null;
+  mem_total_bytes: number | null;
+  cpu_percent: number | null;
+  temp_c: number | null;
+  throttled: boolean | null;
+  power_mw: Reading | null;
+  energy_mj: Reading | null;
+  battery_percent: number | null;
+  agent_cpu_percent: number | null;
+  disk_free_bytes: number | null;
+}
+
+export interface Hardware {
+  machine?: string;
+  system?: string;
+  board?: string | null;
+  cores?: number | null;
+  ram_bytes?: number | null;
+  python?: string | null;
+  onnxruntime?: string | null;
+}
+
+export type DeviceStatus = "registered" | "online" | "offline" | "revoked";
+export type JobStep =
+  | "idle"
+  | "fetching"
+  | "verified"
+  | "staged"
+  | "trial"
+  | "committed"
+  | "rejected"
+  | "failed"
+  | "rolled_back";
+
+export interface Device {
+  name: string;
+  profile: string;
+  labels: Record<string, string>;
+  created_at: number;
+  enrolled_at: number | null;
+  revoked_at: number | null;
+  status: DeviceStatus;
+  seen_at: number | null;
+  agent_version: string | null;
+  hardware: Hardware | null;
+  running: { digest: string; model: string | null; recipe: string | null; release_counter: number | null } | null;
+  step: JobStep | null;
+  reason: string | null;
+  staged: string | null;
+  chunks_have: number | null;
+  chunks_total: number | null;
+  want: { digest: string | null; counter: number; rollout: string | null } | null;
+  latest: Sample | null;
+}
+
+export interface Registration {
+  device: Device;
+  code: string;
+  expires_at: number;
+  enrol_url: string;
+  qr_svg: string;
+}
+
+export interface Port {
+  name: string;
+  shape: (number | string | null)[];
+  dtype: string;
+}
+
+export interface Model {
+  name: string;
+  bytes: number;
+  weight_bytes: number;
+  parameters: number;
+  macs: number | null;
+  inputs: Port[];
+  outputs: Port[];
+  dataset: string | null;
+  note: string;
+  created_at: number;
+  artifacts: ArtifactSummary[];
+  jobs: Job[];
+}
+
+export interface ArtifactSummary {
+  digest: string;
+  model: string;
+  profile: string;
+  recipe: string;
+  bytes: number;
+  report: unknown; // only bytes, accuracy and latency; read through plot/report.ts, as another package writes it
+  created_at: number;
+}
+export type Artifact = ArtifactSummary; // with the whole report
+
+export interface Dataset {
+  name: string;
+  task: string;
+  summary: unknown;
+  path?: string | null;
+  blob?: string | null;
+  created_at: number;
+}
+
+export interface Recipe {
+  name: string;
+  description: string;
+  needs_data: boolean;
+}
+
+export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
+export interface Job {
+  id: string;
+  kind: string;
+  model: string;
+  recipe: string;
+  profile: string;
+  dataset: string | null;
+  state: JobState;
+  progress: number;
+  step: string;
+  message: string;
+  artifact: string | null;
+  created_at: number;
+  started_at: number | null;
+  finished_at: number | null;
+}
+
+export interface Release {
+  id: string;
+  model: string;
+  counter: number;
+  artifacts: Record<string, string>;
+  note: string;
+  created_at: number;
+}
+
+export interface Policy {
+  canary_per_profile: number;
+  max_failed: number;
+  soak_s: number;
+  limits?: { p95_us?: number | null; rss_bytes?: number | null } | null;
+}
+
+export type RolloutState =
+  | "draft"
+  | "signed"
+  | "canary"
+  | "ramp"
+  | "soak"
+  | "done"
+  | "paused"
+  | "aborted"
+  | "rolling_back";
+export type RolloutDeviceState =
+  | "waiting"
+  | "wanted"
+  | "fetching"
+  | "trial"
+  | "committed"
+  | "failed"
+  | "skipped";
+
+export interface RolloutDevice {
+  device: string;
+  profile: string;
+  digest: string;
+  stage: "canary" | "ramp";
+  state: RolloutDeviceState;
+  reason: string;
+  updated_at: number;
+  chunks_have: number | null;
+  chunks_total: number | null;
+}
+
+export type RolloutCounts = Record<RolloutDeviceState, number>;
+
+export interface Rollout {
+  id: string;
+  release: Release;
+  state: RolloutState;
+  reason: string;
+  policy: Policy;
+  created_at: number;
+  stage_since: number;
+  finished_at: number | null;
+  counts: RolloutCounts;
+  devices: RolloutDevice[];
+}
+
+export type PushState = "compressing" | "releasing" | "rolling_out" | "done" | "failed";
+export interface Push {
+  id: string;
+  model?: string;
+  recipe?: string;
+  state: PushState;
+  jobs: (Job | string)[];
+  rollout: string | null;
+  message: string;
+}
+
+export interface Fleet {
+  devices: { total: number; online: number; offline?: number; registered?: number; revoked?: number };
+  latency: { p50_us: number | null; p95_us: number | null; p99_us: number | null };
+  power_mw: number | null;
+  inferences_per_s: number | null;
+}
+
+export interface Series {
+  t: number[];
+  series: Record<string, (number | null)[]>;
+  methods?: Record<string, string | null>;
+}
+
+export interface Change {
+  id: number;
+  at: number;
+  kind: string;
+  subject: string;
+  action: string;
+  actor?: string | null;
+  data: Record<string, unknown>;
+}
+
+export interface Health {
+  status: string;
+  version: string;
+  roles: Record<string, "ok" | "down">;
+  mqtt_connected: boolean;
+}

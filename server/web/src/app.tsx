@@ -1,0 +1,61 @@
+import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
+import { SessionContext, useSession } from "./api/session";
+import { DevicePage } from "./pages/device";
+import { DevicesPage } from "./pages/devices";
+import { JobsPage } from "./pages/jobs";
+import { ModelPage } from "./pages/model";
+import { ModelsPage } from "./pages/models";
+import { NotFound } from "./pages/not_found";
+import { OverviewPage } from "./pages/overview";
+import { PushPage } from "./pages/push";
+import { RolloutPage } from "./pages/rollout";
+import { RolloutsPage } from "./pages/rollouts";
+import { SettingsPage } from "./pages/settings";
+import { SignIn } from "./pages/sign_in";
+import { TelemetryPage } from "./pages/telemetry";
+import { Shell } from "./shell";
+import { match, type Params } from "./ui/match";
+import { Failure, Skeleton } from "./ui/parts";
+import { usePlace } from "./ui/route";
+
+type Render = (params: Params) => JSX.Element;
+const ROUTES: readonly (readonly [string, Render])[] = [
+  ["/", () => <OverviewPage />],
+  ["/devices", () => <DevicesPage />],
+  ["/devices/:name", ({ name = "" }) => <DevicePage key={name} name={name} />],
+  ["/models", () => <ModelsPage />],
+  ["/models/:name", ({ name = "" }) => <ModelPage key={name} name={name} />],
+  ["/jobs", () => <JobsPage />],
+  ["/push/:id", ({ id = "" }) => <PushPage key={id} id={id} />],
+  ["/rollouts", () => <RolloutsPage />],
+  ["/rollouts/:id", ({ id = "" }) => <RolloutPage key={id} id={id} />],
+  ["/telemetry", () => <TelemetryPage />],
+  ["/settings", () => <SettingsPage />],
+];
+
+export function App() {
+  const { state, signIn, signOut } = useSession();
+  const { path } = usePlace();
+  useEffect(() => window.scrollTo(0, 0), [path]);
+
+  if (state.is === "unknown") {
+    return <main class="gate">{state.error ? <Failure error={state.error} /> : <Skeleton lines={3} />}</main>;
+  }
+  if (state.is === "out") return <SignIn signIn={signIn} ended={state.ended} />;
+  return (
+    <SessionContext.Provider value={state.session}>
+      <Shell path={path} session={state.session} signOut={signOut}>
+        {page(path)}
+      </Shell>
+    </SessionContext.Provider>
+  );
+}
+
+function page(path: string): JSX.Element {
+  for (const [pattern, render] of ROUTES) {
+    const params = match(pattern, path);
+    if (params) return render(params);
+  }
+  return <NotFound />;
+}

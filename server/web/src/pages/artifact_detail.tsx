@@ -1,0 +1,171 @@
+// One artifact: what each stage did, where the bytes went, warnings, how to make it again.
+
+import { useState } from "preact/hooks";
+import type { Artifact } from "../api/types";
+import { Bar } from "../plot/bars";
+import { clearlyWorse, largest, readReport, type Report, type Stage } from "../plot/report";
+import { fromZero } from "../plot/scale";
+import { accuracy, bytes, clock, percent, plural, ratio, shape, short } from "../text/format";
+import { Icon } from "../ui/icon";
+import { Card, CopyButton, Notice } from "../ui/parts";
+
+const SHOWN = 12; // tensors before "show all"
+
+export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
+  const report = readReport(artifact.report);
+  return (
+    <section class="stack" aria-label={`Artifact for ${artifact.profile}`} data-testid="artifact-detail">
+      <div class="row apart">
+        <div>
+          <h2>
+            {artifact.recipe} for {artifact.profile}
+          </h2>
+          <p class="note">
+            {verdict(report)} <code title={artifact.digest}>{artifact.digest.slice(0, 16)}</code>
+          </p>
+        </div>
+        <a class="button small" href={`/api/v1/artifacts/${artifact.digest}/file`} download data-testid="artifact-download">
+          <Icon name="download" />
+          Download, {bytes(artifact.bytes)}
+        </a>
+      </div>
+      {report.warnings.map((warning) => (
+        <Notice key={warning} tone="warn">
+          <p>{warning}</p>
+        </Notice>
+      ))}
+      <div class="halves">
+        <Card flush title="Stages" note="Estimated bytes after each">
+          <StageTable stages={report.stages} start={report.bytes.weightsBefore} end={artifact.bytes} />
+        </Card>
+        <TensorCard report={report} total={artifact.bytes} />
+      </div>
+      {report.command && (
+        <Card title="Make it again" actions={<CopyButton text={report.command} label="Copy" />}>
+          <pre class="command">{report.command}</pre>
+        </Card>
+      )}
+    </section>
+  );
+}
+
+function verdict(report: Report): string {
+  const { before, after } = report.accuracy;
+  if (!before || !after) return "Its accuracy was not measured.";
+  const points = (after.value - before.value) * 100;
+  const change =
+    Math.abs(points) < 0.005 ? "Same accuracy" : `${Math.abs(points).toFixed(2)} points ${points < 0 ? "below" : "above"} the original`;
+  const worse = clearlyWorse(before, after);
+  return `${change}${worse === null ? "" : worse ? ", more than chance." : ", within its 95 % interval."}`;
+}
+
+function StageTable({ stages, start, end }: { stages: readonly Stage[]; start: number | null; end: number }) {
+  const rows: Stage[] = [
+    { name: "original weights", bytes: start, seconds: null, nonzero: null, bits: null, accuracy: null },
+    ...stages,
+    { name: "artifact", bytes: end, seconds: null, nonzero: null, bits: null, accuracy: null },
+  ];
+  const scale = fromZero(rows.map((each) => each.bytes));
+  const some = (of: (stage: Stage) => number | null) => stages.some((stage) => of(stage) !== null);
+  const [kept, bits, acc] = [some((s) => s.nonzero), some((s) => s.bits), some((s) => s.accuracy)];
+  return (
+    <div class="table-box" tabIndex={0} role="region" aria-label="Stages">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Stage</th>
+            <th scope="col">Bytes</th>
+            {kept && (
+              <th scope="col" class="num col-2">
+                Kept
+              </th>
+            )}
+            {bits && (
+              <th scope="col" class="num col-2">
+                Bits
+              </th>
+            )}
+            {acc && (
+              <th scope="col" class="num">
+                Accuracy
+              </th>
+            )}
+            <th scope="col" class="num col-2">
+              Time
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((each, i) => (
+            <tr key={i}>
+              <th scope="row">{each.name}</th>
+              <td class="grow">
+                {each.bytes === null ? (
+                  <span class="sub">unchanged</span>
+                ) : (
+                  <Bar kind={i === 0 ? "before" : "after"} value={each.bytes} scale={scale} text={bytes(each.bytes)} />
+                )}
+              </td>
+              {kept && <td class="num col-2">{each.nonzero === null ? "" : percent(each.nonzero * 100)}</td>}
+              {bits && <td class="num col-2">{each.bits === null ? "" : short(each.bits)}</td>}
+              {acc && <td class="num">{each.accuracy === null ? "" : accuracy(each.accuracy)}</td>}
+              <td class="num col-2">{each.seconds === null ? "" : clock(each.seconds * 1000)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function TensorCard({ report, total }: { report: Report; total: number }) {
+  const [all, setAll] = useState(false);
+  const shown = largest(report.tensors, all ? Infinity : SHOWN);
+  const scale = fromZero(shown.map((each) => each.bytes));
+  return (
+    <Card
+      flush
+      title="Where the bytes went"
+      note={`${plural(report.tensors.length, "part")} of ${bytes(total)}`}
+      actions={
+        report.tensors.length > SHOWN + 1 && (
+          <button type="button" class="small" onClick={() => setAll(!all)} aria-expanded={all}>
+            {all ? "Show the largest" : "Show all"}
+          </button>
+        )
+      }
+    >
+      <div class="table-box" tabIndex={0} role="region" aria-label="Where the bytes went">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Part</th>
+              <th scope="col">Bytes</th>
+              <th scope="col" class="num col-2">
+                Share
+              </th>
+              <th scope="col" class="num">
+                Smaller
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {shown.map((each) => (
+              <tr key={each.name}>
+                <th scope="row">
+                  <span class="tensor">{each.name}</span>
+                  <span class="sub">{[each.shape.length > 0 ? shape(each.shape) : "", each.coding].filter(Boolean).join(", ")}</span>
+                </th>
+                <td class="grow">
+                  <Bar kind="after" value={each.bytes} scale={scale} text={bytes(each.bytes)} />
+                </td>
+                <td class="num col-2">{percent((each.bytes / total) * 100)}</td>
+                <td class="num">{each.rawBytes !== null && each.bytes > 0 ? ratio(each.rawBytes / each.bytes) : ""}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Card>
+  );
+}

@@ -1,0 +1,105 @@
+import { useState } from "preact/hooks";
+import { post } from "../api/client";
+import { type Resource, touches, useResource } from "../api/resource";
+import type { Device, Job, Model, Profile, Recipe } from "../api/types";
+import { plural } from "../text/format";
+import { Dialog, useAction } from "../ui/dialog";
+import { Field } from "../ui/field";
+import { Failure } from "../ui/parts";
+
+interface Props {
+  model: Model;
+  profiles: Resource<Profile[]>;
+  onClose: () => void;
+}
+
+/** Compress without pushing, to see what it costs and gains. */
+export function CompressDialog({ model, profiles, onClose }: Props) {
+  const recipes = useResource<Recipe[]>("/recipes");
+  const devices = useResource<Device[]>("/devices", { on: touches("device"), everyMs: 3000 });
+  const [recipeName, setRecipeName] = useState("");
+  const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
+  const recipe = recipes.value?.find((each) => each.name === recipeName) ?? recipes.value?.[0];
+  const needsData = recipe?.needs_data && !model.dataset;
+  const action = useAction(
+    () => post<Job[]>("/jobs", { model: model.name, recipe: recipe?.name, profiles: [...ticked] }),
+    onClose,
+  );
+  const fleet = (id: string) =>
+    (devices.value ?? []).filter((device) => device.profile === id && device.status !== "revoked").length;
+  const toggle = (id: string) => {
+    const next = new Set(ticked);
+    if (!next.delete(id)) next.add(id);
+    setTicked(next);
+  };
+  // Profiles with devices first: they are why one compresses.
+  const sorted = [...(profiles.value ?? [])].sort((a, b) => fleet(b.id) - fleet(a.id) || a.name.localeCompare(b.name));
+  return (
+    <Dialog title={`Compress ${model.name}`} onClose={onClose} testid="compress-dialog">
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (recipe && ticked.size > 0 && !needsData) action.run();
+        }}
+      >
+        <div class="dialog-body">
+          {action.error && <Failure error={action.error} />}
+          {recipes.error && <Failure error={recipes.error} retry={recipes.reload} />}
+          <Field
+            label="Recipe"
+            hint={recipe?.description ?? "How it is compressed."}
+            problem={needsData ? `The recipe ${recipe.name} needs a data set: choose one on the model's page.` : null}
+          >
+            {(ids) => (
+              <select
+                {...ids}
+                value={recipe?.name ?? ""}
+                onChange={(event) => setRecipeName(event.currentTarget.value)}
+                data-testid="compress-recipe"
+              >
+                {(recipes.value ?? []).map((each) => (
+                  <option key={each.name} value={each.name}>
+                    {each.name}
+                  </option>
+                ))}
+              </select>
+            )}
+          </Field>
+          <fieldset>
+            <legend class="legend-line">Profiles</legend>
+            {profiles.error && <Failure error={profiles.error} retry={profiles.reload} />}
+            <ul class="targets">
+              {sorted.map((each) => (
+                <li key={each.id}>
+                  <label class="check line">
+                    <input
+                      type="checkbox"
+                      checked={ticked.has(each.id)}
+                      onChange={() => toggle(each.id)}
+                      data-testid={`compress-profile-${each.id}`}
+                    />
+                    {each.name}
+                    {fleet(each.id) > 0 && <small>{plural(fleet(each.id), "device")}</small>}
+                  </label>
+                </li>
+              ))}
+            </ul>
+          </fieldset>
+        </div>
+        <footer>
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button
+            type="submit"
+            class="primary"
+            disabled={action.busy || ticked.size === 0 || !recipe || !!needsData}
+            data-testid="compress-submit"
+          >
+            {ticked.size > 1 ? `Start ${ticked.size} jobs` : "Start the job"}
+          </button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}

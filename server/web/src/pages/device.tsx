@@ -1,0 +1,323 @@
+import { useState } from "preact/hooks";
+import { del, patch, post } from "../api/client";
+import { telemetryDevices, touches, useResource } from "../api/resource";
+import { useMay } from "../api/session";
+import type { Device, Profile, Registration } from "../api/types";
+import { useSeries } from "../api/use_series";
+import { Chart } from "../plot/chart";
+import { line, stepFor } from "../plot/series";
+import { ago, bytes, celsius, date, digest, micros, percent, plural, watts } from "../text/format";
+import { labelsText, parseLabels } from "../text/names";
+import { deviceDoing, method } from "../text/words";
+import { Confirm, Dialog, useAction } from "../ui/dialog";
+import { DeviceStatusBadge, latencyOf, memoryOf, Running, StepBadge } from "../ui/device_bits";
+import { Choice, Field } from "../ui/field";
+import { Link } from "../ui/link";
+import { useNow } from "../ui/now";
+import { Card, Fact, Failure, Loaded, Meter, Notice, Page } from "../ui/parts";
+import { useQuery } from "../ui/route";
+import { EnrolCode } from "./register";
+
+type Asked = "revoke" | "code" | "labels" | null;
+
+export function DevicePage({ name }: { name: string }) {
+  const device = useResource<Device>(`/devices/${encodeURIComponent(name)}`, {
+    on: (change) => touches("device", name)(change) || telemetryDevices(change).includes(name),
+    everyMs: 900,
+  });
+  const profiles = useResource<Profile[]>("/profiles");
+  const [asked, setAsked] = useState<Asked>(null);
+  const [registration, setRegistration] = useState<Registration | null>(null);
+  const mayChange = useMay("operator");
+  const newCode = useAction(async () => {
+    setRegistration(await post<Registration>(`/devices/${encodeURIComponent(name)}/code`));
+    setAsked("code");
+  });
+  const revoked = device.value?.status === "revoked";
+  const profile = profiles.value?.find((each) => each.id === device.value?.profile);
+
+  return (
+    <Page
+      title={name}
+      above={<Link href="/devices">Devices</Link>}
+      lead={
+        device.value && (
+          <span class="row">
+            <DeviceStatusBadge device={device.value} testid="device-status" />
+            <StepBadge device={device.value} />
+            <span>{profile?.name ?? device.value.profile}</span>
+            <span class="tags">
+              {Object.entries(device.value.labels).map(([key, value]) => (
+                <span class="tag" key={key}>
+                  {key}={value}
+                </span>
+              ))}
+            </span>
+          </span>
+        )
+      }
+      actions={
+        device.value &&
+        mayChange && (
+          <>
+            <button type="button" onClick={() => setAsked("labels")} data-testid="device-labels">
+              Labels
+            </button>
+            <button type="button" onClick={newCode.run} disabled={newCode.busy} data-testid="device-new-code">
+              New code
+            </button>
+            {!revoked && (
+              <button type="button" class="danger" onClick={() => setAsked("revoke")} data-testid="device-revoke">
+                Revoke
+              </button>
+            )}
+          </>
+        )
+      }
+    >
+      {newCode.error && <Failure error={newCode.error} />}
+      <Loaded from={device}>{(value) => <Body device={value} />}</Loaded>
+      {asked === "revoke" && (
+        <Confirm
+          title={`Revoke ${name}?`}
+          verb="Revoke"
+          onClose={() => setAsked(null)}
+          act={() => del(`/devices/${encodeURIComponent(name)}`)}
+          testid="device-revoke-confirm"
+        >
+          <p>
+            Its credentials die at once and it is disconnected. Its history stays. It can come back only with a new
+            enrolment code.
+          </p>
+        </Confirm>
+      )}
+      {asked === "code" && registration && (
+        <Dialog title={`Enrol ${name} again`} onClose={() => setAsked(null)} testid="enrol-dialog">
+          <EnrolCode registration={registration} />
+          <footer>
+            <button type="button" class="primary" onClick={() => setAsked(null)}>
+              Done
+            </button>
+          </footer>
+        </Dialog>
+      )}
+      {asked === "labels" && device.value && <LabelsDialog device={device.value} onClose={() => setAsked(null)} />}
+    </Page>
+  );
+}
+
+function Body({ device }: { device: Device }) {
+  const now = useNow();
+  const live = device.latest;
+  const old = device.status !== "online";
+  return (
+    <>
+      {device.reason && (
+        <Notice tone={device.step === "rolled_back" ? "warn" : "bad"} testid="device-reason">
+          <p>{device.reason}</p>
+        </Notice>
+      )}
+      <dl class={`tiles ${old ? "old" : ""}`}>
+        <div class="tile double">
+          <dt>Latency of one inference</dt>
+          <dd class="trio">
+            {(["p50_us", "p95_us", "p99_us"] as const).map((key) => (
+              <div key={key}>
+                <span>{key.slice(0, 3)}</span>
+                <b class="figure" data-testid={`metric-latency-${key.slice(0, 3)}`}>
+                  {latencyOf(live, key)}
+                </b>
+              </div>
+            ))}
+          </dd>
+        </div>
+        <div class="tile">
+          <dt>Agent's memory</dt>
+          <dd class="figure" data-testid="metric-memory">
+            {memoryOf(live)}
+          </dd>
+          <dd class="aside">
+            {live?.mem_used_bytes && live.mem_total_bytes
+              ? `board: ${bytes(live.mem_used_bytes)} of ${bytes(live.mem_total_bytes)}`
+              : "board: not reported"}
+          </dd>
+        </div>
+        <div class="tile">
+          <dt>Power</dt>
+          <dd class="figure" data-testid="metric-power">
+            {live?.power_mw ? watts(live.power_mw.value) : "–"}
+          </dd>
+          <dd class="aside" data-testid="metric-power-method">
+            {live?.power_mw ? powerWords(live.power_mw.method, live.power_mw.scope) : "this board cannot tell"}
+          </dd>
+        </div>
+        <div class="tile">
+          <dt>CPU · temperature</dt>
+          <dd class="figure">
+            {percent(live?.cpu_percent)} <small>{celsius(live?.temp_c)}</small>
+          </dd>
+          <dd class="aside">{live?.throttled ? "throttled" : live?.throttled === false ? "not throttled" : ""}</dd>
+        </div>
+        <div class="tile">
+          <dt>{old ? "Last seen" : "Last sample"}</dt>
+          <dd class="figure">{ago(old ? device.seen_at : (live?.at_ms ?? null), now)}</dd>
+          <dd class="aside">
+            {live && live.interval_ms > 0
+              ? `${plural(Math.round((live.inferences * 1000) / live.interval_ms), "inference")}/s`
+              : ""}
+            {live && live.errors > 0 ? `, ${plural(live.errors, "error")}` : ""}
+          </dd>
+        </div>
+      </dl>
+      <div class="columns">
+        <Charts name={device.name} />
+        <div class="stack">
+          <Card title="Model">
+            <div>
+              <Running device={device} />
+            </div>
+            <p class="note" data-testid="device-doing">
+              {deviceDoing(device)}
+            </p>
+            {device.step === "fetching" && device.chunks_total ? (
+              <Meter value={(device.chunks_have ?? 0) / device.chunks_total} label="Chunks fetched" />
+            ) : null}
+            {device.want?.rollout && (
+              <p>
+                <Link href={`/rollouts/${device.want.rollout}`}>The rollout that told it</Link>
+              </p>
+            )}
+          </Card>
+          <Card title="Hardware">
+            <HardwareFacts device={device} />
+          </Card>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function powerWords(name: string, scope: string): string {
+  const how = method(name);
+  return how ? `${how.word} (${how.how}), ${scope}` : scope;
+}
+
+function HardwareFacts({ device }: { device: Device }) {
+  const hardware = device.hardware ?? {};
+  return (
+    <dl class="facts">
+      <Fact name="Board">{hardware.board ?? "not reported"}</Fact>
+      <Fact name="Processor">
+        {[hardware.machine, hardware.cores ? plural(hardware.cores, "core") : null].filter(Boolean).join(", ") || "not reported"}
+      </Fact>
+      <Fact name="Memory">{hardware.ram_bytes ? bytes(hardware.ram_bytes) : "not reported"}</Fact>
+      <Fact name="System">{hardware.system ?? "not reported"}</Fact>
+      <Fact name="onnxruntime">{hardware.onnxruntime ?? "not reported"}</Fact>
+      <Fact name="Agent">{device.agent_version ?? "not enrolled"}</Fact>
+      <Fact name="Registered">{date(device.created_at)}</Fact>
+      <Fact name="Enrolled">{date(device.enrolled_at)}</Fact>
+      {device.running && (
+        <Fact name="Artifact">
+          <code>{digest(device.running.digest)}</code>
+        </Fact>
+      )}
+    </dl>
+  );
+}
+
+const RANGES = [
+  ["5", "5 min"],
+  ["15", "15 min"],
+  ["60", "1 h"],
+  ["1440", "24 h"],
+] as const;
+const METRICS = ["latency_p50_us", "latency_p95_us", "rss_bytes", "cpu_percent", "power_mw", "temp_c", "inferences_per_s"];
+
+function Charts({ name }: { name: string }) {
+  const [search, setSearch] = useQuery();
+  const minutes = RANGES.find(([value]) => value === search.get("minutes"))?.[0] ?? "15";
+  const rangeMs = Number(minutes) * 60_000;
+  const stepMs = stepFor(rangeMs);
+  const all = useSeries([name], METRICS, rangeMs, stepMs);
+  const series = all.of.get(name);
+  const common = { rangeMs, stepMs, now: all.now, loading: all.loading };
+  const powerHow = method(series?.methods?.["power_mw"]);
+  return (
+    <div class="stack">
+      <div class="row apart">
+        <h2>Telemetry</h2>
+        <Choice label="Range" value={minutes} options={RANGES} onChange={(value) => setSearch({ minutes: value })} />
+      </div>
+      {all.error && !all.loading && <Failure error={all.error} />}
+      <div class="charts">
+        <Chart
+          {...common}
+          title="Latency"
+          testid="chart-latency"
+          format={micros}
+          lines={[
+            { label: "p50", line: line(series, "latency_p50_us") },
+            { label: "p95", line: line(series, "latency_p95_us") },
+          ]}
+        />
+        <Chart {...common} title="Inferences" testid="chart-inferences" zero format={(v) => (v === null ? "–" : `${Math.round(v * 10) / 10}/s`)} lines={[{ label: "inferences", line: line(series, "inferences_per_s") }]} />
+        <Chart {...common} title="Agent's memory" testid="chart-memory" format={bytes} lines={[{ label: "resident", line: line(series, "rss_bytes") }]} />
+        <Chart {...common} title="CPU of the board" testid="chart-cpu" zero format={percent} lines={[{ label: "all cores", line: line(series, "cpu_percent") }]} />
+        <Chart
+          {...common}
+          title="Power"
+          note={powerHow ? `${powerHow.word}: ${powerHow.how}` : null}
+          testid="chart-power"
+          format={watts}
+          lines={[{ label: "power", line: line(series, "power_mw") }]}
+          absent="This board cannot tell its power."
+        />
+        <Chart
+          {...common}
+          title="Temperature"
+          testid="chart-temperature"
+          format={celsius}
+          lines={[{ label: "processor", line: line(series, "temp_c") }]}
+          absent="This board cannot tell its temperature."
+        />
+      </div>
+    </div>
+  );
+}
+
+function LabelsDialog({ device, onClose }: { device: Device; onClose: () => void }) {
+  const [text, setText] = useState(labelsText(device.labels));
+  const labels = parseLabels(text);
+  const action = useAction(() => patch(`/devices/${encodeURIComponent(device.name)}`, { labels }), onClose);
+  return (
+    <Dialog title={`Labels of ${device.name}`} onClose={onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (typeof labels !== "string") action.run();
+        }}
+      >
+        <div class="dialog-body">
+          {action.error && <Failure error={action.error} />}
+          <Field
+            label="Labels"
+            hint="key=value, with commas between. Rollouts can choose devices by them."
+            problem={typeof labels === "string" ? labels : null}
+          >
+            {(ids) => (
+              <input {...ids} autofocus value={text} onInput={(event) => setText(event.currentTarget.value)} data-testid="labels-input" />
+            )}
+          </Field>
+        </div>
+        <footer>
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" class="primary" disabled={action.busy} data-testid="labels-save">
+            Save
+          </button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}

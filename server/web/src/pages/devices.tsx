@@ -1,0 +1,171 @@
+import { useState } from "preact/hooks";
+import { telemetryDevices, touches, useResource } from "../api/resource";
+import { useMay } from "../api/session";
+import type { Change, Device, DeviceStatus, Profile } from "../api/types";
+import { ago, celsius, plural } from "../text/format";
+import { deviceWords } from "../text/words";
+import { DeviceStatusBadge, latencyOf, memoryOf, Power, Running, StepBadge } from "../ui/device_bits";
+import { Icon } from "../ui/icon";
+import { Link } from "../ui/link";
+import { useNow } from "../ui/now";
+import { Card, Empty, Loaded, Page } from "../ui/parts";
+import { RegisterDialog } from "./register";
+
+export const devicesChange = (change: Change) =>
+  touches("device")(change) || telemetryDevices(change).length > 0 || change.kind === "artifact";
+
+export function DevicesPage() {
+  const devices = useResource<Device[]>("/devices", { on: devicesChange, everyMs: 1500 });
+  const profiles = useResource<Profile[]>("/profiles");
+  const [registering, setRegistering] = useState(false);
+  const [search, setSearch] = useState("");
+  const [status, setStatus] = useState<DeviceStatus | "">("");
+  const mayRegister = useMay("operator");
+  const registerButton = mayRegister && (
+    <button type="button" class="primary" onClick={() => setRegistering(true)} data-testid="register-open">
+      <Icon name="plus" />
+      Register a device
+    </button>
+  );
+
+  return (
+    <Page title="Devices" lead="Every board, PC and phone this server compresses for." actions={registerButton}>
+      <Card flush>
+        <Loaded from={devices} lines={6}>
+          {(all) => {
+            if (all.length === 0) {
+              return (
+                <Empty icon="device" title="No device yet" action={registerButton}>
+                  Register the first one here, or with <code>edgepress device register NAME --profile P</code>. It
+                  gets a code that the device trades for its credentials.
+                </Empty>
+              );
+            }
+            const shown = all.filter((device) => matches(device, search) && (!status || device.status === status));
+            return (
+              <>
+                <div class="card-head filters" role="search">
+                  <input
+                    type="search"
+                    placeholder="Name, profile, label or model"
+                    aria-label="Search devices"
+                    value={search}
+                    onInput={(event) => setSearch(event.currentTarget.value)}
+                    data-testid="device-search"
+                  />
+                  <select
+                    aria-label="Status"
+                    value={status}
+                    onChange={(event) => setStatus(event.currentTarget.value as DeviceStatus | "")}
+                  >
+                    <option value="">Every status</option>
+                    {(Object.keys(deviceWords) as DeviceStatus[]).map((each) => (
+                      <option key={each} value={each}>
+                        {deviceWords[each].text}
+                      </option>
+                    ))}
+                  </select>
+                  <span class="note" role="status">
+                    {shown.length === all.length ? plural(all.length, "device") : `${shown.length} of ${plural(all.length, "device")}`}
+                  </span>
+                </div>
+                {shown.length === 0 ? (
+                  <Empty icon="device" title="No device matches">
+                    Try another word or another status.
+                  </Empty>
+                ) : (
+                  <DeviceTable devices={shown} profiles={profiles.value ?? []} />
+                )}
+              </>
+            );
+          }}
+        </Loaded>
+      </Card>
+      {registering && <RegisterDialog profiles={profiles} onClose={() => setRegistering(false)} />}
+    </Page>
+  );
+}
+
+function matches(device: Device, search: string): boolean {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const labels = Object.entries(device.labels).map(([key, value]) => `${key}=${value}`);
+  const text = [device.name, device.profile, device.running?.model ?? "", ...labels].join(" ").toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
+interface TableProps {
+  devices: readonly Device[];
+  profiles: readonly Profile[];
+  spark?: (name: string) => preact.ComponentChildren;
+}
+export function DeviceTable({ devices, profiles, spark }: TableProps) {
+  const now = useNow();
+  const profileName = (id: string) => profiles.find((profile) => profile.id === id)?.name ?? id;
+  return (
+    <div class="table-box" tabIndex={0} role="region" aria-label="Devices">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Device</th>
+            <th scope="col">Status</th>
+            <th scope="col" class="col-2">
+              Runs
+            </th>
+            <th scope="col" class={spark ? "" : "num"}>
+              p95 latency
+            </th>
+            <th scope="col" class="num col-2">
+              Memory
+            </th>
+            <th scope="col" class="num col-2">
+              Power
+            </th>
+            <th scope="col" class="num col-3">
+              Temp
+            </th>
+            <th scope="col" class="num col-3">
+              Seen
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {devices.map((device) => {
+            const live = device.status === "online" ? device.latest : null; // old figures are no present ones
+            return (
+              <tr key={device.name} data-testid={`device-row-${device.name}`}>
+                <th scope="row">
+                  <Link href={`/devices/${device.name}`}>{device.name}</Link>
+                  <span class="sub">{profileName(device.profile)}</span>
+                  <span class="phone sub">
+                    {device.running ? `${device.running.model ?? "model"} · ${memoryOf(live)}` : "no model"}
+                  </span>
+                </th>
+                <td>
+                  <span class="row tight">
+                    <DeviceStatusBadge device={device} />
+                    <StepBadge device={device} />
+                  </span>
+                </td>
+                <td class="col-2">
+                  <Running device={device} />
+                </td>
+                <td class={spark ? "" : "num"}>
+                  <span class="with-spark">
+                    <span class="spark-box col-3">{spark?.(device.name)}</span>
+                    <span class="num">{latencyOf(live, "p95_us")}</span>
+                  </span>
+                </td>
+                <td class="num col-2">{memoryOf(live)}</td>
+                <td class="num col-2">
+                  <Power sample={live} />
+                </td>
+                <td class="num col-3">{celsius(live?.temp_c)}</td>
+                <td class="num col-3">{ago(device.seen_at, now)}</td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </div>
+  );
+}

@@ -1,0 +1,169 @@
+// A live time chart on uPlot: a figure with a title, a legend that reads the cursor, and a summary in words.
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { ABSENT, time } from "../text/format";
+import { useDark } from "../ui/theme";
+import { lineColor, lineDash } from "./colors";
+import { type Line, onGrid, summarize } from "./series";
+
+export interface ChartLine {
+  label: string;
+  line: Line;
+}
+
+interface ChartProps {
+  title: string;
+  note?: string | null | undefined; // beside the title: how a power figure came about
+  lines: readonly ChartLine[];
+  format: (value: number | null) => string;
+  rangeMs: number;
+  stepMs: number;
+  now: number;
+  zero?: boolean; // the axis starts at zero
+  loading?: boolean;
+  testid?: string;
+  absent?: string; // why there is nothing to draw
+  height?: number;
+}
+
+const cursorGroup = uPlot.sync("edgepress");
+
+export function Chart(props: ChartProps) {
+  const { title, note, lines, format, rangeMs, stepMs, now, testid } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const view = useRef({ from: now - rangeMs, to: now, format });
+  view.current = { from: now - rangeMs, to: now, format };
+  const dark = useDark();
+  const [at, setAt] = useState<number | null>(null); // index under the cursor
+  const labels = lines.map((each) => each.label).join("\n");
+  const grid = useMemo(() => onGrid(lines.map((each) => each.line), stepMs), [lines, stepMs]);
+  const drawable = grid.y.some((values) => values.some((value) => typeof value === "number"));
+  const height = props.height ?? 168;
+
+  useEffect(() => {
+    const element = box.current;
+    if (!element || !drawable) return;
+    const style = getComputedStyle(element);
+    const ink = style.getPropertyValue("--muted");
+    const rule = style.getPropertyValue("--rule");
+    const font = `11px ${style.fontFamily}`;
+    const made = new uPlot(
+      {
+        width: Math.max(element.clientWidth, 120),
+        height,
+        legend: { show: false },
+        padding: [8, 8, 0, 0],
+        cursor: {
+          y: false,
+          sync: { key: cursorGroup.key },
+          drag: { x: false, y: false },
+          points: { size: 6 },
+        },
+        scales: {
+          x: { time: true, range: () => [view.current.from / 1000, view.current.to / 1000] },
+          y: {
+            range: (_, low, high) => {
+              if (low === null || high === null) return [0, 1];
+              const room = Math.max((high - low) * 0.12, Math.abs(high) * 0.02, 1e-9);
+              return [props.zero ? 0 : Math.max(0, low - room), high + room];
+            },
+          },
+        },
+        axes: [
+          { stroke: ink, font, grid: { stroke: rule, width: 1 }, ticks: { show: false }, space: 70, size: 24 },
+          {
+            stroke: ink,
+            font,
+            grid: { stroke: rule, width: 1 },
+            ticks: { show: false },
+            size: 62,
+            space: 34,
+            values: (_, splits) => splits.map((value) => view.current.format(value)),
+          },
+        ],
+        series: [
+          {},
+          ...lines.map((each, i) => ({
+            label: each.label,
+            stroke: lineColor(i, dark),
+            width: 1.5,
+            points: { show: false },
+            ...(lineDash(i) ? { dash: lineDash(i)! } : {}),
+          })),
+        ],
+        hooks: { setCursor: [(u) => setAt(u.cursor.idx ?? null)] },
+      },
+      [grid.x, ...grid.y],
+      element,
+    );
+    plot.current = made;
+    cursorGroup.sub(made);
+    const resized = new ResizeObserver(() => {
+      const width = Math.max(element.clientWidth, 120);
+      if (width !== made.width) made.setSize({ width, height });
+    });
+    resized.observe(element);
+    return () => {
+      resized.disconnect();
+      cursorGroup.unsub(made);
+      made.destroy();
+      plot.current = null;
+    };
+  }, [labels, dark, drawable, height]);
+
+  useEffect(() => {
+    plot.current?.setData([grid.x, ...grid.y]);
+  }, [grid]);
+  useEffect(() => {
+    plot.current?.redraw(false, true);
+    plot.current?.setScale("x", { min: (now - rangeMs) / 1000, max: now / 1000 });
+  }, [now, rangeMs]);
+
+  const summaries = lines.map((each) => summarize(each.line));
+  const instant = at === null ? undefined : grid.x[at];
+  return (
+    <figure class="chart" data-testid={testid}>
+      <figcaption>
+        <span class="chart-title">
+          {title}
+          {note && <em class="method">{note}</em>}
+        </span>
+        <span class="chart-when" aria-hidden="true">
+          {instant === undefined ? "" : time(instant * 1000)}
+        </span>
+      </figcaption>
+      {drawable ? (
+        <div class="plot" ref={box} style={{ minHeight: `${height}px` }} aria-hidden="true" />
+      ) : (
+        <p class="plot none" style={{ minHeight: `${height}px` }}>
+          {props.loading ? "Loading" : (props.absent ?? "Nothing was reported in this time.")}
+        </p>
+      )}
+      <ul class="legend">
+        {lines.map((each, i) => {
+          const sum = summaries[i] ?? null;
+          const hovered = at === null ? undefined : grid.y[i]?.[at];
+          return (
+            <li key={each.label}>
+              <span
+                class={`key ${lineDash(i) ? "dashed" : ""}`}
+                style={{ "--key": lineColor(i, dark) }}
+                aria-hidden="true"
+              />
+              <span class="label">{each.label}</span>
+              <b>{typeof hovered === "number" ? format(hovered) : sum ? format(sum.now) : ABSENT}</b>
+              {sum && at === null && (
+                <span class="extent">
+                  {format(sum.low)} to {format(sum.high)}
+                </span>
+              )}
+            </li>
+          );
+        })}
+      </ul>
+    </figure>
+  );
+}

@@ -1,0 +1,48 @@
+// What several pages show of a device.
+
+import type { Device, Sample } from "../api/types";
+import { bytes, digest, micros, watts } from "../text/format";
+import { deviceWords, method, stepWords } from "../text/words";
+import { Link } from "./link";
+import { Badge } from "./parts";
+
+export function DeviceStatusBadge({ device, testid }: { device: Device; testid?: string }) {
+  return <Badge word={deviceWords[device.status]} {...(testid ? { testid } : {})} />;
+}
+
+const NOTEWORTHY = new Set(["fetching", "verified", "staged", "trial", "rejected", "failed", "rolled_back"]);
+/** The job step where it says more than the status: something is under way or went wrong. */
+export function StepBadge({ device }: { device: Device }) {
+  if (!device.step || !NOTEWORTHY.has(device.step) || device.status === "revoked") return null;
+  return <Badge word={stepWords[device.step]} />;
+}
+
+export function Running({ device }: { device: Device }) {
+  if (!device.running) return <span class="sub">no model</span>;
+  const { model, recipe, digest: hash, release_counter } = device.running;
+  return (
+    <>
+      {model ? <Link href={`/models/${encodeURIComponent(model)}?artifact=${hash}`}>{model}</Link> : <code>{digest(hash)}</code>}
+      <span class="sub">
+        {recipe ?? "unknown recipe"}
+        {release_counter !== null && ` · release ${release_counter}`}
+      </span>
+    </>
+  );
+}
+
+export function Power({ sample }: { sample: Sample | null }) {
+  const reading = sample?.power_mw;
+  if (!reading) return <span class="sub">not reported</span>;
+  const how = method(reading.method);
+  return (
+    <>
+      {how?.word === "estimate" ? "≈ " : ""}
+      {watts(reading.value)}
+      {how && <span class="sub">{how.word}</span>}
+    </>
+  );
+}
+
+export const latencyOf = (sample: Sample | null, key: "p50_us" | "p95_us" | "p99_us") => micros(sample?.[key]);
+export const memoryOf = (sample: Sample | null) => bytes(sample?.rss_bytes);
