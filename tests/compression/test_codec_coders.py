@@ -105,7 +105,7 @@ def test_weights_take_fewer_bytes_in_planes_than_deflated():
             "01 02 13 8008 08 46",
         ),
         (
-            "relative signs; background 0, skip 7, 2 tokens: 2 1; no value at gap 0; one at gap 1; one at more",
+            "relative signs; background 0, skip 7, 2 tokens: 2 1; values: none, 1, 1",
             "gaps",
             [0, 0, 5, 0, 4, 0, 0, 0],
             "02 00 07 02  01 01 c0 8008 02 80  0b00 0c00",
