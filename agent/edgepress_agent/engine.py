@@ -9,13 +9,12 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
-from numpy.typing import NDArray
 
 from edgepress_agent.errors import ModelRefusedError, NotNowError
-from edgepress_agent.runtime import Model, Runtime, open_session
+from edgepress_agent.runtime import Arrays, Model, Runtime, open_session
 from edgepress_agent.slots import SlotInfo
 from edgepress_devices.protocol import Limits
 
@@ -65,9 +64,7 @@ class Engine:
     def deactivate(self) -> None:
         self.runtime.switch(None)
 
-    def _load(
-        self, artifact: Path, info: SlotInfo, *, check_memory: bool
-    ) -> tuple[Model, dict[str, NDArray[Any]]]:
+    def _load(self, artifact: Path, info: SlotInfo, *, check_memory: bool) -> tuple[Model, Arrays]:
         # Here and not at the top: numpy's and the decoder's memory come with the first model.
         from edgepress_compression.artifact.probe import probe_inputs
         from edgepress_compression.artifact.read import decode, read_header
@@ -88,7 +85,7 @@ class Engine:
         session = open_session(onnx_model, self._threads)
         return Model(session, name=info.model, digest=info.digest), inputs
 
-    def _warm_up(self, model: Model, inputs: dict[str, NDArray[Any]]) -> None:
+    def _warm_up(self, model: Model, inputs: Arrays) -> None:
         if inputs:
             for _ in range(WARM_UP_RUNS):
                 model.run_uncounted(inputs)
@@ -96,7 +93,7 @@ class Engine:
     def _check_limits(
         self,
         model: Model,
-        inputs: dict[str, NDArray[Any]],
+        inputs: Arrays,
         limits: Limits,
         rss_before: int,
         keep_on: Callable[[], None],
@@ -142,7 +139,7 @@ def _need_memory(needed: int, what: str) -> None:
         raise NotNowError(f"{needed} bytes of memory are needed {what}, {available} are available")
 
 
-def _p95_us(model: Model, inputs: dict[str, NDArray[Any]], keep_on: Callable[[], None]) -> float:
+def _p95_us(model: Model, inputs: Arrays, keep_on: Callable[[], None]) -> float:
     latencies: list[float] = []
     began = time.monotonic()
     while len(latencies) < TRIAL_RUNS:

@@ -85,15 +85,17 @@ class Installer(Generic[M]):
 
     # --- what is wanted -----------------------------------------------------------------------------------
 
-    def accept(self, accepted: Accepted) -> None:
-        """Follow this want from now on. Raises WantError for another one with the same counter, OSError."""
-        record = self.journal.record
+    def check_same(self, accepted: Accepted) -> None:
+        """A counter names one want for ever. Raises WantError for another one with the same counter."""
         before = self.accepted
-        same = before is not None and before.counter == accepted.counter
-        if same and before is not None and before.want.digest != accepted.want.digest:
-            raise WantError(
-                f"two different wants carry the counter {accepted.counter}; only the first counts"
-            )
+        if before is None or before.counter != accepted.counter:
+            return
+        if before.want.digest != accepted.want.digest:
+            raise WantError(f"two different wants have the counter {accepted.counter}; only the first counts")
+
+    def accept(self, accepted: Accepted) -> None:
+        """Follow this want from now on. Raises OSError."""
+        record = self.journal.record
         want = accepted.want
         if accepted.counter > record.want:
             changes: dict[str, Any] = {}

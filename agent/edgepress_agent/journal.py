@@ -5,12 +5,14 @@ itself (which chunks came, what lies in which slot, where the pointer points) is
 one place.
 """
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edgepress_agent.durable import Disk
+from edgepress_agent.errors import StoppedError
 from edgepress_devices.protocol import Digest, JobStep
 
 JOURNAL_MAX_BYTES = 65_536
@@ -36,23 +38,41 @@ class Journal:
     def __init__(self, path: Path, disk: Disk) -> None:
         self._path = path
         self._disk = disk
-        self.record = self._read()
+        self._lock = threading.Lock()
+        self._closed = False
+        self.record = read_record(path) or Record()
 
     def write(self, **changes: Any) -> Record:
-        """Number and store a transition. Raises OSError; then nothing has changed."""
-        record = msgspec.structs.replace(self.record, seq=self.record.seq + 1, **changes)
-        self._disk.write_whole(self._path, msgspec.json.encode(record))
-        self.record = record
-        return record
+        """Number and store a transition. Raises OSError (then nothing has changed), StoppedError once
+        closed.
+        """
+        with self._lock:
+            return self._write(**changes)
 
     def reset(self, identity: str) -> None:
         """Begin again for another identity; numbers keep growing so reports stay in order."""
-        record = Record(identity=identity, seq=self.record.seq + 1)
+        with self._lock:
+            self._store(Record(identity=identity, seq=self.record.seq + 1))
+
+    def close(self) -> None:
+        """The agent ends now, in good order: what it was in the middle of did not kill it. Raises OSError."""
+        with self._lock:
+            record = self.record
+            if record.step == "trial":
+                self._write(step="staged", trial_starts=max(0, record.trial_starts - 1))
+            if record.loading is not None:
+                self._write(loading=None, load_starts=0)
+            self._closed = True
+
+    def _write(self, **changes: Any) -> Record:
+        return self._store(msgspec.structs.replace(self.record, seq=self.record.seq + 1, **changes))
+
+    def _store(self, record: Record) -> Record:
+        if self._closed:
+            raise StoppedError("the agent is stopping")
         self._disk.write_whole(self._path, msgspec.json.encode(record))
         self.record = record
-
-    def _read(self) -> Record:
-        return read_record(self._path) or Record()
+        return record
 
 
 def read_record(path: Path) -> Record | None:

@@ -10,10 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from edgepress_agent.errors import InferenceError, ModelRefusedError
 from edgepress_devices.histogram import LatencyRecorder
@@ -21,8 +18,9 @@ from edgepress_devices.protocol import Histogram
 
 if TYPE_CHECKING:
     import onnxruntime
+    from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]
+Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
 DTYPES: Final[dict[str, tuple[str, str]]] = {
     # onnxruntime's name: (numpy's, the Open Inference Protocol's)
@@ -91,7 +89,7 @@ class Model:
         # One inference at a time: its threads have the cores to themselves, and waiting is not latency.
         self._turn = threading.Lock()
 
-    def infer(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
+    def infer(self, feeds: "Mapping[str, NDArray[Any]]", outputs: Sequence[str] | None = None) -> Arrays:
         """Run the model once; counted and timed. ``outputs`` None = all. Raises InferenceError."""
         names = self.check(feeds, outputs)
         with self._turn:
@@ -105,7 +103,7 @@ class Model:
             self.meter.count((time.perf_counter_ns() - started_ns) / 1000)
         return dict(zip(names, results, strict=True))
 
-    def run_uncounted(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+    def run_uncounted(self, feeds: "Mapping[str, NDArray[Any]]") -> Arrays:
         """For trials and warm-up: no statistics. Raises ModelRefusedError."""
         names = [spec.name for spec in self.outputs]
         try:
@@ -113,7 +111,7 @@ class Model:
         except self._errors as error:
             raise ModelRefusedError(f"the model does not run on its probe: {_first_line(error)}") from error
 
-    def check(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None) -> list[str]:
+    def check(self, feeds: "Mapping[str, NDArray[Any]]", outputs: Sequence[str] | None) -> list[str]:
         """The names of the outputs to give. Raises InferenceError where names, types or shapes do not fit."""
         known = {spec.name: spec for spec in self.inputs}
         for name in feeds:
@@ -123,7 +121,7 @@ class Model:
             if spec.name not in feeds:
                 raise InferenceError(400, f"input {spec.name!r} is missing")
             given = feeds[spec.name]
-            if given.dtype != np.dtype(spec.dtype):
+            if given.dtype.name != spec.dtype:
                 raise InferenceError(
                     400, f"input {spec.name!r} has type {given.dtype}, the model takes {spec.dtype}"
                 )

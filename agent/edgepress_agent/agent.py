@@ -1,0 +1,231 @@
+"""The agent as a whole: its threads, and how they stop.
+
+::
+
+    main         signals; waits for the end
+    link         paho's network loop and the reconnects               -> only enqueues
+    work         wants, chunks, installations, states                 the only one that touches the installer
+    telemetry    sensors, outbox
+    http         one thread a local connection                        the only ones that run inference
+
+Stopping: the state "offline" is published, what is half done stops between two steps or is left as a crash
+would leave it, without counting as one.
+"""
+
+import logging
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from edgepress_agent import __version__
+from edgepress_agent.durable import Disk
+from edgepress_agent.engine import Engine, check_room
+from edgepress_agent.enrolment import Identity
+from edgepress_agent.errors import StoppedError
+from edgepress_agent.installer import Installer
+from edgepress_agent.journal import Journal
+from edgepress_agent.link import Link
+from edgepress_agent.outbox import Outbox
+from edgepress_agent.runtime import Model, Runtime
+from edgepress_agent.serve_http import LocalServer
+from edgepress_agent.telemetry import Event as TelemetryEvent
+from edgepress_agent.telemetry import LinkDown, LinkUp, ServerOnline, Telemetry
+from edgepress_agent.work import Connected, Stop, Work, route
+from edgepress_agent.work import Event as WorkEvent
+from edgepress_devices import protocol
+from edgepress_devices.energy import EnergyMeter
+from edgepress_devices.profile import DeviceProfile, ProfileError, load_profile
+from edgepress_devices.protocol import Ack, ProtocolError, ServerState, from_json
+from edgepress_devices.sensors import Sensors, describe_hardware
+
+GOODBYE_S: Final = 1.0  # for the broker to acknowledge the last state
+HALT_S: Final = 1.2  # for threads to come to a good place
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """``folder`` must be locked (state_folder). Raises EnrolmentError, PortInUseError, OSError."""
+
+    def __init__(self, folder: Path, *, http_port: int, disk: Disk | None = None) -> None:
+        disk = disk or Disk()
+        self._folder = folder
+        self._disk = disk
+        self._stop = threading.Event()
+        self._failed: str | None = None
+        self._identity = Identity(folder)
+        enrolment = self._identity.enrolment
+        profile = _profile(enrolment.profile)
+        self._runtime = Runtime()
+        self._http = LocalServer(http_port, self._runtime, self.status)
+        self._journal = Journal(folder / "journal", disk)
+        self._installer: Installer[Model] = Installer(
+            folder,
+            disk=disk,
+            journal=self._journal,
+            engine=Engine(self._runtime, _threads(profile)),
+            check_room=check_room,
+            keep_on=self._keep_on,
+            changed=self._changed,
+        )
+        self._sensors = Sensors(data_dir=folder, profile=profile)
+        self._telemetry = Telemetry(
+            outbox=Outbox(folder, disk),
+            runtime=self._runtime,
+            sensors=self._sensors,
+            energy=EnergyMeter(profile),
+            send=self._send_telemetry,
+            stop=self._stop,
+        )
+        self._work = Work(
+            folder,
+            disk=disk,
+            identity=self._identity,
+            hardware=describe_hardware(),
+            installer=self._installer,
+            interval=self._set_interval,
+            stop=self._stop,
+        )
+        self._link = Link(
+            enrolment.device, enrolment.mqtt, received=self._received, up=self._link_up, down=self._link_down
+        )
+        self._work.link = self._link
+
+    @property
+    def url(self) -> str:
+        return self._http.url
+
+    def stop(self) -> None:
+        """Ask ``run`` to return. For signal handlers and other threads."""
+        self._stop.set()
+
+    def run(self) -> str | None:
+        """Work until ``stop``. None, or why the agent cannot go on."""
+        enrolment = self._identity.enrolment
+        log.info("edgepress-agent %s, device %s (%s)", __version__, enrolment.device, enrolment.profile)
+        log.info("inference on %s", self.url)
+        self._disk.write_whole(
+            self._folder / "http.json", msgspec.json.encode({"url": self.url, "pid": os.getpid()})
+        )
+        threads = [
+            self._thread("http", lambda: self._http.serve_forever(poll_interval=1.0)),
+            self._thread("work", self._work.run),
+            self._thread("telemetry", self._telemetry.run),
+            self._thread("link", self._link.run),
+        ]
+        self._stop.wait()
+        self._halt(threads)
+        return self._failed
+
+    def status(self) -> dict[str, Any]:
+        """What this agent does, for people and programs on the device."""
+        enrolment, model = self._identity.enrolment, self._runtime.model()
+        state = msgspec.to_builtins(self._work.state())
+        state.pop("hardware", None)
+        return {
+            **state,
+            "device": enrolment.device,
+            "profile": enrolment.profile,
+            "server": enrolment.server,
+            "connected": self._link.connected,
+            "model": None if model is None else model.name,
+            "telemetry_waiting": self._telemetry.waiting(),
+            "url": self.url,
+            "pid": os.getpid(),
+        }
+
+    # --- threads ------------------------------------------------------------------------------------------
+
+    def _thread(self, name: str, work: Any) -> threading.Thread:
+        def body() -> None:
+            try:
+                work()
+            except OSError as error:
+                self._failed = f"the state folder {self._folder} cannot be used: {error}"
+            finally:
+                if not self._stop.is_set():  # the agent ends with any of its threads: systemd starts it again
+                    self._failed = self._failed or f"the {name} thread ended unexpectedly"
+                    self._stop.set()
+
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _halt(self, threads: list[threading.Thread]) -> None:
+        _put(self._work.inbox, Stop())
+        _put(self._telemetry.inbox, LinkDown())
+        self._link.close(GOODBYE_S)
+        self._http.server_close()
+        for thread in threads:
+            if thread.name != "http":
+                thread.join(HALT_S)
+        try:
+            self._journal.close()  # a trial that did not come to an end in time is not held against the model
+            (self._folder / "http.json").unlink(missing_ok=True)
+        except OSError as error:
+            log.error("the state folder cannot be written: %s", error.strerror)
+        self._sensors.close()
+        log.info("stopped")
+
+    def _keep_on(self) -> None:
+        if self._stop.is_set():
+            raise StoppedError("the agent is stopping")
+
+    def _changed(self) -> None:
+        self._work.changed()  # which is made after the installer
+
+    # --- between the parts --------------------------------------------------------------------------------
+
+    def _received(self, topic: str, payload: bytes) -> None:
+        """On the network thread: enqueue only."""
+        event = route(self._identity.enrolment.device, topic, payload)
+        if event is not None:
+            _put(self._work.inbox, event)
+            return
+        try:
+            if topic == protocol.SERVER_STATE_TOPIC:
+                _put(self._telemetry.inbox, ServerOnline(from_json(ServerState, payload).online))
+            elif topic == protocol.down_topic(self._identity.enrolment.device, "ack"):
+                _put(self._telemetry.inbox, from_json(Ack, payload))
+        except ProtocolError as error:
+            log.warning("a message on %s was not understood: %s", topic, error)
+
+    def _link_up(self) -> None:
+        _put(self._work.inbox, Connected())
+        _put(self._telemetry.inbox, LinkUp())
+
+    def _link_down(self) -> None:
+        _put(self._telemetry.inbox, LinkDown())
+
+    def _send_telemetry(self, payload: bytes) -> bool:
+        return self._link.publish(protocol.up_topic(self._identity.enrolment.device, "telemetry"), payload)
+
+    def _set_interval(self, seconds: float) -> None:
+        self._telemetry.interval_s = seconds
+
+
+def _put(inbox: Any, event: WorkEvent | TelemetryEvent) -> None:
+    """Full means a flood: what is dropped comes again (retained, asked for, or sent again)."""
+    try:
+        inbox.put_nowait(event)
+    except queue.Full:
+        log.warning("too many messages at once; one was dropped")
+
+
+def _profile(name: str) -> DeviceProfile | None:
+    """The profile this agent's version knows by that name; without it, cores and power are what the board
+    says.
+    """
+    try:
+        return load_profile(name)
+    except ProfileError:
+        return None
+
+
+def _threads(profile: DeviceProfile | None) -> int:
+    cores = os.cpu_count() or 1
+    return cores if profile is None else min(profile.threads, cores)

@@ -1,0 +1,132 @@
+"""`edgepress-agent`: enrol this device, run the agent, see what it does."""
+
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from edgepress_agent import __version__
+from edgepress_agent.errors import AgentError
+from edgepress_agent.state_folder import ENVIRONMENT, StateFolder, default_folder
+
+_state = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar=ENVIRONMENT,
+    help=f"State folder; default {ENVIRONMENT} or ~/.local/state/edgepress-agent.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Runs compressed models on this device and reports to its edgepress server."""
+
+
+@cli.command()
+@click.argument("code")
+@click.option(
+    "--server", metavar="URL", help="The server's address, when CODE is not an https:// address itself."
+)
+@click.option(
+    "--ca",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="PEM file of the authority that signed the server's certificate; default: the system's.",
+)
+@click.option(
+    "--insecure-http", is_flag=True, help="Allow http:// to another machine, in a network you trust."
+)
+@click.option("--force", is_flag=True, help="Enrol again, as a new identity.")
+@_state
+def enroll(
+    code: str, server: str | None, ca: Path | None, insecure_http: bool, force: bool, state: Path | None
+) -> None:
+    """Trade the one-time CODE that `edgepress device register` printed for this device's identity."""
+    from edgepress_agent import enroll as enrolling
+    from edgepress_devices.sensors import describe_hardware
+
+    folder = state or default_folder()
+    enrolment = enrolling.enroll(
+        folder,
+        code,
+        server=server,
+        hardware=describe_hardware(),
+        ca=ca,
+        insecure_http=insecure_http,
+        force=force,
+    )
+    where = f" --state {state}" if state else ""
+    click.echo(f"Enrolled as {enrolment.device} ({enrolment.profile}) with {enrolment.server}.")
+    click.echo(f"Start the agent with: edgepress-agent run{where}")
+
+
+@cli.command()
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    default=8093,
+    show_default=True,
+    envvar="EDGEPRESS_AGENT_HTTP_PORT",
+    help="Local port for inference; 0 = any free one.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more on the log.")
+@_state
+def run(http_port: int, verbose: bool, state: Path | None) -> None:
+    """Run the agent until it is stopped (Ctrl-C, SIGTERM)."""
+    from edgepress_agent.agent import Agent
+    from edgepress_agent.enrolment import read_enrolment
+
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    folder = state or default_folder()
+    if not folder.exists():
+        read_enrolment(folder)  # says what to do, and makes no folder
+    with StateFolder(folder):
+        agent = Agent(folder, http_port=http_port)
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            agent.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        failed = agent.run()
+        if failed:
+            click.echo(f"edgepress-agent: {failed}", err=True)
+        logging.shutdown()
+        sys.stdout.flush()
+        # A thread may still be inside onnxruntime: its clean-up at exit is not waited for.
+        os._exit(1 if failed else 0)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_state
+def status(as_json: bool, state: Path | None) -> None:
+    """Show what this device runs and how far an installation is."""
+    from edgepress_agent.status import describe_status, read_status
+
+    current = read_status(state or default_folder())
+    click.echo(json.dumps(current, indent=2) if as_json else describe_status(current))
+
+
+def main() -> None:
+    try:
+        code = cli.main(standalone_mode=False)
+    except AgentError as error:
+        click.echo(f"edgepress-agent: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        click.echo(f"edgepress-agent: {error.strerror or error}{where}", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,98 @@
+"""Who this device is: what enrolment left in the state folder.
+
+::
+
+    enrolment.json   Enrolment, with the broker's credentials      0600
+    key              the device's X25519 private key, 32 raw bytes 0600
+    root.json        the pinned TUF root
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from tuf.api.metadata import Metadata, Root
+
+from edgepress_agent.durable import Disk
+from edgepress_agent.errors import EnrolmentError
+from edgepress_agent.seal import device_key_bytes, read_device_key
+from edgepress_agent.trust import load_root
+from edgepress_devices.protocol import DEVICE_NAME, Count, Text
+
+FILE_MAX_BYTES: Final = 1 << 20
+
+
+class Mqtt(msgspec.Struct, frozen=True):
+    """How to reach the broker."""
+
+    host: Text
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    tls: bool = False
+    username: Text | None = None
+    password: Text | None = None
+    ca: str | None = None  # PEM of the authority that signs the broker's certificate; None = the system's
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    device: Annotated[str, msgspec.Meta(pattern=rf"^{DEVICE_NAME.pattern}$")]
+    profile: Text
+    server: Text  # URL of the server that enrolled this device
+    mqtt: Mqtt
+    enrolled_at_s: Count  # Unix seconds, the server's clock
+
+
+class Identity:
+    """Everything that enrolment gave, read and checked. Raises EnrolmentError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.enrolment = read_enrolment(folder)
+        self.key: X25519PrivateKey = read_device_key(folder / "key")
+        root = _read(folder / "root.json", "the pinned TUF root")
+        self.root: Metadata[Root] = load_root(root)
+        # Models and counters belong to this pair; with another one the device begins anew.
+        name = self.enrolment.device.encode("ascii")
+        self.fingerprint = hashlib.sha256(name + b"\0" + root).hexdigest()
+
+
+def is_enrolled(folder: Path) -> bool:
+    return (folder / "enrolment.json").is_file()
+
+
+def read_enrolment(folder: Path) -> Enrolment:
+    """Raises EnrolmentError."""
+    if not is_enrolled(folder):
+        raise EnrolmentError(
+            f"this device is not enrolled ({folder} holds no enrolment): register it on the server with"
+            " `edgepress device register NAME --profile PROFILE`, then run `edgepress-agent enroll CODE` here"
+        )
+    data = _read(folder / "enrolment.json", "the enrolment")
+    try:
+        return msgspec.json.decode(data, type=Enrolment)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise EnrolmentError(
+            f"{folder / 'enrolment.json'} is damaged ({error}); enrol this device again with --force"
+        ) from error
+
+
+def write_enrolment(
+    folder: Path, disk: Disk, *, enrolment: Enrolment, key: X25519PrivateKey, root: bytes
+) -> None:
+    """``enrolment.json`` comes last: while it is not there (or still the old one) nothing has happened."""
+    disk.write_whole(folder / "key", device_key_bytes(key))
+    disk.write_whole(folder / "root.json", root)
+    disk.write_whole(folder / "enrolment.json", msgspec.json.format(msgspec.json.encode(enrolment), indent=2))
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise EnrolmentError(
+            f"{what} cannot be read from {path} ({error.strerror}); enrol this device again with --force"
+        ) from error
+    if len(data) > FILE_MAX_BYTES:
+        raise EnrolmentError(f"{path} is too large to be {what}; enrol this device again with --force")
+    return data

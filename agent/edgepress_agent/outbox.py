@@ -1,0 +1,230 @@
+"""Telemetry that waits until the server says it is stored.
+
+::
+
+    outbox/open/<seq>.<level>      samples that no batch holds yet, up to SAMPLES_PER_BATCH a file
+    outbox/batch/<epoch>.<number>  samples that a batch holds: (epoch, number) is theirs for ever
+
+A file is a row of frames: length u32, CRC-32 u32 (both little endian), one msgpack ``protocol.Sample``; a
+torn frame at the end is what a power cut left, and is ignored. A file becomes a batch by renaming it, on
+the medium before it is sent, so a sample never travels under two numbers and the server, which stores each
+batch once, stores each sample once. The epoch is drawn at every start: numbers are only remembered in
+names.
+
+While the server listens, each sample is its own batch. While it does not, samples gather in files of
+SAMPLES_PER_BATCH, on the medium when full. Past MAX_BYTES the oldest files are thinned: two neighbouring
+samples become one of twice the interval, counts and latencies added (``level`` counts how often); then the
+oldest go.
+"""
+
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from edgepress_agent.durable import Disk, sweep
+from edgepress_devices.histogram import merge
+from edgepress_devices.protocol import TELEMETRY_MAX_BYTES, VERSION, Sample, TelemetryBatch, encode_batch
+
+SAMPLES_PER_BATCH: Final = 60
+MAX_BYTES: Final = 16 << 20
+BLOCK_BYTES: Final = 4096  # what a small file takes
+LEVEL_MAX: Final = 2  # 60 samples are 15 then, in one block: thinner saves nothing
+_FRAME: Final = struct.Struct("<II")
+_SAMPLE_MAX_BYTES: Final = TELEMETRY_MAX_BYTES // SAMPLES_PER_BATCH  # so that every batch may travel
+
+BatchName = tuple[str, int]  # epoch, number
+
+
+class Outbox:
+    """Not thread-safe: one thread owns it. Methods raise OSError."""
+
+    def __init__(self, folder: Path, disk: Disk, *, max_bytes: int = MAX_BYTES) -> None:
+        self._open_folder = folder / "outbox" / "open"
+        self._batch_folder = folder / "outbox" / "batch"
+        self._disk = disk
+        self._max_bytes = max_bytes
+        self.epoch = secrets.token_hex(8)
+        self._number = 0
+        for path in (self._open_folder, self._batch_folder):
+            disk.make_folder(path)
+            sweep(disk, path)
+        self._open = self._scan_open()  # seq -> level
+        self._batches = self._scan_batches()  # oldest first
+        self._filling: int | None = None  # the open file that takes samples
+        self._filled = 0
+
+    # --- putting in ---------------------------------------------------------------------------------------
+
+    def add(self, sample: Sample) -> None:
+        """Keep a sample for a later batch."""
+        frame = _frame(sample)
+        if self._filling is None:
+            self._filling, self._filled = max(self._open, default=0) + 1, 0
+            self._open[self._filling] = 0
+        full = self._filled + 1 >= SAMPLES_PER_BATCH
+        with self._open_path(self._filling).open("ab") as file:
+            file.write(frame)
+            if full:
+                file.flush()
+                os.fsync(file.fileno())
+        self._filled += 1
+        if full:
+            self._filling = None
+            self._make_room()
+
+    def add_batch(self, samples: Iterable[Sample]) -> BatchName:
+        """Keep samples as a batch of their own, to be sent at once. Lost by a power cut, whole or not at
+        all.
+        """
+        name = self._next_name()
+        path = self._batch_path(name)
+        aside = path.with_name(f".{path.name}.new")
+        aside.write_bytes(b"".join(_frame(sample) for sample in samples))
+        aside.replace(path)
+        self._batches.append(name)
+        return name
+
+    # --- taking out ---------------------------------------------------------------------------------------
+
+    def batches(self) -> list[BatchName]:
+        """Batches that are not acknowledged, oldest first."""
+        return list(self._batches)
+
+    def has_open(self) -> bool:
+        return bool(self._open)
+
+    def close_oldest(self) -> BatchName | None:
+        """Make the oldest waiting samples a batch, on the medium; None when none wait."""
+        if not self._open:
+            return None
+        seq = min(self._open)
+        name = self._next_name()
+        self._disk.move(self._open_path(seq), self._batch_path(name))
+        del self._open[seq]
+        if seq == self._filling:
+            self._filling = None
+        self._batches.append(name)
+        return name
+
+    def payload(self, name: BatchName) -> bytes:
+        """The message of a batch."""
+        samples = _read(self._batch_path(name))
+        return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples))
+
+    def acknowledge(self, epoch: str, number: int) -> None:
+        """The server stored every batch of ``epoch`` up to ``number``: forget them."""
+        kept = []
+        for name in self._batches:
+            if name[0] == epoch and name[1] <= number:
+                self._batch_path(name).unlink(missing_ok=True)
+            else:
+                kept.append(name)
+        self._batches = kept
+
+    # --- the folder ---------------------------------------------------------------------------------------
+
+    def _next_name(self) -> BatchName:
+        self._number += 1
+        return self.epoch, self._number
+
+    def _open_path(self, seq: int) -> Path:
+        return self._open_folder / f"{seq:08d}.{self._open[seq]}"
+
+    def _batch_path(self, name: BatchName) -> Path:
+        return self._batch_folder / f"{name[0]}.{name[1]:08d}"
+
+    def _scan_open(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for path in sorted(self._open_folder.iterdir()):
+            seq, _, level = path.name.partition(".")
+            if not (seq.isdecimal() and level.isdecimal()):
+                continue
+            if int(seq) in found:  # thinned, and stopped before the original was removed: names sort by level
+                (self._open_folder / f"{seq}.{found[int(seq)]}").unlink()
+            found[int(seq)] = int(level)
+        return found
+
+    def _scan_batches(self) -> list[BatchName]:
+        dated = []
+        for path in self._batch_folder.iterdir():
+            epoch, _, number = path.name.partition(".")
+            if epoch and number.isdecimal():
+                dated.append((path.stat().st_mtime_ns, (epoch, int(number))))
+        return [name for _, name in sorted(dated)]
+
+    def _make_room(self) -> None:
+        sizes = {seq: _blocks(self._open_path(seq)) for seq in self._open}
+        while sum(sizes.values()) > self._max_bytes:
+            seq = min((seq for seq in self._open if seq != self._filling), key=lambda s: (self._open[s], s))
+            if self._open[seq] >= LEVEL_MAX:
+                seq = min(self._open)
+                self._open_path(seq).unlink()
+                del self._open[seq], sizes[seq]
+            else:
+                self._thin(seq)
+                sizes[seq] = _blocks(self._open_path(seq))
+
+    def _thin(self, seq: int) -> None:
+        before = self._open_path(seq)
+        samples = _read(before)
+        self._open[seq] += 1
+        self._disk.write_whole(self._open_path(seq), b"".join(_frame(s) for s in thinned(samples)))
+        before.unlink()
+
+
+def thinned(samples: list[Sample]) -> list[Sample]:
+    """Half as many samples: each pair of one artifact as one, counts and latencies added, gauges the
+    later's.
+    """
+    result: list[Sample] = []
+    pending: Sample | None = None
+    for sample in samples:
+        if pending is None:
+            pending = sample
+        elif pending.artifact != sample.artifact:
+            result.append(pending)
+            pending = sample
+        else:
+            result.append(_joined(pending, sample))
+            pending = None
+    return result if pending is None else [*result, pending]
+
+
+def _joined(first: Sample, second: Sample) -> Sample:
+    return msgspec.structs.replace(
+        second,
+        interval_ms=first.interval_ms + second.interval_ms,
+        inferences=first.inferences + second.inferences,
+        errors=first.errors + second.errors,
+        latency_us=merge(h for h in (first.latency_us, second.latency_us) if h is not None),
+    )
+
+
+def _frame(sample: Sample) -> bytes:
+    data = msgspec.msgpack.encode(sample)
+    if len(data) > _SAMPLE_MAX_BYTES:  # thousands of latency buckets: the counts matter more than their shape
+        data = msgspec.msgpack.encode(msgspec.structs.replace(sample, latency_us=None))
+    return _FRAME.pack(len(data), zlib.crc32(data)) + data
+
+
+def _read(path: Path) -> list[Sample]:
+    data = path.read_bytes()
+    samples, at = [], 0
+    while at + _FRAME.size <= len(data):
+        length, crc32 = _FRAME.unpack_from(data, at)
+        body = data[at + _FRAME.size : at + _FRAME.size + length]
+        if len(body) != length or zlib.crc32(body) != crc32:
+            break  # torn by a power cut; nothing whole follows
+        samples.append(msgspec.msgpack.decode(body, type=Sample))
+        at += _FRAME.size + length
+    return samples
+
+
+def _blocks(path: Path) -> int:
+    return -(-path.stat().st_size // BLOCK_BYTES) * BLOCK_BYTES

@@ -1,0 +1,90 @@
+"""What `edgepress-agent status` tells: from the running agent, or from the state folder when none runs."""
+
+import http.client
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from edgepress_agent.durable import Disk
+from edgepress_agent.enrolment import read_enrolment
+from edgepress_agent.errors import StateFolderError
+from edgepress_agent.journal import Record, read_record
+from edgepress_agent.slots import Slots
+
+ANSWER_MAX_BYTES: Final = 1 << 16
+TIMEOUT_S: Final = 3.0
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """As ``Agent.status``, with ``agent_running``. Raises EnrolmentError, StateFolderError."""
+    try:
+        enrolment = read_enrolment(folder)
+        live = _ask_agent(folder)
+        if live is not None:
+            return {**live, "agent_running": True}
+        record = read_record(folder / "journal") or Record()
+        slots = Slots(folder, Disk())
+        slot = slots.current()
+        info = slots.info(slot) if slot else None
+    except OSError as error:
+        raise StateFolderError(
+            f"the state folder {folder} cannot be read ({error.strerror}): run as the user that owns it, or"
+            " give another one with --state"
+        ) from error
+    return {
+        "agent_running": False,
+        "device": enrolment.device,
+        "profile": enrolment.profile,
+        "server": enrolment.server,
+        "connected": False,
+        "running": info.digest if info else None,
+        "running_release": info.release if info else None,
+        "model": info.model if info else None,
+        "want": record.want,
+        "seq": record.seq,
+        "step": record.step,
+        "reason": record.reason,
+    }
+
+
+def describe_status(status: dict[str, Any]) -> str:
+    """For people."""
+    running = status.get("running")
+    model = (
+        f"{status.get('model')} ({running[:12]}, release {status.get('running_release')})"
+        if running
+        else "none"
+    )
+    rows = [
+        ("device", f"{status['device']} ({status['profile']})"),
+        ("server", f"{status['server']} ({'connected' if status['connected'] else 'not connected'})"),
+        ("agent", f"running at {status['url']}" if status["agent_running"] else "not running"),
+        ("model", model if status["agent_running"] or not running else f"{model}, when the agent runs"),
+        ("job", status["step"] + (f": {status['reason']}" if status.get("reason") else "")),
+    ]
+    if status.get("chunks_total"):
+        rows.append(("fetched", f"{status.get('chunks_have') or 0} of {status['chunks_total']} chunks"))
+    if status.get("telemetry_waiting"):
+        rows.append(("telemetry", f"{status['telemetry_waiting']} batches wait for the server"))
+    return "\n".join(f"{name:10}{value}" for name, value in rows)
+
+
+def _ask_agent(folder: Path) -> dict[str, Any] | None:
+    """What the running agent says; None when none answers."""
+    try:
+        address = urlsplit(str(msgspec.json.decode((folder / "http.json").read_bytes())["url"]))
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", "/status")
+            answer = connection.getresponse().read(ANSWER_MAX_BYTES)
+        finally:
+            connection.close()
+        status: dict[str, Any] = msgspec.json.decode(answer, type=dict[str, Any])
+    except (FileNotFoundError, ConnectionError, TimeoutError, http.client.HTTPException):
+        return None
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
+        return None
+    # The port may be another agent's by now.
+    return status if status.get("device") == read_enrolment(folder).device else None
