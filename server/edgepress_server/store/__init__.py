@@ -16,15 +16,18 @@ from edgepress_server.store.artifacts import Artifacts
 from edgepress_server.store.blobs import Blobs
 from edgepress_server.store.database import Database, migrate, unix_ms
 from edgepress_server.store.datasets import Datasets
+from edgepress_server.store.device_view import DeviceViews
 from edgepress_server.store.devices import Devices
 from edgepress_server.store.events import Events
 from edgepress_server.store.facts import Facts
 from edgepress_server.store.jobs import Jobs
 from edgepress_server.store.models import Models
 from edgepress_server.store.people import People
+from edgepress_server.store.pushes import Pushes
 from edgepress_server.store.releases import Releases
 from edgepress_server.store.rollouts import Rollouts
 from edgepress_server.store.telemetry import Telemetry
+from edgepress_server.store.telemetry_read import TelemetryRead
 from edgepress_server.store.wants import Wants
 
 __all__ = ["Database", "Store", "open_store", "unix_ms"]
@@ -49,6 +52,9 @@ class Store:
         self.rollouts = Rollouts(self.database, self.events, self.releases)
         self.wants = Wants(self.database)
         self.telemetry = Telemetry(self.database, self.events)
+        self.telemetry_read = TelemetryRead(self.database)
+        self.device_views = DeviceViews(self.database, self.devices, self.telemetry_read)
+        self.pushes = Pushes(self.database, self.events)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """See `Database.transaction`."""

@@ -1,0 +1,97 @@
+"""The Flask application: REST API under /api/v1, its description under /api/docs, the web UI under /."""
+
+from __future__ import annotations
+
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+
+from edgepress_devices import __version__
+from edgepress_server.api import (
+    artifacts,
+    auth,
+    datasets,
+    devices,
+    docs,
+    enrol,
+    events,
+    headers,
+    health,
+    jobs,
+    models,
+    pages,
+    problems,
+    profiles,
+    pushes,
+    recipes,
+    releases,
+    rollouts,
+    sessions,
+    telemetry,
+)
+from edgepress_server.api.context import EXTENSION, Context
+from edgepress_server.api.stream import EventFan
+from edgepress_server.settings import Settings
+from edgepress_server.store import Store, open_store
+
+JSON_MAX_BYTES = 1 << 20  # of any body that is no upload; uploads set their own limit
+
+_SECTIONS = (
+    health,
+    sessions,
+    profiles,
+    devices,
+    enrol,
+    models,
+    datasets,
+    recipes,
+    jobs,
+    artifacts,
+    releases,
+    rollouts,
+    pushes,
+    telemetry,
+    events,
+)
+
+
+def create_app(settings: Settings, store: Store | None = None) -> OpenAPI:
+    """The web role's application. ``store`` None: opened from ``settings.data_dir``.
+
+    Raises StoreError when the store cannot be opened. Call ``app.extensions["edgepress"].fan.close()`` to
+    end the live streams when the process stops.
+    """
+    app = OpenAPI(
+        "edgepress_server",
+        info=Info(
+            title="edgepress",
+            version=__version__,
+            description="Compress neural networks per device, deliver them over MQTT, watch the fleet run "
+            "them. Times are Unix milliseconds; null means absent, never 0 or -1.",
+        ),
+        security_schemes={
+            "bearer": {"type": "http", "scheme": "bearer", "description": "`edgepress token create NAME`"},
+            "session": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": auth.COOKIE,
+                "description": f"Browsers; every request that writes also sends {auth.CSRF_HEADER}",
+            },
+        },
+        doc_ui=False,  # served by `docs`, without inline scripts
+        validation_error_status=400,
+        validation_error_model=problems.ErrorBody,
+        validation_error_callback=problems.invalid,
+        static_folder=None,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = JSON_MAX_BYTES
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    store = open_store(settings.data_dir) if store is None else store
+    app.extensions[EXTENSION] = Context(settings=settings, store=store, fan=EventFan(store))
+    problems.install(app)
+    headers.install(app)
+    auth.install(app)
+    for module in _SECTIONS:
+        app.register_api(module.api)
+    docs.install(app)
+    pages.install(app)
+    return app

@@ -1,0 +1,35 @@
+"""What every view needs, hung on the Flask app: the store, the settings, the keys, the live fan-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from flask import current_app
+
+from edgepress_server.api.rate_limit import FailureLimit
+from edgepress_server.api.stream import EventFan
+from edgepress_server.settings import Settings
+from edgepress_server.store import Store
+from edgepress_server.trust.keys import Keys, create_keys_if_missing
+
+EXTENSION = "edgepress"
+
+
+@dataclass
+class Context:
+    settings: Settings
+    store: Store
+    fan: EventFan
+    login_failures: FailureLimit = field(default_factory=lambda: FailureLimit(10, 300.0))
+    enrol_failures: FailureLimit = field(default_factory=lambda: FailureLimit(20, 300.0))
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Read when first needed: to sign a release, to answer an enrolment. Raises StoreError."""
+        return create_keys_if_missing(self.settings.keys_dir)
+
+
+def context() -> Context:
+    found: Context = current_app.extensions[EXTENSION]
+    return found

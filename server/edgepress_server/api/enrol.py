@@ -1,0 +1,119 @@
+"""A device trades its code for what it needs to speak MQTT, and pins the TUF root."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+import msgspec
+from flask import Response, request
+from pydantic import Field
+
+from edgepress_devices.protocol import Hardware
+from edgepress_server.api.answers import Answer, Asked, answer, section
+from edgepress_server.api.auth import public
+from edgepress_server.api.context import context
+from edgepress_server.errors import GoneError, InvalidInputError, NotFoundError, StoreError
+
+api = section("enrolment", "How a device joins.", open_to_all=True)
+
+_KEY_BYTES = 32  # X25519
+Text = Annotated[str, Field(max_length=500)]
+Number = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class HardwareAsked(Asked):
+    """What the agent found out about its board; absent = could not be read."""
+
+    machine: Text = ""
+    system: Text = ""
+    board: Text | None = None
+    cores: Number | None = None
+    ram_bytes: Number | None = None
+    python: Text | None = None
+    onnxruntime: Text | None = None
+
+
+class Enrolment(Asked):
+    code: Annotated[str, Field(max_length=80)]
+    public_key: Annotated[str, Field(max_length=80, description="X25519, base64 of the 32 raw bytes")]
+    hardware: HardwareAsked = Field(default_factory=HardwareAsked)
+    agent_version: Annotated[str, Field(max_length=80)]
+
+
+class Mqtt(Answer):
+    host: str
+    port: int
+    tls: bool
+    username: str
+    password: str
+    ca_pem: str | None = Field(description="The broker's CA certificate to pin; null: the system's own")
+
+
+class Enrolled(Answer):
+    device: str
+    profile: str
+    mqtt: Mqtt
+    root: dict[str, Any] = Field(description="TUF root metadata, which the device pins")
+    server_time_ms: int
+
+
+@api.post("/enroll", responses={200: Enrolled})
+@public
+def enroll(body: Enrolment) -> Response:
+    """Trade a code for credentials
+
+    The code is all it takes, and it works once. Twenty failures within five minutes from one address make
+    the next tries wait.
+    """
+    here = context()
+    source = f"address {request.remote_addr}"
+    here.enrol_failures.check(source)
+    _check_key(body.public_key)
+    root, ca = here.keys.root_metadata, _broker_ca()  # before the code is spent
+    hardware = msgspec.convert(body.hardware.model_dump(), Hardware)
+    try:
+        device = here.store.devices.enrol(body.code, body.public_key, hardware, body.agent_version)
+    except (NotFoundError, GoneError):
+        here.enrol_failures.failed(source)
+        raise
+    return answer(
+        Enrolled(
+            device=device.name,
+            profile=device.profile,
+            mqtt=Mqtt(
+                host=here.settings.device_mqtt_host,
+                port=here.settings.mqtt_port,
+                tls=here.settings.mqtt_tls,
+                username=device.name,
+                password=device.mqtt_secret or "",
+                ca_pem=ca,
+            ),
+            root=root,
+            server_time_ms=here.store.now_ms(),
+        )
+    )
+
+
+def _check_key(public_key: str) -> None:
+    try:
+        raw = base64.b64decode(public_key, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != _KEY_BYTES:
+        raise InvalidInputError(
+            "public_key", "public_key must be base64 of the 32 bytes of an X25519 public key."
+        )
+
+
+def _broker_ca() -> str | None:
+    path = context().settings.mqtt_ca
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(
+            "no_ca", f"The broker's CA certificate {path} cannot be read. Put it back and enrol again."
+        ) from error

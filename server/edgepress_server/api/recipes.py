@@ -1,0 +1,55 @@
+"""The compression recipes this server knows."""
+
+from __future__ import annotations
+
+from flask import Response
+from pydantic import Field, RootModel
+
+from edgepress_compression.recipe import Recipe, list_recipes
+from edgepress_server.api.answers import Answer, answers, section
+from edgepress_server.api.auth import needs
+from edgepress_server.errors import InvalidInputError, NotFoundError
+
+api = section("recipes", "Compression recipes: lists of passes.")
+
+
+class RecipeAnswer(Answer):
+    name: str
+    description: str
+    needs_data: bool = Field(description="It cannot run without a labelled data set")
+
+
+class Recipes(RootModel[list[RecipeAnswer]]):
+    pass
+
+
+def check_recipe(name: str, *, has_data: bool) -> Recipe:
+    """Only shipped names, never a path. Raises NotFoundError, InvalidInputError when it needs data."""
+    known = {recipe.name: recipe for recipe in list_recipes()}
+    if name not in known:
+        raise NotFoundError(
+            "recipe_unknown", f"There is no recipe {name[:80]!r}. Known: {', '.join(sorted(known))}."
+        )
+    if _needs_data(known[name]) and not has_data:
+        raise InvalidInputError(
+            "recipe_needs_data",
+            f"Recipe {name} needs a labelled data set. Give the model one, or name one in the request.",
+        )
+    return known[name]
+
+
+@api.get("/recipes", responses={200: Recipes})
+@needs("viewer")
+def get_recipes() -> Response:
+    """All recipes"""
+    return answers(
+        [
+            RecipeAnswer(name=recipe.name, description=recipe.description, needs_data=_needs_data(recipe))
+            for recipe in list_recipes()
+        ]
+    )
+
+
+def _needs_data(recipe: Recipe) -> bool:
+    """Recipes say so where it is true; those that are only better with data do not."""
+    return bool(getattr(recipe, "needs_data", False))

@@ -1,0 +1,129 @@
+"""Signing in, and tokens for programs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from flask import Response, request
+from pydantic import Field, RootModel
+
+from edgepress_server.api import auth
+from edgepress_server.api.answers import Answer, Asked, answer, answers, nothing, section
+from edgepress_server.api.auth import needs, public
+from edgepress_server.api.context import context
+from edgepress_server.errors import UnauthenticatedError
+from edgepress_server.store.people import ROLES, Role, Session, Token
+
+api = section("session", "Who is signed in, and tokens for programs.")
+
+
+class SignIn(Asked):
+    name: Annotated[str, Field(max_length=64)]
+    password: Annotated[str, Field(max_length=256)]
+
+
+class SessionAnswer(Answer):
+    person: str
+    role: Role
+    csrf: str = Field(description="Send it as X-CSRF-Token with every request that writes")
+
+
+class TokenPath(Asked):
+    id: Annotated[str, Field(max_length=40)]
+
+
+class TokenAsked(Asked):
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+
+
+class TokenAnswer(Answer):
+    id: str
+    name: str
+    person: str
+    created_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+class NewToken(TokenAnswer):
+    token: str = Field(description="The secret. It is shown only now")
+
+
+class Tokens(RootModel[list[TokenAnswer]]):
+    pass
+
+
+@api.post("/session", responses={200: SessionAnswer}, security=[])
+@public
+def sign_in(body: SignIn) -> Response:
+    """Sign in with name and password
+
+    Sets the session cookie. Ten wrong passwords within five minutes from one address, or for one name, make
+    the next tries wait.
+    """
+    store, failures = context().store, context().login_failures
+    sources = (f"address {request.remote_addr}", f"name {body.name.lower()}")
+    for source in sources:
+        failures.check(source)
+    person = store.people.check_password(body.name, body.password)
+    if person is None:
+        for source in sources:
+            failures.failed(source)
+        raise UnauthenticatedError("wrong_login", "Name and password do not match.")
+    failures.succeeded(sources[1])
+    cookie, session = store.people.open_session(person)
+    response = _session_answer(session)
+    auth.set_cookie(response, cookie)
+    return response
+
+
+@api.get("/session", responses={200: SessionAnswer})
+@public
+def get_session() -> Response:
+    """Who is signed in with this browser; 401 when nobody is"""
+    session = auth.session()
+    if session is None:
+        raise UnauthenticatedError("signed_out", "You are not signed in, or the session has ended.")
+    return _session_answer(session)
+
+
+@api.delete("/session", responses={204: None})
+@public
+def sign_out() -> Response:
+    """Sign out of this browser"""
+    session = auth.session()
+    if session is not None:
+        auth.check_csrf(session)
+        context().store.people.close_session(request.cookies[auth.COOKIE])
+    response = nothing()
+    auth.clear_cookie(response)
+    return response
+
+
+@api.get("/tokens", responses={200: Tokens})
+@needs("viewer")
+def list_tokens() -> Response:
+    """One's own tokens; an admin sees everybody's"""
+    person = auth.person()
+    tokens = context().store.people.tokens(None if person.may(ROLES[-1]) else person)
+    return answers([TokenAnswer.model_validate(token) for token in tokens])
+
+
+@api.post("/tokens", responses={201: NewToken})
+@needs("viewer")
+def create_token(body: TokenAsked) -> Response:
+    """Make a token for a program; it may do what its maker may"""
+    secret, token = context().store.people.create_token(auth.person(), body.name)
+    return answer(NewToken(**vars(token), token=secret), 201)
+
+
+@api.delete("/tokens/<id>", responses={200: TokenAnswer})
+@needs("viewer")
+def revoke_token(path: TokenPath) -> Response:
+    """Revoke a token at once"""
+    token: Token = context().store.people.revoke_token(path.id, actor=auth.person())
+    return answer(TokenAnswer.model_validate(token))
+
+
+def _session_answer(session: Session) -> Response:
+    return answer(SessionAnswer(person=session.person.name, role=session.person.role, csrf=session.csrf))

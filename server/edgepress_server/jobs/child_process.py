@@ -1,0 +1,46 @@
+"""How the server starts processes for heavy work: they yield to everything else and die with their parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+NICE = 10
+_PR_SET_PDEATHSIG = 1
+_OOM_SCORE = "500"  # of -1000..1000: when memory runs out, the kernel ends a compression and not the server
+
+
+def child_environment(threads: int | None = None) -> dict[str, str]:
+    """The environment of a child; ``threads`` limits what numerical libraries take."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if threads is not None:
+        environment |= dict.fromkeys(
+            ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)
+        )
+    return environment
+
+
+def settle_in() -> None:
+    """First thing in a child: low priority, first choice of the OOM killer, killed when its parent dies."""
+    os.nice(NICE)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        try:
+            Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+        except OSError:
+            pass  # no /proc: the kernel chooses by itself
+
+
+def die_with_pipe() -> None:
+    """End this process when its standard input closes: only the parent holds the other end."""
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(3)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()

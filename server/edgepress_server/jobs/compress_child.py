@@ -1,0 +1,148 @@
+"""The process that runs one compression job: ``compress_child DATA_DIR JOB WORKER ATTEMPT``.
+
+It reads and writes the store itself: progress rows while it runs; at the end the artifact's blob first, then
+artifact row and job state in one transaction. So wherever it is killed, the job is either done or as if not
+begun.
+
+Exit status: 0 the job has its final state (done, or failed with a sentence), 4 the job is not ours any more,
+anything else: it crashed, and the worker decides whether to try again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress_compression.errors import CompressionCancelledError, EdgepressError
+from edgepress_devices.profile import ProfileError, load_profile
+from edgepress_server.errors import ServerError, StoreError
+from edgepress_server.jobs.child_process import die_with_pipe, settle_in
+from edgepress_server.store import Store, open_store
+from edgepress_server.store.jobs import Job, LeaseLostError, Result
+
+if TYPE_CHECKING:
+    from edgepress_compression.compress import Progress
+
+    from edgepress_compression.data.dataset import Dataset
+
+log = logging.getLogger("edgepress_server.jobs")
+
+PROGRESS_EVERY_S = 0.25
+LEASE_LOST = 4
+
+Compress = Callable[..., Any]  # edgepress_compression.compress.compress
+
+
+class ProgressRows:
+    """Writes progress at most four times a second, and a new step at once."""
+
+    def __init__(self, store: Store, job: Job, cancelled: threading.Event) -> None:
+        self._store = store
+        self._job = job
+        self._cancelled = cancelled
+        self._step = ""
+        self._due_s = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now_s = time.monotonic()
+        if progress.step == self._step and now_s < self._due_s:
+            return
+        self._step, self._due_s = progress.step, now_s + PROGRESS_EVERY_S
+        try:
+            self._store.jobs.report_progress(self._job, progress.fraction, progress.step, progress.message)
+        except LeaseLostError:
+            self._cancelled.set()  # the pass stops at its next look
+        except StoreError as error:
+            log.warning("progress was not written: %s", error)  # the next one will be
+
+
+def run_job(store: Store, job: Job, cancelled: threading.Event, compress: Compress) -> Job:
+    """Compress and store the result. Returns the job as it ended, done or failed.
+
+    Raises LeaseLostError when it is not ours any more, CompressionCancelledError.
+    """
+    try:
+        result = _compress(store, job, cancelled, compress)
+    except (CompressionCancelledError, LeaseLostError):
+        raise
+    except (EdgepressError, ProfileError) as error:
+        if isinstance(error, ServerError) and isinstance(error, StoreError):
+            raise  # the store may be back for the next attempt
+        return store.jobs.fail(job, str(error))
+    except MemoryError:
+        return store.jobs.fail(
+            job,
+            "There is not enough memory on the server for this model. Free some, or take a smaller model.",
+        )
+    return store.jobs.finish(job, result)
+
+
+def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Compress) -> Result:
+    model = store.models.get(job.model)
+    store.blobs.read(model.blob)  # flipped bits on the disk are told as such
+    with tempfile.TemporaryDirectory(prefix="edgepress-job-") as folder:
+        source = Path(folder) / f"{model.name}.onnx"  # reports and data set variants go by the model's name
+        source.symlink_to(store.blobs.path(model.blob).resolve())
+        result = compress(
+            source,
+            recipe=job.recipe,
+            profile=load_profile(job.profile),
+            dataset=_dataset(store, job, Path(folder)),
+            progress=ProgressRows(store, job, cancelled),
+            cancelled=cancelled.is_set,
+            seed=int(job.options.get("seed", 0)),
+        )
+    if cancelled.is_set():
+        raise CompressionCancelledError()
+    artifact: bytes = result.artifact
+    digest = store.blobs.put(artifact)
+    assert digest == hashlib.sha256(artifact).hexdigest()  # noqa: S101 - our own code
+    return Result(digest, len(artifact), result.report)
+
+
+def _dataset(store: Store, job: Job, folder: Path) -> Dataset | None:
+    from edgepress_compression.data.dataset import load_dataset
+
+    if job.dataset is None:
+        return None
+    row = store.datasets.get(job.dataset)
+    if row.path is not None:
+        return load_dataset(Path(row.path))
+    named = folder / f"{row.name}.npz"  # load_dataset goes by the suffix
+    named.symlink_to(store.blobs.path(row.blob or "").resolve())
+    return load_dataset(named)
+
+
+def main() -> int:
+    settle_in()
+    die_with_pipe()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    data_dir, job_id, worker, attempt = sys.argv[1:]
+    cancelled = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: cancelled.set())
+    store = open_store(Path(data_dir))
+    job = store.jobs.get(job_id)
+    if job.worker != worker or job.attempts != int(attempt):
+        return LEASE_LOST
+    from edgepress_compression.compress import compress
+
+    log.info("job %s: %s of %s for %s", job.id, job.recipe, job.model, job.profile)
+    try:
+        ended = run_job(store, job, cancelled, compress)
+    except (LeaseLostError, CompressionCancelledError) as error:
+        log.info("job %s: %s", job.id, error)
+        return LEASE_LOST
+    log.info("job %s: %s %s", job.id, ended.state, ended.message)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The worker role: one compression at a time, each in a child process.
+
+                         child running --exit, job ended------------------> next job
+    take (lease) --> start             --exit, job still running (crash)--> interrupted: queued again or
+    failed
+                                       --a person cancelled--> SIGTERM, then SIGKILL --> cancelled
+                                       --the server stops----> SIGTERM, then SIGKILL --> given back
+                                       --the lease was lost--> SIGKILL
+
+The lease is renewed while the child lives. When the worker is killed, its child dies with it (pipe), the
+lease lapses, and whoever takes jobs next starts it anew. A worker of this machine that is known to be dead
+is not waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from edgepress_server.errors import ServerError
+from edgepress_server.jobs.child_process import child_environment
+from edgepress_server.jobs.push import advance_pushes
+from edgepress_server.settings import Settings
+from edgepress_server.store import Store, open_store
+from edgepress_server.store.facts import HEARTBEAT_MS
+from edgepress_server.store.jobs import LEASE_MS, Job, LeaseLostError
+from edgepress_server.trust.keys import Keys, create_keys_if_missing
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+TERMINATE_S = 5.0  # between SIGTERM and SIGKILL
+LOG_MAX_BYTES = 1 << 20  # of a job's log, before a new attempt starts it afresh
+
+StartChild = Callable[[Settings, Job], "subprocess.Popen[bytes]"]
+
+
+def run_worker(settings: Settings, stop: threading.Event) -> None:
+    """Take and run jobs until ``stop`` is set; then give the running one back. Raises StoreError."""
+    store = open_store(settings.data_dir)
+    try:
+        Worker(settings, store, create_keys_if_missing(settings.keys_dir), start_child).run(stop)
+    finally:
+        store.close()
+
+
+def start_child(settings: Settings, job: Job) -> subprocess.Popen[bytes]:
+    """The process of `compress_child`; what it prints goes to DIR/log/jobs/<job>.log."""
+    folder = settings.log_dir / "jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{job.id}.log"
+    fresh = not path.exists() or path.stat().st_size > LOG_MAX_BYTES
+    arguments = [str(settings.data_dir), job.id, job.worker or "", str(job.attempts)]
+    with path.open("wb" if fresh else "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "edgepress_server.jobs.compress_child", *arguments],
+            stdin=subprocess.PIPE,  # closes when this process ends, however it ends
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=child_environment(),
+        )
+
+
+class Worker:
+    def __init__(self, settings: Settings, store: Store, keys: Keys, start: StartChild) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._settings = settings
+        self._store = store
+        self._keys = keys
+        self._start = start
+        self._heartbeat_due_s = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        self._release_dead_workers()
+        self._store.blobs.sweep()
+        while not stop.is_set():
+            try:
+                self._background()
+                job = self._store.jobs.take(self.name)
+            except ServerError as error:  # busy, disk full: it may pass
+                log.warning("no job can be taken now: %s", error.message)
+                job = None
+            if job is None:
+                stop.wait(POLL_S)
+            else:
+                self._run(job, stop)
+
+    def _background(self) -> None:
+        """What goes on whether or not a job runs: signs of life, pushes."""
+        if time.monotonic() >= self._heartbeat_due_s:
+            self._store.facts.heartbeat("worker")
+            self._heartbeat_due_s = time.monotonic() + HEARTBEAT_MS / 1000
+        advance_pushes(self._store, self._keys)
+
+    def _run(self, job: Job, stop: threading.Event) -> None:
+        log.info(
+            "job %s: %s of %s for %s, attempt %d", job.id, job.recipe, job.model, job.profile, job.attempts
+        )
+        try:
+            child = self._start(self._settings, job)
+        except OSError as error:
+            self._settle(job, f"Its process could not be started ({error}).", stop)
+            return
+        try:
+            why = self._watch(job, child, stop)
+        finally:
+            _end(child)
+        self._settle(job, why, stop)
+
+    def _watch(self, job: Job, child: subprocess.Popen[bytes], stop: threading.Event) -> str:
+        """Until the child ends, the server stops, the job is cancelled or lost; why, in words."""
+        renew_s = time.monotonic() + LEASE_MS / 4000
+        while child.poll() is None:
+            if stop.wait(POLL_S):
+                return "The server was stopped."
+            try:
+                self._background()
+                now = self._store.jobs.get(job.id)
+                if now.state != "running" or now.cancel_requested:
+                    return "It was cancelled."
+                if time.monotonic() >= renew_s:
+                    self._store.jobs.renew(job)
+                    renew_s = time.monotonic() + LEASE_MS / 4000
+            except LeaseLostError as error:
+                return error.message
+            except ServerError as error:  # the lease lasts a while: try again
+                log.warning("job %s: %s", job.id, error.message)
+        return _exit_words(child.returncode, self._settings.log_dir / "jobs" / f"{job.id}.log")
+
+    def _settle(self, job: Job, why: str, stop: threading.Event) -> None:
+        """The child has ended: what becomes of the job, unless it settled that itself."""
+        try:
+            now = self._store.jobs.get(job.id)
+            if now.state != "running" or now.worker != job.worker or now.attempts != job.attempts:
+                log.info("job %s is %s", job.id, now.state)
+            elif stop.is_set() and not now.cancel_requested:
+                self._store.jobs.give_back(job)
+            else:
+                ended = self._store.jobs.interrupted(job, why)
+                log.warning("job %s: %s; it is %s", job.id, why, ended.state)
+        except ServerError as error:  # the lease lapses and the next take() finds it
+            log.warning("job %s could not be settled: %s", job.id, error.message)
+
+    def _release_dead_workers(self) -> None:
+        host = socket.gethostname()
+        for job in self._store.jobs.running():
+            name, _, rest = (job.worker or "").partition(":")
+            pid = rest.partition(":")[0]
+            if name == host and pid.isdigit() and not psutil.pid_exists(int(pid)):
+                self._store.jobs.release_worker(job.worker or "")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Ask, wait, kill; nothing of it is left afterwards."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(TERMINATE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    child.wait()
+    if child.stdin is not None:
+        child.stdin.close()
+
+
+def _exit_words(status: int, log_file: Path) -> str:
+    if status == -signal.SIGKILL:
+        return "Its process was killed, most likely because the server ran out of memory."
+    if status < 0:
+        return f"Its process was ended by {signal.Signals(-status).name}; {log_file} may say why."
+    return f"Its process ended with status {status}; {log_file} says why."
