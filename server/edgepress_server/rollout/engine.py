@@ -53,7 +53,6 @@ class Engine:
     def tick(self) -> bool:
         """One look at every rollout that is not over; True when there is more to do at once."""
         more = False
-        self._store.wants.withdraw_revoked()
         for rollout_id in self._store.rollouts.active():
             for _ in range(ROUNDS_PER_TICK):
                 if not self._round(rollout_id):

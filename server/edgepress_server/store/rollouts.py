@@ -278,6 +278,15 @@ class Rollouts:
         )
         return str(row["statement"]) if row is not None else self._releases.statement(release_id, digest)
 
+    def active_with(self, digest: str) -> Sequence[str]:
+        """Ids of the rollouts, not over, that bring this artifact to a device."""
+        rows = self._database.rows(
+            "SELECT DISTINCT r.id FROM rollouts r JOIN rollout_devices d ON d.rollout = r.id"
+            " WHERE d.digest = ? AND r.state NOT IN ('done', 'aborted')",
+            (digest,),
+        )
+        return [row["id"] for row in rows]
+
     def device_rows(self, rollout_id: str) -> Sequence[sqlite3.Row]:
         """The devices of a rollout with what is known of each now: the engine's view.
 

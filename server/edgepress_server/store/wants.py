@@ -59,19 +59,16 @@ class Wants:
         return None if row is None else StoredWant(**dict(row))
 
     def counters(self) -> dict[str, int]:
-        """device -> counter of its want: what the link compares with what it has published."""
-        rows = self._database.rows("SELECT device, counter FROM wants")
-        return {row["device"]: row["counter"] for row in rows}
+        """device -> counter of the want that belongs on the broker; 0: none does, the device is revoked.
 
-    def withdraw_revoked(self) -> Sequence[str]:
-        """Forget the wants of devices that may not run anything here any more; returns their names."""
-        with self._database.transaction() as connection:
-            rows = self._database.rows(
-                "SELECT w.device FROM wants w JOIN devices d ON d.name = w.device"
-                " WHERE d.revoked_at IS NOT NULL"
-            )
-            connection.executemany("DELETE FROM wants WHERE device = ?", [(row["device"],) for row in rows])
-            return [row["device"] for row in rows]
+        A device that enrolled anew has a new key; its old want is left out until it is sealed to that.
+        """
+        rows = self._database.rows(
+            "SELECT w.device, CASE WHEN d.revoked_at IS NULL THEN w.counter ELSE 0 END AS counter"
+            " FROM wants w JOIN devices d ON d.name = w.device"
+            " WHERE d.revoked_at IS NOT NULL OR w.public_key = d.public_key"
+        )
+        return {row["device"]: row["counter"] for row in rows}
 
     def stale(self, expires_before: int) -> Sequence[StoredWant]:
         """Wants to sign again: half spent, or sealed to a key that the device replaced by enrolling anew."""

@@ -1,0 +1,177 @@
+"""Telemetry on its way into the store: gathered for a moment, stored in one transaction, then acknowledged.
+
+A device keeps a batch until its number is acknowledged, and sends it again otherwise. So nothing is lost when
+what waits here is: after a crash, or when more comes than can be stored and the queue's limit drops it. What
+is in a flush is not dropped: it is tried until the store takes it (disk full, locked).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from edgepress_devices.protocol import (
+    Ack,
+    ProtocolError,
+    decode_batch,
+    down_topic,
+    parse_up_topic,
+    to_json,
+)
+from edgepress_server.errors import ServerError
+from edgepress_server.store import Store
+from edgepress_server.store.telemetry import ImplausibleError, Quarantined, Received, Stored, check_plausible
+
+log = logging.getLogger(__name__)
+
+FLUSH_S: Final = 0.15
+FLUSH_MESSAGES: Final = 2000
+QUEUE_BYTES: Final = 128 * 1024 * 1024
+QUARANTINE_PER_FLUSH: Final = 20  # a broken device must not fill the disk
+RETRY_FIRST_S: Final = 0.25
+RETRY_MOST_S: Final = 10.0
+PRUNE_EVERY_S: Final = 30.0
+
+Publish = Callable[[str, bytes], object]
+
+
+class Ingest:
+    """``put`` may be called on the network thread; the rest happens on a thread of its own."""
+
+    def __init__(self, store: Store, publish: Publish) -> None:
+        self._store = store
+        self._publish = publish
+        self._waiting: deque[tuple[str, bytes, int]] = deque()
+        self._spoilt: deque[Quarantined] = deque(maxlen=QUARANTINE_PER_FLUSH)
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
+        self._something = threading.Event()
+        self._stop = threading.Event()
+        self._dropped = 0
+        self._prune_due = 0.0
+        self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Store what is waiting, once, and end."""
+        self._stop.set()
+        self._something.set()
+        self._thread.join(5.0)
+
+    def put(self, topic: str, payload: bytes) -> None:
+        """A message on ``.../up/telemetry``."""
+        with self._lock:
+            if self._waiting_bytes + len(payload) > QUEUE_BYTES:
+                self._dropped += 1
+                return
+            self._waiting_bytes += len(payload)
+            self._waiting.append((topic, payload, self._store.now_ms()))
+        self._something.set()
+
+    def quarantine(self, device: str, reason: str, payload: bytes) -> None:
+        """Keep what a device sent elsewhere and cannot be read, for people to look at."""
+        with self._lock:
+            self._spoilt.append(Quarantined(device, self._store.now_ms(), reason, payload))
+        self._something.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._something.wait(PRUNE_EVERY_S)
+            self._stop.wait(FLUSH_S)  # let more come: one transaction costs a disk sync whatever its size
+            self._something.clear()
+            while self._waiting or self._spoilt:
+                self._flush()
+                if self._stop.is_set():
+                    return
+            self._prune()
+
+    def _flush(self) -> None:
+        with self._lock:
+            count = min(len(self._waiting), FLUSH_MESSAGES)
+            messages = [self._waiting.popleft() for _ in range(count)]
+            self._waiting_bytes -= sum(len(payload) for _, payload, _ in messages)
+            spoilt = list(self._spoilt)
+            self._spoilt.clear()
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            log.error("telemetry comes faster than it is stored: devices will send %s batches again", dropped)
+        received: list[Received] = []
+        for topic, payload, at in messages:
+            read = read_batch(topic, payload, at)
+            if isinstance(read, Received):
+                received.append(read)
+            elif read is not None and (read.named is not None or len(spoilt) < QUARANTINE_PER_FLUSH):
+                spoilt.append(read)
+        self._acknowledge(self._keep_trying(received, spoilt))
+
+    def _keep_trying(self, received: list[Received], spoilt: list[Quarantined]) -> Stored:
+        wait_s = RETRY_FIRST_S
+        while True:
+            try:
+                return self._store.telemetry.store(received, spoilt)
+            except ServerError as error:  # disk full, locked, unreadable: a person or time will mend it
+                log.error("telemetry cannot be stored now, trying again in %.1f s: %s", wait_s, error)
+            if self._stop.wait(wait_s):
+                return {}
+            wait_s = min(wait_s * 2, RETRY_MOST_S)
+
+    def _acknowledge(self, stored: Stored) -> None:
+        for (device, epoch), number in stored.items():
+            # QoS 0: the next acknowledgement says it too, and a batch that comes again is counted once.
+            self._publish(down_topic(device, "ack"), to_json(Ack(epoch=epoch, number=number)))
+
+    def _prune(self) -> None:
+        if time.monotonic() < self._prune_due:
+            return
+        try:
+            more = self._store.telemetry.prune()
+        except ServerError as error:
+            log.warning("old telemetry could not be dropped: %s", error)
+            more = False
+        self._prune_due = time.monotonic() + (0.5 if more else PRUNE_EVERY_S)
+        if more:
+            self._something.set()
+
+
+def read_batch(topic: str, payload: bytes, at: int) -> Received | Quarantined | None:
+    """A message as a batch, or as what is to be kept for people; None when it is not even a device's."""
+    try:
+        device, _ = parse_up_topic(topic)
+    except ProtocolError:
+        return None
+    try:
+        return Received(device, at, check_plausible(decode_batch(payload)))
+    except (ProtocolError, ImplausibleError) as error:
+        return Quarantined(device, at, str(error), payload, named=read_name(payload))
+
+
+def read_name(payload: bytes) -> tuple[str, int] | None:
+    """(epoch, number) of a payload that is otherwise no batch, so that it can be acknowledged all the same:
+    its device would send it for ever."""
+    try:
+        head = _head.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    if not 1 <= head.number <= 2**53 or len(head.epoch) > 500:
+        return None
+    return head.epoch, head.number
+
+
+class _Head(msgspec.Struct, array_like=True):
+    v: int
+    epoch: str
+    number: int
+
+
+_head = msgspec.msgpack.Decoder(_Head)  # of an array it reads the first three, whatever follows
