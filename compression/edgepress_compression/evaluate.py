@@ -28,12 +28,18 @@ ORT_ERRORS = (
 )
 
 
-def open_session(onnx_bytes: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
+def open_session(
+    onnx_bytes: bytes,
+    *,
+    threads: int = 1,
+    level: onnxruntime.GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+) -> onnxruntime.InferenceSession:
     """A CPU session. Raises GraphError when onnxruntime cannot run the model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.graph_optimization_level = level
     try:
         return onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:
@@ -136,6 +142,6 @@ def paired_latency(
     ]
 
 
-def one_sample(split: Split) -> dict[str, np.ndarray]:
-    """The first sample, as a batch of one."""
-    return split.fetch(np.arange(1))
+def one_batch(split: Split, size: int = 1) -> dict[str, np.ndarray]:
+    """The first samples of the split, as one batch."""
+    return split.fetch(np.arange(size) % len(split))

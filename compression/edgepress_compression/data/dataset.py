@@ -58,6 +58,7 @@ class Dataset:
     variant: str | None = None
     variants: Mapping[str, DatasetVariant] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)  # JSON-able, for the artifact's metadata
+    origin: str | None = None  # the path it was loaded from, as given
 
     @cached_property
     def _opened(self) -> dict[str, Split]:
@@ -112,6 +113,7 @@ def load_dataset(path: Path, *, inside: Path | None = None) -> Dataset:
     Raises DatasetError with a sentence that says what to correct.
     """
     path = Path(path)
+    given = str(path)
     variant = None
     if "#" in path.name and not path.exists():
         name, _, variant = path.name.rpartition("#")
@@ -128,7 +130,7 @@ def load_dataset(path: Path, *, inside: Path | None = None) -> Dataset:
         raise DatasetError(
             f"{path.name} is no data set; give a .toml file (docs/datasets.md) or an .npz file."
         )
-    return dataset if variant is None else dataset.select(variant)
+    return replace(dataset if variant is None else dataset.select(variant), origin=given)
 
 
 def _from_toml(path: Path, inside: Path | None) -> Dataset:

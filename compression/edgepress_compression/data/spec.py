@@ -21,27 +21,37 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class NpzSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="npz"):
+class NpzSource(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="npz"
+):
     path: str | None = None  # a split may name its own
 
 
-class ImagesSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="images"):
+class ImagesSource(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="images"
+):
     path: str  # folder or uncompressed tar
     labels: str = "labels.csv"  # inside it
     file_column: str = "file"
     label_column: str = "label"
 
 
-class AtlasSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="atlas"):
+class AtlasSource(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="atlas"
+):
     tile: tuple[Positive, Positive]  # height, width in pixels
     labels_path: str  # .npz
 
 
-class BoxesSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="boxes"):
+class BoxesSource(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="boxes"
+):
     path: str  # folder or uncompressed tar of pictures
 
 
-class TextSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="text"):
+class TextSource(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="text"
+):
     vocabulary: str
     max_length: Annotated[int, msgspec.Meta(ge=2, le=8192)]
     lowercase: bool = True
@@ -51,7 +61,9 @@ class TextSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mask: str | None = "attention_mask"
 
 
-class AudioSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="audio"):
+class AudioSource(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="audio"
+):
     path: str  # .npz
     audio: str = "audio"  # names of its arrays
     lengths: str = "length"

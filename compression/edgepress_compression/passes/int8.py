@@ -43,7 +43,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration: Method = "mse"
     percentile: Annotated[float, msgspec.Meta(gt=50, le=100)] = 99.99
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
-    weight_bits: Literal[7, 8] = 8
+    weight_bits: Literal["auto", 7, 8] = "auto"
     bias_correction: bool = True
     float_stem: bool = True  # see stem.py
 
@@ -75,18 +75,18 @@ def run(state: PassState, options: Options) -> None:
         threads=1,
         check=check,
     )
-    integers = _integers(chosen, seen, _activations(state, options), options)
+    integers = _integers(chosen, seen, state, options)
     state.progress(0.9, "writing integers")
-    inputs = {node.name: node.input[0] for node in matrix_nodes}
+    bits = _weight_bits(state, options)
     for node in matrix_nodes:
-        source = inputs[node.name]
+        source = node.input[0]
         mean = seen[source].channel_mean if options.bias_correction else None
-        quantize_constants(graph, node, integers[source], options.weight_bits, mean)
+        quantize_constants(graph, node, integers[source], bits, mean)
     insert_pairs(graph, chosen, integers)
     drop_unused(graph)
     state.graph = graph
     state.codes = {name: code for name, code in state.codes.items() if name in graph.weights}
-    state.stages.append(_stage(graph, started, len(matrix_nodes)))
+    state.stages.append(_stage(graph, started, len(matrix_nodes), bits))
     state.progress(1.0, "int8 done")
 
 
@@ -133,19 +133,30 @@ def _calibration_split(dataset: Dataset, state: PassState) -> str:
 
 
 def _integers(
-    chosen: Plan, seen: dict[str, Observed], activations: Activations, options: Options
+    chosen: Plan, seen: dict[str, Observed], state: PassState, options: Options
 ) -> dict[str, Integers]:
-    dtype: np.dtype[np.generic] = np.dtype(np.uint8 if activations == "u8" else np.int8)
+    dtype: np.dtype[np.generic] = np.dtype(np.uint8 if _activations(state, options) == "u8" else np.int8)
+    # TensorRT takes zero point 0 only (TensorRT developer guide, explicit quantization)
+    symmetric = dtype == np.int8 and "TensorrtExecutionProvider" in state.profile.providers
     ranges: dict[str, tuple[float, float]] = {}
     for name in chosen.tensors:
         low, high = chosen_range(seen[name], options.calibration, percentile=options.percentile)
-        family = chosen.ranges[name]
-        known = ranges.get(family, (0.0, 0.0))
-        ranges[family] = (min(low, known[0]), max(high, known[1]))
-    return {name: Integers.covering(*ranges[chosen.ranges[name]], dtype) for name in chosen.tensors}
+        known = ranges.get(chosen.ranges[name], (0.0, 0.0))
+        ranges[chosen.ranges[name]] = (min(low, known[0]), max(high, known[1]))
+    return {
+        name: Integers.covering(*ranges[chosen.ranges[name]], dtype, symmetric) for name in chosen.tensors
+    }
 
 
-def _stage(graph: Graph, started: float, count: int) -> Stage:
+def _weight_bits(state: PassState, options: Options) -> int:
+    """7 where two u8 x s8 products are added in 16 bits (VPMADDUBSW of AVX2 without VNNI), which overflows with 8."""
+    if options.weight_bits != "auto":
+        return options.weight_bits
+    isa = state.profile.cpu.isa
+    return 7 if "AVX2" in isa and "VNNI" not in isa else 8
+
+
+def _stage(graph: Graph, started: float, count: int, bits: int) -> Stage:
     integers = [array for array in graph.weights.values() if array.dtype == np.int8 and array.ndim > 1]
     total = sum(array.size for array in integers)
     nonzero = sum(int(np.count_nonzero(array)) for array in integers)
@@ -154,6 +165,6 @@ def _stage(graph: Graph, started: float, count: int) -> Stage:
         seconds=time.monotonic() - started,
         bytes_estimate=sum(array.nbytes for array in graph.weights.values()),
         nonzero=nonzero / total if total else None,
-        bits=8.0,
+        bits=float(bits),
         note=f"{count} layers in integers",
     )

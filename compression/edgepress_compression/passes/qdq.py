@@ -161,8 +161,11 @@ class Integers:
     dtype: np.dtype[np.generic]  # uint8 or int8
 
     @classmethod
-    def covering(cls, low: float, high: float, dtype: np.dtype[np.generic]) -> Integers:
+    def covering(cls, low: float, high: float, dtype: np.dtype[np.generic], symmetric: bool) -> Integers:
+        """`symmetric`: zero point 0, which wastes half of the range of what is never negative."""
         limits = np.iinfo(dtype)  # type: ignore[type-var]
+        if symmetric:
+            return cls(np.float32(max(-low, high, SMALLEST_SCALE) / limits.max), 0, dtype)
         scale = np.float32(max((high - low) / (limits.max - limits.min), SMALLEST_SCALE))
         zero = round(float(limits.min - low / scale))
         return cls(scale, int(np.clip(zero, limits.min, limits.max)), dtype)

@@ -1,0 +1,237 @@
+"""From a model to an artifact and its report.
+
+    load -> measure as it is -> passes of the recipe -> write the artifact -> decode it -> measure what was decoded
+
+What is measured is what ships: every figure under "after" is of the decoded artifact in onnxruntime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+
+from edgepress_compression.artifact.read import decode, sizes
+from edgepress_compression.artifact.write import write_artifact
+from edgepress_compression.data.dataset import Dataset, Split
+from edgepress_compression.data.fit import fit
+from edgepress_compression.errors import CompressionCancelledError
+from edgepress_compression.evaluate import evaluate, fixed_batch, one_batch, open_session, paired_latency
+from edgepress_compression.expect import make_probe
+from edgepress_compression.footprint import resident_bytes
+from edgepress_compression.generated import generated_batches
+from edgepress_compression.graph.load import load_model
+from edgepress_compression.graph.model import Graph
+from edgepress_compression.metric import Accuracy
+from edgepress_compression.passes.state import PassState
+from edgepress_compression.recipe import Recipe, check_recipe, load_recipe
+from edgepress_compression.report import (
+    Bytes,
+    LatencyPair,
+    MemoryPair,
+    Report,
+    accuracy_pair,
+    machine_name,
+    reproduce,
+)
+from edgepress_devices import __version__
+from edgepress_devices.profile import DeviceProfile
+
+# Where each part of the work ends, as a fraction of all of it
+LOADED, MEASURED_BEFORE, PASSED, WRITTEN, MEASURED_AFTER, TIMED = 0.02, 0.10, 0.82, 0.86, 0.94, 1.0
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    step: str  # "load", "measure", a pass, "write", "verify", "time"
+    fraction: float  # 0..1 of everything
+    message: str
+
+
+@dataclass(frozen=True)
+class Result:
+    artifact: bytes
+    report: dict[str, Any]  # docs/report.md
+
+
+def compress(
+    source: Path | bytes | Graph,
+    *,
+    recipe: Recipe | str | Path,
+    profile: DeviceProfile,
+    dataset: Dataset | None = None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    seed: int = 0,
+    model_name: str | None = None,
+    threads: int = 1,
+    latency_seconds: float = 2.0,
+) -> Result:
+    """Compresses a model for a profile. The same arguments give the same artifact on one kind of machine.
+
+    `model_name` chooses the data set's preprocessing and is written into the artifact; by default the file's name.
+    `threads` are used to measure. Raises an EdgepressError with a sentence for people; CompressionCancelledError
+    soon after `cancelled` says so.
+    """
+    started = time.monotonic()
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    work = _Work(progress, cancelled)
+    passes = check_recipe(chosen)
+
+    work.say("load", 0.0, "reading the model")
+    graph, source_sha256, name = _load(source, model_name)
+    before = graph.serialize()
+    data = None if dataset is None else fit(dataset, graph.inputs, graph.outputs, model_name=name)
+    split = None if data is None else _test_split(data)
+    feed = _feed(before, graph, split, seed)
+
+    accuracy_before = _measure(before, split, threads, work, "measure", (LOADED, MEASURED_BEFORE))
+    state = PassState(graph=graph.copy(), profile=profile, dataset=data, cancelled=cancelled, seed=seed)
+    if data is None:
+        state.warn("No data set was given, so accuracy is unknown.")
+    elif split is not None and len(data.splits) == 1:
+        state.warn(f"The data set has one split only ({split.name}); a split of its own for tests is better.")
+    share = (PASSED - MEASURED_BEFORE) / max(len(passes), 1)
+    for number, (pass_name, run_pass) in enumerate(passes):
+        start = MEASURED_BEFORE + number * share
+        state.progress = work.part(pass_name, start, start + share)
+        run_pass(state)
+        work.check()
+
+    work.say("write", PASSED, "coding the weights")
+    sample = None if split is None else one_batch(split)
+    after = state.graph.serialize()
+    artifact = write_artifact(
+        after,
+        name=name,
+        profile=profile.id,
+        recipe=chosen.as_json(),
+        provenance={
+            "source_sha256": source_sha256,
+            "tool": f"edgepress {__version__}",
+            "dataset": None if data is None else data.name,
+            "seed": seed,
+        },
+        metadata={} if data is None else data.describe(),
+        probe=make_probe(state.graph, sample=sample, seed=seed % 2**32),
+        codes=state.codes,
+        coding=chosen.coding,
+    )
+    work.say("verify", WRITTEN, "decoding the artifact")
+    decoded = decode(artifact, max_bytes=max(len(after), 1))
+    accuracy_after = _measure(decoded, split, threads, work, "verify", (WRITTEN, MEASURED_AFTER))
+
+    work.say("time", MEASURED_AFTER, "timing before and after in turns")
+    timed = paired_latency(
+        [before, decoded], feed, threads=threads, seconds=latency_seconds, check=work.check
+    )
+    memory = MemoryPair(
+        before=resident_bytes(before, feed, threads=threads),
+        after=resident_bytes(decoded, feed, threads=threads),
+    )
+    weights_before = graph.weight_bytes()
+    report = Report(
+        model=name,
+        source_sha256=source_sha256,
+        artifact_sha256=hashlib.sha256(artifact).hexdigest(),
+        recipe=chosen.as_json(),
+        profile=profile.id,
+        dataset=None if data is None else {"name": data.name, "variant": data.variant},
+        seed=seed,
+        seconds=time.monotonic() - started,
+        bytes=Bytes(
+            onnx_before=len(before),
+            weights_before=weights_before,
+            onnx_after=len(decoded),
+            artifact=len(artifact),
+            ratio=weights_before / len(artifact),
+        ),
+        accuracy=None
+        if accuracy_before is None or accuracy_after is None or split is None
+        else accuracy_pair(accuracy_before, accuracy_after, split.name),
+        latency_us=LatencyPair(
+            before=timed[0],
+            after=timed[1],
+            speedup=timed[0].p50 / timed[1].p50,
+            threads=threads,
+            machine=machine_name(),
+            runtime=f"onnxruntime {onnxruntime.__version__}",
+        ),
+        memory_bytes=memory,
+        stages=state.stages,
+        tensors=sizes(artifact),
+        warnings=state.warnings,
+        command=reproduce(
+            model=str(source) if isinstance(source, Path) else f"{name}.onnx",
+            recipe=str(recipe) if not isinstance(recipe, Recipe) else recipe.name,
+            profile=profile.id,
+            dataset=None if dataset is None else dataset.origin,
+            seed=seed,
+        ),
+    )
+    work.say("time", TIMED, "done")
+    return Result(artifact, report.as_json())
+
+
+class _Work:
+    """Says how far the whole work is, and stops it when asked."""
+
+    def __init__(self, progress: Callable[[Progress], None], cancelled: Callable[[], bool]) -> None:
+        self._progress, self._cancelled = progress, cancelled
+        self._furthest = 0.0
+
+    def check(self) -> None:
+        if self._cancelled():
+            raise CompressionCancelledError(
+                "The compression was cancelled; start it again to get an artifact."
+            )
+
+    def say(self, step: str, fraction: float, message: str) -> None:
+        """Fractions never go back, whatever a pass says."""
+        self.check()
+        self._furthest = min(1.0, max(self._furthest, fraction))
+        self._progress(Progress(step=step, fraction=self._furthest, message=message))
+
+    def part(self, step: str, start: float, end: float) -> Callable[[float, str], None]:
+        """A progress function for one part, in which 0..1 stands for start..end."""
+        return lambda fraction, message: self.say(step, start + (end - start) * fraction, message)
+
+
+def _load(source: Path | bytes | Graph, model_name: str | None) -> tuple[Graph, str, str]:
+    """(graph, SHA-256 of the source, name)."""
+    if isinstance(source, Graph):
+        return source, hashlib.sha256(source.serialize()).hexdigest(), model_name or source.name
+    graph = load_model(source)
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    stem = graph.name if isinstance(source, bytes) else source.stem
+    return graph, hashlib.sha256(content).hexdigest(), model_name or stem
+
+
+def _test_split(data: Dataset) -> Split:
+    return data.split("test" if "test" in data.splits else data.splits[-1])
+
+
+def _feed(model: bytes, graph: Graph, split: Split | None, seed: int) -> dict[str, np.ndarray]:
+    """What latency and memory are measured on: one real sample, or a generated one."""
+    size = fixed_batch(open_session(model)) or 1
+    if split is not None:
+        return one_batch(split, size)
+    one = next(generated_batches(graph, count=1, seed=seed))
+    return {name: np.repeat(array, size // len(array), axis=0) for name, array in one.items()}
+
+
+def _measure(
+    model: bytes, split: Split | None, threads: int, work: _Work, step: str, part: tuple[float, float]
+) -> Accuracy | None:
+    if split is None:
+        return None
+    say = work.part(step, *part)
+    return evaluate(
+        model, split, threads=threads, progress=lambda fraction: say(fraction, f"testing on {split.name}")
+    )

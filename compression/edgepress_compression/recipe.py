@@ -1,0 +1,135 @@
+"""Recipes: what to do to a model, as data.
+
+name = "int8"
+description = "Integers for weights and activations: a quarter of the bytes, faster where integers are."
+coding = "auto"              # how weights are coded in the artifact; "auto" takes the smallest for each tensor
+
+[[passes]]                   # in this order; none keeps the model as it is
+name = "int8"                # a module in passes/
+samples = 200                # all else are options of that pass, checked before anything runs
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Protocol, cast
+
+import msgspec
+
+from edgepress_compression.errors import RecipeError
+from edgepress_compression.passes.state import PassState
+
+RECIPES_DIR: Final = Path(__file__).parent / "recipes"
+RECIPE_MAX_BYTES: Final = 65_536
+PASSES_MAX: Final = 16
+
+# Name in a recipe -> module. Modules are imported when a recipe runs: some need torch.
+PASSES: Final = {
+    "int8": "edgepress_compression.passes.int8",
+    "prune": "edgepress_compression.passes.prune",
+    "share": "edgepress_compression.passes.share",
+}
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One pass with its options, not yet checked."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    name: str
+    description: str
+    coding: str = "auto"
+    passes: tuple[Step, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For the artifact's header and the report."""
+        return cast(dict[str, Any], msgspec.to_builtins(self))
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")]
+    description: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    coding: str = "auto"
+    passes: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=PASSES_MAX)] = []
+
+
+class Pass(Protocol):
+    """A pass with checked options, ready to run."""
+
+    def __call__(self, state: PassState) -> None: ...
+
+
+def list_recipes() -> list[Recipe]:
+    """All shipped recipes, by name."""
+    return [_read(path) for _, path in sorted(_shipped().items())]
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """The recipe shipped under this name, or the one in this .toml file. Raises RecipeError."""
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text:
+        return _read(Path(name_or_path))
+    shipped = _shipped()
+    if text not in shipped:
+        close = difflib.get_close_matches(text.lower(), shipped, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(close)}? " if close else ""
+        raise RecipeError(
+            f"There is no recipe {text[:80]!r}. {hint}Known: {', '.join(sorted(shipped))}. Or give the path of a "
+            ".toml file."
+        )
+    return _read(shipped[text])
+
+
+def check_recipe(recipe: Recipe) -> list[tuple[str, Pass]]:
+    """The passes of a recipe with their options checked, by name. Raises RecipeError before anything runs."""
+    return [(step.name, _prepare(recipe, step)) for step in recipe.passes]
+
+
+def _prepare(recipe: Recipe, step: Step) -> Pass:
+    if step.name not in PASSES:
+        raise RecipeError(
+            f"The recipe {recipe.name} asks for the pass {step.name!r}; there are: {', '.join(sorted(PASSES))}."
+        )
+    module = importlib.import_module(PASSES[step.name])
+    try:
+        options = msgspec.convert(step.options, module.Options)
+    except msgspec.ValidationError as error:
+        known = ", ".join(module.Options.__struct_fields__)
+        raise RecipeError(
+            f"The recipe {recipe.name}, pass {step.name}: {error}. Its options are: {known}."
+        ) from error
+    return lambda state: module.run(state, options)
+
+
+def _shipped() -> dict[str, Path]:
+    return {path.stem: path for path in RECIPES_DIR.glob("*.toml")}
+
+
+def _read(path: Path) -> Recipe:
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(RECIPE_MAX_BYTES + 1)
+    except OSError as error:
+        raise RecipeError(f"The recipe {path} cannot be read: {error.strerror}; check the path.") from error
+    if len(raw) > RECIPE_MAX_BYTES:
+        raise RecipeError(f"The recipe {path} is larger than {RECIPE_MAX_BYTES:,} bytes; it is no recipe.")
+    try:
+        file = msgspec.convert(tomllib.loads(raw.decode("utf-8")), _File)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from error
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"The recipe {path}: {error}.") from error
+    steps = []
+    for number, table in enumerate(file.passes, start=1):
+        options = dict(table)
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise RecipeError(f'The recipe {path}: pass {number} needs a `name`, such as name = "int8".')
+        steps.append(Step(name, options))
+    return Recipe(file.name, file.description, file.coding, tuple(steps))
