@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import psutil
 
 from edgepress_devices.sensors.kernel_file import KernelFile, say_once
+
+_BYTES_MAX: Final = 2**53  # of protocol.Count
 
 
 class MemoryUse(NamedTuple):
@@ -29,7 +31,7 @@ class SystemMemory:
                 total = int(kib[0]) * 1024
             elif name == "MemAvailable" and kib and kib[0].isdecimal():
                 available = int(kib[0]) * 1024
-        if total is None or available is None:
+        if total is None or available is None or not 0 < total < _BYTES_MAX:
             say_once(f"{self._file.path} does not tell MemTotal and MemAvailable: memory use is unknown")
             return None
         return MemoryUse(max(0, total - available), total)
@@ -52,7 +54,7 @@ class ProcessMemory:
 
     def rss_bytes(self) -> int | None:
         words = (self._file.text() or "").split()
-        if len(words) < 2 or not words[1].isdecimal():
+        if len(words) < 2 or not words[1].isdecimal() or int(words[1]) * self._page_bytes >= _BYTES_MAX:
             say_once(f"{self._file.path} does not tell the resident pages: the agent's memory is unknown")
             return None
         return int(words[1]) * self._page_bytes

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import msgspec
 
@@ -48,6 +48,9 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
 
 class _PowerSensor(Protocol):
     def read(self) -> Reading | None: ...
+
+
+_PLAUSIBLE_MW: Final = (1.0, 1e7)  # nothing we run on draws less, or more; a stuck counter gives 0
 
 
 class Sensors:
@@ -113,6 +116,9 @@ class Sensors:
 
     def _read_power(self, cpu_percent: float | None) -> Reading | None:
         reading = None if self._power is None else self._power.read()
+        if reading is not None and not _PLAUSIBLE_MW[0] <= reading.value <= _PLAUSIBLE_MW[1]:
+            say_once(f"{reading.method} says {reading.value:g} mW: ignored", key=f"{reading.method} power")
+            reading = None
         if reading is None and self._battery is not None:
             reading = self._battery.power()
         if reading is None and self._estimate_profile is not None and cpu_percent is not None:
