@@ -8,6 +8,7 @@ from flask import Blueprint, Flask, Response, send_from_directory
 from markupsafe import escape
 from werkzeug.exceptions import NotFound
 
+from edgepress_server.api.auth import public
 from edgepress_server.web_stamp import STATIC, missing_reason
 
 _MISSING = """<!doctype html>
@@ -21,6 +22,7 @@ def install(app: Flask, static: Path = STATIC) -> None:
     reason = missing_reason(static)
     pages = Blueprint("pages", __name__)
 
+    @public
     def page(name: str = "index.html") -> Response:
         if name.startswith("api/"):
             raise NotFound()  # answered as JSON
@@ -28,8 +30,8 @@ def install(app: Flask, static: Path = STATIC) -> None:
             return Response(_MISSING.format(reason=escape(reason)), 503, mimetype="text/html")
         if (static / name).is_file():
             response = send_from_directory(static, name)
-        elif Path(name).suffix:
-            raise NotFound()  # a missing file, not an address of the UI
+        elif name.startswith("assets/") or ("/" not in name and Path(name).suffix):
+            raise NotFound()  # a missing file; /models/squeezenet1.1 is an address of the UI
         else:
             name = "index.html"
             response = send_from_directory(static, name)
