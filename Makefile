@@ -50,7 +50,7 @@ format: $(BIN)/.installed
 	$(BIN)/ruff format .
 
 docs: setup
-	$(BIN)/python -m edgepress_server.cli.reference docs/cli.md
+	$(BIN)/python docs/cli_reference.py docs/cli.md
 	$(BIN)/python -m edgepress_server.api.reference docs/api.md
 
 bench-%: setup

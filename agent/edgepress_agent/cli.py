@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -112,6 +114,40 @@ def status(as_json: bool, state: Path | None) -> None:
 
     current = read_status(state or default_folder())
     click.echo(json.dumps(current, indent=2) if as_json else describe_status(current))
+
+
+@cli.command()
+@click.argument("inputs", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--rate", type=click.FloatRange(0.01, 10_000), default=5.0, show_default=True, help="Per second."
+)
+@click.option("--count", type=click.IntRange(1), help="Stop after this many answers.")
+@_state
+def replay(inputs: Path, rate: float, count: int | None, state: Path | None) -> None:
+    """Ask the running model about recorded INPUTS (.npz, arrays by input name), over and over."""
+    from edgepress_agent import connect
+    from edgepress_agent import replay as replaying
+
+    feeds = replaying.read_recorded(inputs)
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    signal.signal(signal.SIGINT, lambda *_: ended.set())
+    tally = replaying.Replayed()
+    began = time.monotonic()
+    try:
+        for tally in replaying.replay(  # noqa: B007 - the last tally is said below
+            connect(state=state), feeds, rate_per_s=rate, stopped=ended.wait, count=count
+        ):
+            pass
+    except ConnectionError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        seconds = max(time.monotonic() - began, 1e-9)
+        click.echo(
+            f"{tally.answered} answers in {seconds:.1f} s ({tally.answered / seconds:.1f}/s), "
+            f"{tally.failed} while no model was there, {tally.late} asked late",
+            err=True,
+        )
 
 
 def main() -> None:

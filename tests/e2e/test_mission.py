@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import urllib3
 from installation import Installation, wait_for
 from playwright.sync_api import Page, expect, sync_playwright
 
-from edgepress_server.demo.feeder import ask_model, infer
+import edgepress_agent
 
 pytestmark = pytest.mark.e2e
 
@@ -75,11 +74,10 @@ def test_devices_by_cli_model_by_web_ui_telemetry_on_the_dashboard(
     page.goto(f"{installation.url}/devices/shelf-pi")
     images = np.load(data)
     name = next(k for k in images.files if k not in {"labels", "split"})
-    http, url = urllib3.PoolManager(), installation.agent_url("shelf-pi")
-    served = ask_model(http, url)
+    program = edgepress_agent.connect(installation.agent_url("shelf-pi"))
 
     def latency_is_shown() -> bool:
-        infer(http, url, served, {name: images[name][:1].astype(np.float32)})
+        program.infer({name: images[name][:1].astype(np.float32)})
         text = page.get_by_test_id("metric-latency-p95").inner_text()
         return any(unit in text for unit in ("ms", "µs", "us"))
 

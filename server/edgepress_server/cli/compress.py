@@ -2,8 +2,6 @@
 
 import json
 import os
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -82,7 +80,6 @@ def _here(
     with errors.status("Loading torch and onnxruntime ..."):
         from edgepress_compression.compress import Progress as Step
         from edgepress_compression.compress import compress as run
-
         from edgepress_compression.data.dataset import load_dataset
         from edgepress_compression.errors import EdgepressError
         from edgepress_devices.profile import ProfileError, load_profile
@@ -101,7 +98,6 @@ def _here(
                 dataset=None if data is None else load_dataset(Path(data)),
                 progress=show,
                 seed=seed,
-                command="edgepress " + shlex.join(sys.argv[1:]),
             )
         except (EdgepressError, ProfileError) as error:
             raise click.ClickException(str(error)) from error

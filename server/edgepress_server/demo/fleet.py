@@ -15,8 +15,8 @@ class DemoDevice:
     labels: tuple[str, ...]
 
 
-# Three boards of three kinds, each with the recipe it profits from: the Pi 4's link and storage are small, the
-# other two have int8 instructions (dot product on the Pi 5's A76, VNNI on a PC).
+# Three boards of three kinds, each with the recipe it profits from: the Pi 4's link and storage are small,
+# the other two have int8 instructions (dot product on the Pi 5's A76, VNNI on a PC).
 DEVICES = (
     DemoDevice("kitchen-pi-4", "raspberry-pi-4", "deep-compression", ("site=lab", "room=kitchen")),
     DemoDevice("door-pi-5", "raspberry-pi-5", "int8", ("site=lab", "room=door")),
@@ -45,3 +45,17 @@ def find_model(work_dir: Path) -> DemoModel:
     model.write_bytes(make_digits_model(seed=0))
     write_digits_npz(arrays)
     return DemoModel("digits-cnn", model, "digits", arrays)
+
+
+def record_inputs(model: DemoModel, target: Path, samples: int = 16) -> None:
+    """The first test samples as the model takes them, for the program on each device to ask about."""
+    import numpy as np
+
+    from edgepress_compression.data.dataset import load_dataset
+    from edgepress_compression.data.fit import fit
+    from edgepress_compression.graph.load import load_model
+
+    graph = load_model(model.file)
+    split = fit(load_dataset(model.dataset), graph.inputs, graph.outputs, model_name=model.name).split("test")
+    inputs, _ = next(iter(split.batches(samples)))
+    np.savez(target, allow_pickle=False, **inputs)

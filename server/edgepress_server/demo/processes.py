@@ -34,11 +34,11 @@ class Processes:
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
         log_dir.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, command: Sequence[str], env: dict[str, str]) -> None:
+    def start(self, name: str, command: Sequence[str]) -> None:
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
                 command,
-                env={**os.environ, **env},
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

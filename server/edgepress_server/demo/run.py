@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,14 @@ from rich.console import Console
 
 from edgepress_server.cli.client import Api, ApiFailure
 
-from .fleet import DEVICES, DemoDevice, DemoModel, find_model
+from .fleet import DEVICES, DemoDevice, DemoModel, find_model, record_inputs
 from .processes import DemoFailure, Processes
 
 START_SECONDS = 60.0
 COMMIT_SECONDS = 180.0
 TELEMETRY_SECONDS = 30.0
+EDGEPRESS = [sys.executable, "-m", "edgepress_server.cli.main"]
+AGENT = [sys.executable, "-m", "edgepress_agent"]
 RATE_PER_SECOND = 3.0  # inferences per device; three models share this machine with the server
 
 
@@ -49,7 +50,8 @@ class Demo:
         with self._step("Starting the server with its embedded broker"):
             api = self._start_server()
         with self._step("Registering three devices, enrolling and starting their agents"):
-            agents = [self._start_agent(device) for device in DEVICES]
+            for device in DEVICES:
+                self._start_agent(device)
             self._wait_online(api)
         with self._step("Adding the model and its labelled data set"):
             model = find_model(self._work)
@@ -62,7 +64,7 @@ class Demo:
         with self._step("Signing the release and rolling it out over MQTT"):
             rollout = self._roll_out(api, model, list(artifacts.values()))
         with self._step("Feeding live inputs and waiting for the devices' own figures"):
-            self._start_feeder(agents, model)
+            self._start_programs(model)
             latest = self._wait_telemetry(api)
         return self._summary(api, model, rollout, latest)
 
@@ -85,7 +87,7 @@ class Demo:
     def _start_server(self) -> Api:
         data = self._work / "server"
         command = ["serve", "--data", str(data), "--port", str(self._port), "--mqtt-port", "0"]
-        self._processes.start("server", [sys.executable, "-m", "edgepress_server.cli.main", *command], {})
+        self._processes.start("server", [*EDGEPRESS, *command])
         ready = self._processes.wait_for(
             "the server's start", lambda: _read_json(data / "ready.json"), START_SECONDS
         )
@@ -98,20 +100,18 @@ class Demo:
 
     def _cli(self, *args: str) -> Any:
         """Run ``edgepress ... --json`` as a person would. Raises DemoFailure with what it said."""
-        command = [sys.executable, "-m", "edgepress_server.cli.main", *args, "--json"]
-        return _json_of(command, self._env, f"edgepress {args[0]} {args[1]}")
+        said = _run([*EDGEPRESS, *args, "--json"], self._env, f"edgepress {args[0]} {args[1]}")
+        return json.loads(said)
 
-    def _start_agent(self, device: DemoDevice) -> Path:
+    def _start_agent(self, device: DemoDevice) -> None:
         labels = [part for label in device.labels for part in ("--label", label)]
         made = self._cli("device", "register", device.name, "--profile", device.profile, *labels)
-        state = self._work / "agents" / device.name
-        agent = [sys.executable, "-m", "edgepress_agent.cli"]
-        _run([*agent, "enroll", made["enrol_url"], "--state", str(state)], {}, "edgepress-agent enroll")
-        # One thread each: three boards share this machine, and none should slow its neighbour.
-        self._processes.start(
-            device.name, [*agent, "run", "--state", str(state), "--http-port", "0"], {"OMP_NUM_THREADS": "1"}
-        )
-        return state
+        state = str(self._agent_dir(device))
+        _run([*AGENT, "enroll", made["enrol_url"], "--state", state], {}, "edgepress-agent enroll")
+        self._processes.start(device.name, [*AGENT, "run", "--state", state, "--http-port", "0"])
+
+    def _agent_dir(self, device: DemoDevice) -> Path:
+        return self._work / "agents" / device.name
 
     def _wait_online(self, api: Api) -> None:
         def all_online() -> bool | None:
@@ -149,13 +149,14 @@ class Demo:
             raise DemoFailure(f"the rollout is {rollout['state']}: {rollout['reason']}")
         return rollout
 
-    def _start_feeder(self, agents: list[Path], model: DemoModel) -> None:
-        addresses = (partial(_read_json, state / "http.json") for state in agents)
-        urls = [self._processes.wait_for("an agent's local address", a, 10)["url"] for a in addresses]
-        feeder = [sys.executable, "-m", "edgepress_server.demo.feeder", "--data", str(model.dataset)]
-        self._processes.start(
-            "feeder", [*feeder, "--rate", str(RATE_PER_SECOND), *urls], {"OMP_NUM_THREADS": "1"}
-        )
+    def _start_programs(self, model: DemoModel) -> None:
+        recorded = self._work / "recorded.npz"
+        record_inputs(model, recorded)
+        for device in DEVICES:
+            command = ["replay", str(recorded), "--state", str(self._agent_dir(device))]
+            self._processes.start(
+                f"program on {device.name}", [*AGENT, *command, "--rate", str(RATE_PER_SECOND)]
+            )
 
     def _wait_telemetry(self, api: Api) -> dict[str, Any]:
         def complete() -> dict[str, Any] | None:
@@ -221,10 +222,6 @@ def _run(command: list[str], env: dict[str, str], name: str) -> str:
     return done.stdout
 
 
-def _json_of(command: list[str], env: dict[str, str], name: str) -> Any:
-    return json.loads(_run(command, env, name))
-
-
 def run_demo(*, check: bool, port: int, console: Console) -> dict[str, Any] | None:
     """Run the demo in a temporary folder that is removed at the end.
 
@@ -253,7 +250,7 @@ def _print_summary(summary: dict[str, Any], console: Console) -> None:
 
     console.print()
     table(
-        ("DEVICE", "PROFILE", "RECIPE", ">WEIGHTS", ">ARTIFACT", ">BEFORE", ">AFTER", ">P50", ">P95", ">MEMORY"),
+        ("DEVICE", "PROFILE", "RECIPE", ">WEIGHTS", ">ARTIFACT", ">BEFORE", ">AFTER", ">P50", ">P95", ">RSS"),
         [
             (
                 p["device"], profile, p["recipe"], size(p["bytes_before"]), size(p["bytes_after"]),
