@@ -1,0 +1,305 @@
+"""The supervisor: starts the roles, starts again what dies, stops them in order. It does no work of its own.
+
+    stopped --start--> running --exits--> waiting (0.5 s, doubling to 30 s) --> running
+                       running for 60 s: the next wait is short again
+    before everything was ready once: a role that fails START_TRIES times ends the start, with its last words
+
+Whatever a role started dies with it: it leads a process group, which is ended before the role starts again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from edgepress_devices import __version__
+from edgepress_server.broker.ports import answers
+from edgepress_server.errors import ServerError, StoreError
+from edgepress_server.files import replace_file
+from edgepress_server.serve.first_start import Prepared, prepare
+from edgepress_server.serve.role import RoleName
+from edgepress_server.settings import Settings, to_json
+from edgepress_server.web_stamp import missing_reason
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.1
+READY_S: Final = 120.0
+BROKER_S: Final = 15.0
+EXTERNAL_BROKER_S: Final = 10.0  # then the server is ready without it, says so, and goes on trying
+STOP_S: Final = 8.0
+BACKOFF_FIRST_S: Final = 0.5
+BACKOFF_MOST_S: Final = 30.0
+STEADY_S: Final = 60.0
+START_TRIES: Final = 3
+LOG_MAX_BYTES: Final = 16 * 1024 * 1024
+LOG_TAIL_LINES: Final = 12
+
+
+class StartError(ServerError):
+    """The server did not come up; the message shows the last words of what failed."""
+
+
+class RoleProcess:
+    """One role: its process while it runs, and when to start it again."""
+
+    def __init__(self, name: RoleName, settings: Settings, pass_fds: Sequence[int] = ()) -> None:
+        self.name = name
+        self.failures = 0  # in a row
+        self.next_start = 0.0
+        self._settings = settings
+        self._pass_fds = tuple(pass_fds)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+
+    @property
+    def log_file(self) -> Path:
+        return self._settings.log_dir / f"{self.name}.log"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        if self.log_file.exists() and self.log_file.stat().st_size > LOG_MAX_BYTES:
+            self.log_file.replace(self.log_file.with_suffix(".log.1"))
+        command = [sys.executable, "-m", "edgepress_server.serve.role", self.name, *map(str, self._pass_fds)]
+        with self.log_file.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,  # first the settings, then the lifeline
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=self._pass_fds,
+                start_new_session=True,  # its own group; Ctrl-C reaches only the supervisor
+            )
+        self._started = time.monotonic()
+        stdin = self._process.stdin
+        if stdin is not None:
+            try:
+                stdin.write(to_json(self._settings) + b"\n")
+                stdin.flush()
+            except BrokenPipeError:  # it has died already; seen at the next look
+                pass
+
+    def reap(self) -> int | None:
+        """The exit code when the process has ended since the last look; ends what it left behind."""
+        process = self._process
+        if process is None or process.poll() is None:
+            return None
+        self._end_group(process)
+        self._process = None
+        lasted_s = time.monotonic() - self._started
+        self.failures = 1 if lasted_s > STEADY_S else self.failures + 1
+        wait_s = min(BACKOFF_FIRST_S * 2 ** (self.failures - 1), BACKOFF_MOST_S)
+        self.next_start = time.monotonic() + wait_s
+        return process.returncode
+
+    def terminate(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def finish(self, until: float) -> None:
+        """Wait for its end, and insist when the time is over."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.warning("%s did not stop in time", self.name)
+        self._end_group(process)
+        process.wait()
+        self._process = None
+
+    def tail(self) -> str:
+        try:
+            with self.log_file.open("rb") as file:
+                file.seek(max(0, self.log_file.stat().st_size - 8192))
+                lines = file.read().decode("utf-8", "replace").splitlines()
+        except OSError as error:
+            return f"(its log cannot be read: {error})"
+        return "\n".join(f"    {line}" for line in lines[-LOG_TAIL_LINES:])
+
+    @staticmethod
+    def _end_group(process: subprocess.Popen[bytes]) -> None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # nobody left in it
+            pass
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+class Supervisor:
+    def __init__(self, prepared: Prepared, stop: threading.Event) -> None:
+        self._settings = prepared.settings
+        self._store = prepared.store
+        self._stop = stop
+        self._was_ready = False
+        self._started_at = self._store.now_ms()
+        names: list[RoleName] = ["link", "web", "worker"]
+        if self._settings.broker != "external":
+            names.insert(0, "broker")  # first to start, last to stop
+        fd = prepared.web.fileno()
+        self._roles = [RoleProcess(n, self._settings, [fd] if n == "web" else []) for n in names]
+
+    def run(self) -> None:
+        """Until told to stop. Raises StartError when the server does not come up."""
+        try:
+            self._start_all()
+            if self._stop.is_set():
+                return
+            self._wait_until_ready()
+            while not self._stop.wait(POLL_S):
+                self._look_after_roles()
+        finally:
+            self._stop_all()
+
+    def _start_all(self) -> None:
+        for role in self._roles:
+            role.start()
+            if role.name == "broker":
+                self._wait_for_broker()
+
+    def _wait_for_broker(self) -> None:
+        until = time.monotonic() + BROKER_S
+        while not answers(self._settings.mqtt_host, self._settings.mqtt_port):
+            self._look_after_roles()
+            if time.monotonic() > until:
+                raise StartError(
+                    "broker_silent",
+                    f"The MQTT broker does not answer on port {self._settings.mqtt_port}. Its log ends:\n"
+                    f"{self._roles[0].tail()}",
+                )
+            if self._stop.wait(POLL_S):
+                return
+
+    def _wait_until_ready(self) -> None:
+        started = time.monotonic()
+        while not self._stop.is_set():
+            self._look_after_roles()
+            missing = self._missing()
+            waited_s = time.monotonic() - started
+            if missing == ["broker"] and self._settings.broker == "external" and waited_s > EXTERNAL_BROKER_S:
+                tell(
+                    f"Note: the MQTT broker {self._settings.mqtt_host}:{self._settings.mqtt_port} does not "
+                    "answer yet. Devices wait until it does."
+                )
+                missing = []
+            if not missing:
+                self._say_ready()
+                return
+            if waited_s > READY_S:
+                raise StartError(
+                    "not_ready",
+                    f"Not ready after {READY_S:.0f} s: {', '.join(missing)} missing. The logs are in "
+                    f"{self._settings.log_dir}.",
+                )
+            self._stop.wait(POLL_S)
+
+    def _missing(self) -> list[str]:
+        """What does not answer yet. A sign of life of an earlier run does not count."""
+        missing = [] if self._web_answers() else ["web"]
+        try:
+            link, worker = self._store.facts.role("link"), self._store.facts.role("worker")
+        except StoreError:  # busy with its first migration
+            return [*missing, "store"]
+        for name, life in (("link", link), ("worker", worker)):
+            if life is None or life["at"] < self._started_at:
+                missing.append(name)
+        if "link" not in missing and link is not None and not link.get("mqtt_connected"):
+            missing.append("broker")
+        return missing
+
+    def _web_answers(self) -> bool:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._settings.host, self._settings.host)  # noqa: S104 - asked, not listened on
+        connection = http.client.HTTPConnection(host, self._settings.port, timeout=2.0)
+        try:
+            connection.request("GET", "/api/v1/health")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _say_ready(self) -> None:
+        self._was_ready = True
+        for role in self._roles:
+            role.failures = 0
+        ready = {"url": self._settings.url, "mqtt_port": self._settings.mqtt_port, "pid": os.getpid()}
+        replace_file(self._settings.data_dir / "ready.json", json.dumps(ready).encode() + b"\n")
+        web_ui = missing_reason()
+        if web_ui is not None:
+            tell(f"Note: {web_ui}")
+        tell(f"edgepress is ready: {self._settings.url}")
+
+    def _look_after_roles(self) -> None:
+        for role in self._roles:
+            code = role.reap()
+            if code is not None:
+                self._report(role, code)
+            if not role.is_running and time.monotonic() >= role.next_start and not self._stop.is_set():
+                role.start()
+
+    def _report(self, role: RoleProcess, code: int) -> None:
+        if not self._was_ready and role.failures >= START_TRIES:
+            raise StartError(
+                "role_fails",
+                f"The {role.name} process ended {role.failures} times. Its log ends:\n{role.tail()}",
+            )
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        wait_s = max(0.0, role.next_start - time.monotonic())
+        tell(
+            f"The {role.name} process ended ({how}); starting it again in {wait_s:.1f} s. "
+            f"Log: {role.log_file}"
+        )
+
+    def _stop_all(self) -> None:
+        """Web and worker first, then the link, which says goodbye through the broker, which goes last."""
+        until = time.monotonic() + STOP_S
+        self._settings.data_dir.joinpath("ready.json").unlink(missing_ok=True)
+        for names in (("web", "worker"), ("link",), ("broker",)):
+            stopping = [role for role in self._roles if role.name in names]
+            for role in stopping:
+                role.terminate()
+            for role in stopping:
+                role.finish(until)
+
+
+def tell(text: str) -> None:
+    """To the person who started the server."""
+    try:
+        print(text, flush=True)
+    except (BrokenPipeError, ValueError):  # nobody reads any more; the server serves on
+        pass
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until SIGTERM or Ctrl-C. Raises ServerError with a sentence when it cannot start."""
+    stop = threading.Event()
+    tell(f"edgepress {__version__}")
+    prepared = prepare(settings, tell)
+    supervisor = Supervisor(prepared, stop)
+    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(number, lambda _signal, _frame: stop.set()) for number in handled]
+    try:
+        tell("Starting ...")
+        supervisor.run()
+        tell("edgepress has stopped.")
+    finally:
+        for number, handler in zip(handled, before, strict=True):
+            signal.signal(number, cast(signal.Handlers, handler))
+        prepared.web.close()
+        prepared.store.close()
+        os.close(prepared.lock)
