@@ -60,15 +60,16 @@ class RoleProcess:
         self._settings = settings
         self._pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
-        self._started = 0.0
+        self._started: float | None = None  # None: its turn has not come yet
 
     @property
     def log_file(self) -> Path:
         return self._settings.log_dir / f"{self.name}.log"
 
     @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+    def is_due(self) -> bool:
+        """It ran, it does not, and it has waited long enough."""
+        return self._started is not None and self._process is None and time.monotonic() >= self.next_start
 
     def start(self) -> None:
         if self.log_file.exists() and self.log_file.stat().st_size > LOG_MAX_BYTES:
@@ -99,7 +100,7 @@ class RoleProcess:
             return None
         self._end_group(process)
         self._process = None
-        lasted_s = time.monotonic() - self._started
+        lasted_s = time.monotonic() - (self._started or 0.0)
         self.failures = 1 if lasted_s > STEADY_S else self.failures + 1
         wait_s = min(BACKOFF_FIRST_S * 2 ** (self.failures - 1), BACKOFF_MOST_S)
         self.next_start = time.monotonic() + wait_s
@@ -249,7 +250,7 @@ class Supervisor:
             code = role.reap()
             if code is not None:
                 self._report(role, code)
-            if not role.is_running and time.monotonic() >= role.next_start and not self._stop.is_set():
+            if role.is_due and not self._stop.is_set():
                 role.start()
 
     def _report(self, role: RoleProcess, code: int) -> None:
