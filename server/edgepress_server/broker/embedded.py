@@ -16,8 +16,9 @@ MAX_INFLIGHT: Final = 1000
 
 def run_embedded(settings: Settings) -> None:
     """Serve until the process ends; the native broker has no other way to stop."""
-    # rumqttd logs every packet as an error.
+    # rumqttd logs every packet as an error, and its spans say nothing to a person.
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
+    logging.getLogger("tracing").setLevel(logging.WARNING)
     iotcore.Broker(
         port=settings.mqtt_port,
         listen=settings.mqtt_host,

@@ -30,7 +30,7 @@ def listen(host: str, port: int, option: str, purpose: str) -> socket.socket:
             raise ConflictError(
                 "port_in_use",
                 f"Port {port} on {host}, for {purpose}, is in use by another program. Stop that program, or "
-                f"choose another port with {option} (0 = any free one).",
+                f"choose another port, for example {option} {port + 1}.",
             ) from error
         raise InvalidInputError(
             "cannot_listen", f"{purpose} cannot listen on {host} port {port}: {error.strerror}."

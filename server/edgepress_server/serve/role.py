@@ -12,13 +12,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
 from edgepress_server.errors import ServerError
 from edgepress_server.serve import lifeline
 from edgepress_server.settings import Settings, from_json
-
-RoleName = Literal["broker", "link", "web", "worker"]
+from edgepress_server.store.facts import RoleName
 
 FAILED: Final = 1
 REFUSED: Final = 78  # EX_CONFIG of sysexits.h: trying again changes nothing
@@ -96,7 +95,7 @@ def _worker(settings: Settings, stop: threading.Event) -> int:
     return 0
 
 
-def _beat(settings: Settings, role: Literal["broker"], stop: threading.Event) -> None:
+def _beat(settings: Settings, role: RoleName, stop: threading.Event) -> None:
     """Write the role's sign of life now and then."""
     from edgepress_server.store import open_store
     from edgepress_server.store.facts import HEARTBEAT_MS

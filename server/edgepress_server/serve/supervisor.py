@@ -27,8 +27,8 @@ from edgepress_server.broker.ports import answers
 from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.files import replace_file
 from edgepress_server.serve.first_start import Prepared, prepare
-from edgepress_server.serve.role import RoleName
 from edgepress_server.settings import Settings, to_json
+from edgepress_server.store.facts import RoleName
 from edgepress_server.web_stamp import missing_reason
 
 log = logging.getLogger(__name__)
