@@ -115,7 +115,9 @@ class Outbox:
     def payload(self, name: BatchName) -> bytes:
         """The message of a batch."""
         samples = _read(self._batch_path(name))
-        return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples))
+        # A power cut may take a batch of its own: the server must not wait for what this device lost.
+        oldest = min((number for epoch, number in self._batches if epoch == name[0]), default=name[1])
+        return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples, oldest))
 
     def acknowledge(self, epoch: str, number: int) -> None:
         """The server stored every batch of ``epoch`` up to ``number``: forget them."""
