@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import msgspec
 from flask import Response, request
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgepress_devices.protocol import Hardware
-from edgepress_server.api.answers import Answer, Asked, answer, section
+from edgepress_server.api.answers import Answer, answer, section
 from edgepress_server.api.auth import public
 from edgepress_server.api.context import context
 from edgepress_server.errors import GoneError, InvalidInputError, NotFoundError, StoreError
@@ -23,7 +23,13 @@ Text = Annotated[str, Field(max_length=500)]
 Number = Annotated[int, Field(ge=0, le=2**53)]
 
 
-class HardwareAsked(Asked):
+class FromAgent(BaseModel):
+    """Base of what agents send: a newer agent may say more than this server knows."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class HardwareAsked(FromAgent):
     """What the agent found out about its board; absent = could not be read."""
 
     machine: Text = ""
@@ -35,7 +41,7 @@ class HardwareAsked(Asked):
     onnxruntime: Text | None = None
 
 
-class Enrolment(Asked):
+class Enrolment(FromAgent):
     code: Annotated[str, Field(max_length=80)]
     public_key: Annotated[str, Field(max_length=80, description="X25519, base64 of the 32 raw bytes")]
     hardware: HardwareAsked = Field(default_factory=HardwareAsked)
@@ -48,7 +54,7 @@ class Mqtt(Answer):
     tls: bool
     username: str
     password: str
-    ca_pem: str | None = Field(description="The broker's CA certificate to pin; null: the system's own")
+    ca: str | None = Field(description="The broker's CA certificate to pin; null: the system's own")
 
 
 class Enrolled(Answer):
@@ -88,7 +94,7 @@ def enroll(body: Enrolment) -> Response:
                 tls=here.settings.mqtt_tls,
                 username=device.name,
                 password=device.mqtt_secret or "",
-                ca_pem=ca,
+                ca=ca,
             ),
             root=root,
             server_time_ms=here.store.now_ms(),

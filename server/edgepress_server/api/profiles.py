@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, RootModel
 from edgepress_devices.profile import DeviceProfile, Kind, UnknownProfile, list_profiles
 from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs
+from edgepress_server.errors import NotFoundError
 
 api = section("profiles", "Kinds of devices: every number with its source.")
 
@@ -36,10 +37,15 @@ class Profiles(RootModel[list[ProfileAnswer]]):
 
 
 def check_profile(profile_id: str) -> DeviceProfile:
-    """Only shipped ids, never a path. Raises UnknownProfile with the closest names."""
+    """Only shipped ids, never a path. Raises NotFoundError with the closest names."""
     known = {profile.id: profile for profile in list_profiles()}
     if profile_id not in known:
-        raise UnknownProfile(profile_id, sorted(known))
+        close = UnknownProfile(profile_id, sorted(known)).close
+        hint = f"Did you mean {' or '.join(close)}? " if close else ""
+        raise NotFoundError(
+            "profile_unknown",
+            f"There is no device profile {profile_id[:80]!r}. {hint}Known: {', '.join(sorted(known))}.",
+        )
     return known[profile_id]
 
 

@@ -25,6 +25,7 @@ from edgepress_server.errors import DiskFullError, StoreError, StoreVersionError
 from edgepress_server.store.migrations import migrations
 
 BUSY_TIMEOUT_S = 10.0
+SYNCHRONOUS = "FULL"  # what was committed survives a power cut
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -104,7 +105,7 @@ class Database:
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
 
