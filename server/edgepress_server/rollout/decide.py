@@ -3,7 +3,8 @@
 States of a rollout::
 
     draft -> signed -> canary -> ramp -> soak -> done
-    draft .. soak --pause, or too many failures--> paused --resume--> where it was; failed devices try again
+    draft .. soak --pause, or too many failures--> paused --resume--> where it was; devices that failed try
+                                                                      again (a soak goes back to ramp)
     draft .. soak, paused --abort--> rolling_back -> aborted
 
 Rules:
@@ -93,7 +94,7 @@ class GiveBack:
 
 @dataclass(frozen=True)
 class Sign:
-    """Have the rollout's own statements signed, where its policy asks for limits."""
+    """Have the rollout's own statements signed, where its policy asks for limits; it is signed then."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def decide(rollout: RolloutFacts, now_ms: int) -> list[Action]:
     if rollout.state in ("done", "aborted"):
         return []
     if rollout.state == "draft":
-        return [Sign(), GoTo("signed")]
+        return [Sign()]
     marks: list[Action] = []
     devices: list[DeviceFacts] = []
     for device in rollout.devices:

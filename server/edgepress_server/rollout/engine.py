@@ -138,11 +138,11 @@ class Engine:
 
     def _sign(self, rollout: Rollout) -> None:
         limits = rollout.policy.limits
-        if limits.p95_us is None and limits.rss_bytes is None:
-            return
-        for digest in rollout.release.artifacts.values():
-            statement = self._store.releases.sign_with_limits(self._keys, rollout.release, digest, limits)
-            self._store.rollouts.put_statement(rollout.id, digest, statement)
+        if limits.p95_us is not None or limits.rss_bytes is not None:
+            for digest in rollout.release.artifacts.values():
+                statement = self._store.releases.sign_with_limits(self._keys, rollout.release, digest, limits)
+                self._store.rollouts.put_statement(rollout.id, digest, statement)
+        self._store.rollouts.set_state(rollout.id, "signed", "")
 
     def _tell(self, rollout: Rollout, device: str) -> None:
         old = self._store.wants.find(device)

@@ -151,12 +151,14 @@ class Rollouts:
             row = self._row(rollout_id)
             if row["state"] != "paused":
                 raise ConflictError("not_paused", f"The rollout is {_words(row['state'])}, not paused.")
-            connection.execute(
+            again = connection.execute(
                 "UPDATE rollout_devices SET state = 'waiting', reason = '', updated_at = ?"
                 " WHERE rollout = ? AND state = 'failed'",
                 (self._database.now_ms(), rollout_id),
-            )
-            self.set_state(rollout_id, row["resume_state"] or "draft", "", actor=actor)
+            ).rowcount
+            state: RolloutState = row["resume_state"] or "draft"
+            # Nobody is told anything while it soaks, and these are to be told again.
+            self.set_state(rollout_id, "ramp" if again and state == "soak" else state, "", actor=actor)
         return self.get(rollout_id)
 
     def abort(self, rollout_id: str, *, actor: str | None = None) -> Rollout:
