@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 
 from edgepress_agent.errors import ModelRefusedError, NotNowError
-from edgepress_agent.runtime import Arrays, Model, Runtime, open_session
+from edgepress_agent.runtime import Arrays, Model, Runtime, load_runtime, open_session
 from edgepress_agent.slots import SlotInfo
 from edgepress_devices.protocol import Limits
 
@@ -46,6 +46,7 @@ class Engine:
         from edgepress_compression.artifact.probe import check_outputs
         from edgepress_compression.artifact.read import read_header
 
+        load_runtime()  # its own memory is not the model's
         rss_before = _rss_bytes()
         model, inputs = self._load(artifact, info, check_memory=True)
         keep_on()

@@ -199,7 +199,7 @@ def _from_json(tensor: _Input) -> NDArray[Any]:
     if given.size != math.prod(tensor.shape):
         raise InferenceError(
             400,
-            f"{tensor.name!r} has {given.size} values, its shape {tensor.shape} needs {math.prod(tensor.shape)}",
+            f"{tensor.name!r} has {given.size} values, shape {tensor.shape} takes {math.prod(tensor.shape)}",
         )
     if given.size and not _holds(dtype, given):
         raise InferenceError(400, f"the data of {tensor.name!r} is not {tensor.datatype}")

@@ -12,7 +12,7 @@ batch once, stores each sample once. The epoch is drawn at every start: numbers 
 names.
 
 While the server listens, each sample is its own batch. While it does not, samples gather in files of
-SAMPLES_PER_BATCH, on the medium when full. Past MAX_BYTES the oldest files are thinned: two neighbouring
+SAMPLES_PER_BATCH, on the medium when full. Past MAX_BYTES the older half of them is thinned: two neighbouring
 samples become one of twice the interval, counts and latencies added (``level`` counts how often); then the
 oldest go.
 """
@@ -163,9 +163,10 @@ class Outbox:
     def _make_room(self) -> None:
         sizes = {seq: _blocks(self._open_path(seq)) for seq in self._open}
         while sum(sizes.values()) > self._max_bytes:
-            seq = min((seq for seq in self._open if seq != self._filling), key=lambda s: (self._open[s], s))
+            older = sorted(self._open)[: max(1, len(self._open) // 2)]  # the newer half stays whole
+            seq = min(older, key=lambda s: (self._open[s], s))
             if self._open[seq] >= LEVEL_MAX:
-                seq = min(self._open)
+                seq = older[0]
                 self._open_path(seq).unlink()
                 del self._open[seq], sizes[seq]
             else:

@@ -185,6 +185,11 @@ def open_session(onnx_model: bytes, threads: int) -> "onnxruntime.InferenceSessi
         raise ModelRefusedError(f"onnxruntime cannot load the model: {_first_line(error)}") from error
 
 
+def load_runtime() -> None:
+    """Bring onnxruntime into memory, if it is not there yet."""
+    runtime_errors()
+
+
 def runtime_errors() -> tuple[type[Exception], ...]:
     """What onnxruntime raises: its own classes have no base of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as native

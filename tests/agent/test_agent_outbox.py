@@ -1,0 +1,222 @@
+"""Telemetry is kept until acknowledged, and no sample ever travels under two numbers."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from power_cut import DyingDisk, PowerCut
+
+from edgepress_agent.durable import Disk
+from edgepress_agent.outbox import SAMPLES_PER_BATCH, Outbox, thinned
+from edgepress_agent.post import ANSWER_FIRST_S, IN_FLIGHT, Post
+from edgepress_devices.histogram import total
+from edgepress_devices.protocol import Histogram, Sample, decode_batch
+
+
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
+def sample(at_ms: int, **fields: object) -> Sample:
+    return Sample(at_ms, 1000, **fields)  # type: ignore[arg-type]
+
+
+def stamps(outbox: Outbox) -> list[int]:
+    """Times of all samples, in batches from here on."""
+    while outbox.close_oldest():
+        pass
+    return [s.at_ms for name in outbox.batches() for s in decode_batch(outbox.payload(name)).samples]
+
+
+def test_samples_wait_in_files_and_become_batches_of_sixty(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    for i in range(SAMPLES_PER_BATCH + 5):
+        outbox.add(sample(i))
+    first, second = outbox.close_oldest(), outbox.close_oldest()
+    assert first is not None and second is not None
+    assert (first[1], second[1]) == (1, 2)
+    assert [s.at_ms for s in decode_batch(outbox.payload(first)).samples] == list(range(SAMPLES_PER_BATCH))
+    assert len(decode_batch(outbox.payload(second)).samples) == 5
+    assert outbox.close_oldest() is None
+
+
+def test_a_restart_keeps_everything_and_an_acknowledgement_forgets(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    sent = outbox.add_batch([sample(1)])
+    outbox.add(sample(2))
+    again = Outbox(tmp_path, Disk())
+    assert again.batches() == [sent]
+    assert stamps(again) == [1, 2]
+    again.acknowledge("another epoch", 99)
+    assert len(again.batches()) == 2
+    again.acknowledge(*sent)
+    assert stamps(again) == [2]
+    again.acknowledge(again.epoch, 1)
+    assert stamps(Outbox(tmp_path, Disk())) == []
+
+
+def test_a_torn_sample_at_the_end_is_dropped_alone(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    for i in range(3):
+        outbox.add(sample(i))
+    [path] = (tmp_path / "outbox" / "open").iterdir()
+    path.write_bytes(path.read_bytes()[:-3])
+    assert stamps(Outbox(tmp_path, Disk())) == [0, 1]
+
+
+def test_thinning_halves_samples_and_loses_no_count() -> None:
+    latency = Histogram(5, 300, [1, 2])
+    samples = [sample(i, artifact="a" * 64, inferences=3, errors=1, latency_us=latency) for i in range(5)]
+    half = thinned(samples)
+    assert [s.interval_ms for s in half] == [2000, 2000, 1000]
+    assert sum(s.inferences for s in half) == 15
+    assert sum(s.errors for s in half) == 5
+    assert sum(total(s.latency_us) for s in half if s.latency_us) == 15
+
+
+def test_thinning_never_joins_two_models() -> None:
+    samples = [sample(1, artifact="a" * 64), sample(2, artifact="b" * 64), sample(3, artifact="b" * 64)]
+    assert [(s.artifact or "")[0] for s in thinned(samples)] == ["a", "b"]
+
+
+def test_a_long_absence_is_bounded_and_the_newest_stays_whole(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk(), max_bytes=60_000)
+    count = 40 * SAMPLES_PER_BATCH
+    for i in range(count):
+        outbox.add(sample(i, artifact="a" * 64, inferences=1))
+    size = sum(p.stat().st_size for p in (tmp_path / "outbox").rglob("*") if p.is_file())
+    assert size <= 60_000
+    kept = stamps(outbox)
+    assert kept == sorted(kept)
+    assert kept[-SAMPLES_PER_BATCH:] == list(range(count - SAMPLES_PER_BATCH, count))
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Samples go in, batches go out, the process dies between any two changes of a file."""
+
+    @initialize()
+    def begin(self) -> None:
+        import tempfile
+
+        self.folder = Path(tempfile.mkdtemp())
+        self.outbox = Outbox(self.folder, Disk())
+        self.count = 0
+        self.server: dict[tuple[str, int], list[int]] = {}  # stored once by (epoch, number)
+
+    @rule(live=st.booleans())
+    def take(self, live: bool) -> None:
+        self.count += 1
+        if live:
+            self.outbox.add_batch([sample(self.count)])
+        else:
+            self.outbox.add(sample(self.count))
+
+    @rule()
+    def close(self) -> None:
+        self.outbox.close_oldest()
+
+    @rule(which=st.integers(0, 9))
+    def send(self, which: int) -> None:
+        names = self.outbox.batches()
+        if names:
+            name = names[which % len(names)]
+            content = [s.at_ms for s in decode_batch(self.outbox.payload(name)).samples]
+            assert self.server.setdefault(name, content) == content, "one number, two contents"
+
+    @rule()
+    def acknowledge(self) -> None:
+        """As the server does: up to the number below which nothing is missing."""
+        for epoch in {name[0] for name in self.server}:
+            number = 0
+            while (epoch, number + 1) in self.server:
+                number += 1
+            self.outbox.acknowledge(epoch, number)
+
+    @rule()
+    def restart(self) -> None:
+        self.outbox = Outbox(self.folder, Disk())
+
+    @rule(at=st.integers(0, 6))
+    def die(self, at: int) -> None:
+        try:
+            dying = Outbox(self.folder, DyingDisk(at))
+            dying.close_oldest()
+        except PowerCut:
+            pass
+        self.restart()
+
+    @invariant()
+    def every_sample_is_in_exactly_one_place(self) -> None:
+        if not hasattr(self, "outbox"):
+            return
+        waiting = {name: self._content(name) for name in self.outbox.batches()}
+        everywhere = [at for content in {**self.server, **waiting}.values() for at in content]
+        opened = [
+            at for path in sorted((self.folder / "outbox" / "open").iterdir()) for at in self._read(path)
+        ]
+        assert sorted(everywhere + opened) == list(range(1, self.count + 1))
+
+    def _content(self, name: tuple[str, int]) -> list[int]:
+        return [s.at_ms for s in decode_batch(self.outbox.payload(name)).samples]
+
+    def _read(self, path: Path) -> list[int]:
+        from edgepress_agent import outbox
+
+        return [s.at_ms for s in outbox._read(path)]
+
+    def teardown(self) -> None:
+        import shutil
+
+        if hasattr(self, "folder"):
+            shutil.rmtree(self.folder)
+
+
+OutboxMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestOutboxMachine = OutboxMachine.TestCase
+
+
+# --- when to send -----------------------------------------------------------------------------------------
+
+NAMES = [("e", n) for n in range(1, 21)]
+
+
+def connected() -> Post:
+    post = Post()
+    post.connected = True
+    post.began()
+    return post
+
+
+def test_nothing_is_sent_without_a_connection_or_a_server() -> None:
+    assert Post().due(NAMES, 0.0) == []
+    post = connected()
+    post.server_online = False
+    assert post.due(NAMES, 0.0) == []
+
+
+def test_a_few_are_in_flight_and_an_answer_lets_the_next_go() -> None:
+    post = connected()
+    assert post.due(NAMES, 0.0) == NAMES[:IN_FLIGHT]
+    assert post.due(NAMES, 1.0) == []
+    post.acknowledged(NAMES[3:])
+    assert post.due(NAMES[3:], 1.0) == NAMES[IN_FLIGHT : IN_FLIGHT + 3]
+
+
+def test_without_an_answer_they_are_sent_again_each_time_later() -> None:
+    post = connected()
+    post.due(NAMES[:2], 0.0)
+    assert post.due(NAMES[:2], ANSWER_FIRST_S - 0.1) == []
+    assert post.due(NAMES[:2], ANSWER_FIRST_S) == NAMES[:2]
+    assert post.due(NAMES[:2], 2 * ANSWER_FIRST_S) == []
+    assert post.due(NAMES[:2], 3 * ANSWER_FIRST_S) == NAMES[:2]
+
+
+def test_a_new_connection_sends_again_at_once() -> None:
+    post = connected()
+    post.due(NAMES[:2], 0.0)
+    post.began()
+    assert post.due(NAMES[:2], 0.1) == NAMES[:2]
