@@ -70,7 +70,7 @@ class Executor(nn.Module):
         self._outputs = [value.name for value in graph.outputs]
         self._constants: dict[str, Tensor] = {}
         self.weights: dict[str, nn.Parameter] = {}
-        learned = _learned(graph)
+        learned = learned_weights(graph)
         for position, (name, array) in enumerate(graph.weights.items()):
             tensor = tensor_of(array)
             if name in learned:
@@ -155,7 +155,8 @@ def _run(step: _Step, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     return produced if isinstance(produced, tuple) else (produced,)
 
 
-def _learned(graph: Graph) -> set[str]:
+def learned_weights(graph: Graph) -> set[str]:
+    """Names of the float initializers that are weights, and not settings or statistics of operators."""
     users = graph.users()
     learned = set()
     for name, array in graph.float_weights().items():

@@ -5,10 +5,10 @@ A pass is one module in this folder with two names:
     class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True): ...   # defaults for every field
     def run(state: PassState, options: Options) -> None: ...
 
-`run` edits `state.graph` in place (or binds a new one), keeps `state.codes` true to the graph's weights, says how far it
-is through `state.progress`, asks `state.check_cancelled()` at least once a second, and appends one `Stage` per step that
-a person would want to see in the report. It draws every random number from `state.seed`, and it never looks at the
-`test` split: that one judges the result.
+`run` edits `state.graph` in place (or binds a new one), keeps `state.codes` true to the graph's weights,
+says how far it is through `state.progress`, asks `state.check_cancelled()` at least once a second, and
+appends one `Stage` per step that a person would want to see in the report. It draws every random number from
+`state.seed`, and it never looks at the `test` split: that one judges the result.
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ class PassState:
     seed: int = 0
     stages: list[Stage] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # sentences for the report, each once
+    original: Graph = field(init=False)  # as it was before the first pass: what fine-tuning imitates
+
+    def __post_init__(self) -> None:
+        self.original = self.graph.copy()
 
     def check_cancelled(self) -> None:
         """Raises CompressionCancelledError when the person who started the job took it back."""

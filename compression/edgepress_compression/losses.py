@@ -1,0 +1,86 @@
+"""What fine-tuning lowers: the distance to the labels, to the original model's answers, or to both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgepress_compression.graph.model import Graph
+
+_SMALLEST_PROBABILITY = 1e-9  # its logarithm stands for the logit of 0
+_PASS_THROUGH = {"Identity", "Flatten", "Reshape", "Squeeze"}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`loss(outputs, labels, answers)` -> scalar, lower is better.
+
+    `answers` are the original model's outputs on the same batch, by name. With `label_share` 0 labels are
+    never looked at, with 1 the answers are not. Classification: cross-entropy with the labels, and
+    Kullback-Leibler divergence from the answers softened by `temperature` (Hinton, Vinyals, Dean 2015,
+    section 2). Any other task: squared distance to the answers, in units of their own variance.
+    """
+
+    classification: bool
+    label_share: float
+    output: str  # the output that holds the class scores
+    probabilities: bool  # whether that output already went through a softmax
+    temperature: float = 2.0
+
+    def __call__(
+        self, outputs: Mapping[str, Tensor], labels: Tensor, answers: Mapping[str, Tensor]
+    ) -> Tensor:
+        if not self.classification:
+            distances = [_relative_distance(outputs[name], answers[name]) for name in answers]
+            return torch.stack(distances).mean()
+        logits = self._logits(outputs[self.output])  # (batch, classes)
+        total = logits.new_zeros(())
+        if self.label_share > 0:
+            total = total + self.label_share * F.cross_entropy(logits, labels)
+        if self.label_share < 1:
+            t = self.temperature
+            target = F.log_softmax(self._logits(answers[self.output]) / t, dim=1)
+            softened = F.log_softmax(logits / t, dim=1)
+            divergence = F.kl_div(softened, target, reduction="batchmean", log_target=True)
+            total = total + (1 - self.label_share) * t * t * divergence
+        return total
+
+    def _logits(self, output: Tensor) -> Tensor:
+        scores = output.reshape(output.shape[0], -1)
+        return scores.clamp(min=_SMALLEST_PROBABILITY).log() if self.probabilities else scores
+
+
+def loss_for(graph: Graph, task: str, *, label_share: float, temperature: float = 2.0) -> Loss:
+    """The loss that fits the model and the data set's task."""
+    output = graph.outputs[0].name
+    return Loss(
+        classification=task == "classification",
+        label_share=label_share if task == "classification" else 0.0,
+        output=output,
+        probabilities=_ends_in_softmax(graph, output),
+        temperature=temperature,
+    )
+
+
+def correct_answers(outputs: Mapping[str, np.ndarray], output: str, labels: np.ndarray) -> int:
+    """How many samples have their highest score at their label."""
+    scores = outputs[output].reshape(len(labels), -1)
+    return int((scores.argmax(axis=1) == labels).sum())
+
+
+def _relative_distance(output: Tensor, answer: Tensor) -> Tensor:
+    scale = answer.var(unbiased=False).clamp(min=1e-12)
+    return F.mse_loss(output, answer) / scale
+
+
+def _ends_in_softmax(graph: Graph, output: str) -> bool:
+    makers = {name: node for node in graph.proto.graph.node for name in node.output}
+    node = makers.get(output)
+    while node is not None and node.op_type in _PASS_THROUGH:
+        node = makers.get(node.input[0])
+    return node is not None and node.op_type == "Softmax"

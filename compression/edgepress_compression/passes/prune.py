@@ -1,0 +1,259 @@
+"""Pruning: the least important weights become zero while the rest are trained to make up for it.
+
+Han et al. 2015 (section 3) prune and retrain in rounds, with a threshold for each layer found by hand. Here:
+- Importance, with data: weight^2 times the mean squared gradient, which is the loss that zeroing it would
+add (Optimal
+  Brain Damage, LeCun et al. 1990, equation 5, with the Fisher information for the Hessian). The optimizer
+  keeps that mean anyway. It compares weights of all layers, so one sparsity gives each layer its own, and
+  weights behind an input that is always zero go first.
+- Without data: LAMP (Lee et al. 2021, equation 4), a magnitude that compares layers.
+- Sparsity rises along a cubic (Zhu and Gupta 2017, equation 1) over the first part of the training. Held-out
+samples
+  are asked after each round; when they lose more than `most_lost_points`, the round is taken back and the
+  sparsity before it is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgepress_compression.executor import Executor
+from edgepress_compression.graph.model import Graph
+from edgepress_compression.losses import loss_for
+from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.training_data import TrainingData, batch_limit, step_budget, training_data
+from edgepress_compression.train import Schedule, Teacher, fine_tune, top1
+
+_LEAST_KEPT = 0.002  # of each tensor: a layer without weights passes nothing on
+
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The three kinds of training_data.py have each their own sparsity: the fraction of weights to zero."""
+
+    sparsity: Fraction = 0.97  # with labels: the most; less where accuracy asks for it
+    most_lost_points: Positive = 2.0  # of accuracy on held-out samples, while the rate is still high
+    rounds: Count = 20
+    steps: Count = 6000
+    batch_size: Count = 100
+    learning_rate: Positive = 1e-3
+    label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3  # the rest: the original's answers
+    temperature: Positive = 4.0
+    ramp: Fraction = 0.6  # of the steps in which sparsity rises; afterwards the rate falls
+    most_gmacs: Positive = 6000.0  # 1e9 multiply-accumulates of training, at most
+    answers_sparsity: Fraction = 0.5
+    answers_steps: Count = 60
+    answers_batch_size: Count = 16
+    answers_learning_rate: Positive = 1e-4
+    answers_rounds: Count = 6
+    blind_sparsity: Fraction = 0.2  # without data
+
+
+def run(state: PassState, options: Options) -> None:
+    """Zeroes weights of `state.graph`. Changes no shapes."""
+    data = training_data(state)
+    if data is None:
+        _prune_blind(state, options.blind_sparsity)
+    else:
+        _prune_trained(state, options, data)
+
+
+def _prune_blind(state: PassState, sparsity: float) -> None:
+    started = time.monotonic()
+    weights = {name: torch.from_numpy(state.graph.weights[name].copy()) for name in _candidates(state.graph)}
+    scores = {name: lamp(weight) for name, weight in weights.items()}
+    for name, mask in keep_masks(scores, sparsity).items():
+        state.graph.set_weight(name, (weights[name] * mask).numpy().astype(state.graph.weights[name].dtype))
+    state.stages.append(_stage("prune without data", started, state.graph.float_weights(), None))
+
+
+def _prune_trained(state: PassState, options: Options, data: TrainingData) -> None:
+    started = time.monotonic()
+    labels = data.kind == "labels"
+    graph = state.graph
+    batch_size = batch_limit(graph, options.batch_size if labels else options.answers_batch_size)
+    wanted = options.steps if labels else options.answers_steps
+    steps = step_budget(graph, steps=wanted, batch_size=batch_size, most_gmacs=options.most_gmacs)
+    executor = Executor(graph)
+    teacher = Teacher(Executor(state.original), data.split)
+    output = graph.outputs[0].name
+    judge = _Judge(executor, data, output, options.most_lost_points) if len(data.held_out) else None
+    masks = Pruning(
+        executor,
+        _candidates(graph),
+        sparsity=options.sparsity if labels else options.answers_sparsity,
+        rounds=min(options.rounds if labels else options.answers_rounds, max(1, steps // 4)),
+        ramp=options.ramp,
+        judge=judge,
+    )
+    fine_tune(
+        executor,
+        data.split,
+        loss_for(
+            graph,
+            "classification" if data.classification else "other",
+            label_share=options.label_share if labels else 0.0,
+            temperature=options.temperature,
+        ),
+        masks,
+        Schedule(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=options.learning_rate if labels else options.answers_learning_rate,
+            hold=options.ramp,
+        ),
+        rows=data.rows,
+        teacher=teacher,
+        seed=state.seed,
+        progress=lambda fraction, message: state.progress(
+            fraction, f"pruning, {masks.sparsity():.0%} zero: {message}"
+        ),
+        check_cancelled=state.check_cancelled,
+    )
+    executor.write_back(graph)
+    if masks.taken_back:
+        state.warn(
+            f"Pruning stopped at {masks.sparsity():.1%} zeros: the next step lost more than "
+            f"{options.most_lost_points:g} points of accuracy on held-out training samples."
+        )
+    accuracy = judge.accuracy() if judge is not None else None
+    name = f"prune, {masks.done} of {masks.rounds} rounds, {steps} steps of {batch_size}"
+    state.stages.append(_stage(name, started, graph.float_weights(), accuracy))
+
+
+class Pruning:
+    """The constraint of a pruned model: masks that grow in rounds, and weights that stay zero under them."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        names: Sequence[str],
+        *,
+        sparsity: float,
+        rounds: int,
+        ramp: float,
+        judge: _Judge | None = None,
+    ) -> None:
+        self._executor = executor
+        self._weights = {name: executor.weights[name] for name in names if name in executor.weights}
+        self.masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self._weights.items()}
+        self._target, self.rounds, self._ramp, self._judge = sparsity, rounds, ramp, judge
+        self.done = 0
+        self.taken_back = False
+        self._good: dict[str, Tensor] | None = None  # weights before the last round, while it is judged
+
+    def sparsity(self) -> float:
+        """Fraction of the candidates that is masked now."""
+        total = sum(mask.numel() for mask in self.masks.values())
+        return 1.0 - sum(int(mask.sum()) for mask in self.masks.values()) / max(1, total)
+
+    def parameters(self) -> list[Tensor]:
+        return list(self._executor.weights.values())
+
+    def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
+        # one round of training comes before the first pruning, since importance needs gradients
+        due = int(fraction / self._ramp * (self.rounds + 1)) if self._ramp > 0 else self.rounds
+        if self.taken_back or due <= self.done or self.done > self.rounds:
+            return
+        if self._good is not None and self._judge is not None and not self._judge.accepts():
+            self._restore(self._good)
+            self.taken_back = True
+            return
+        self._good = None
+        self.done = min(due, self.rounds + 1)
+        if self.done > self.rounds:  # the last round was judged
+            self.done = self.rounds
+            self._ramp = 2.0  # no round is due any more
+            return
+        self._good = {name: weight.detach().clone() for name, weight in self._executor.weights.items()}
+        level = self._target * (1 - (1 - self.done / self.rounds) ** 3)
+        self.masks = keep_masks(self._scores(optimizer), level)
+        self.apply()
+
+    def collect(self) -> None:
+        """Gradients stay as they are: what is masked is zeroed after the step."""
+
+    def apply(self) -> None:
+        with torch.no_grad():
+            for name, mask in self.masks.items():
+                self._weights[name].mul_(mask)
+
+    def _scores(self, optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+        scores = {}
+        for name, weight in self._weights.items():
+            squared_gradient = optimizer.state[weight].get("exp_avg_sq")
+            information = torch.ones(()) if squared_gradient is None else squared_gradient
+            scores[name] = weight.detach().square() * information * self.masks[name]
+        return scores
+
+    def _restore(self, weights: Mapping[str, Tensor]) -> None:
+        self.done -= 1
+        with torch.no_grad():
+            for name, saved in weights.items():
+                self._executor.weights[name].copy_(saved)
+        self.masks = {name: weight.detach() != 0 for name, weight in self._weights.items()}
+
+
+class _Judge:
+    """Whether held-out samples still get the right answers."""
+
+    def __init__(self, executor: Executor, data: TrainingData, output: str, most_lost_points: float) -> None:
+        self._executor, self._data, self._output = executor, data, output
+        self._least = self.accuracy() - most_lost_points / 100
+
+    def accuracy(self) -> float:
+        return top1(self._executor, self._data.split, self._data.held_out, self._output)
+
+    def accepts(self) -> bool:
+        return self.accuracy() >= self._least
+
+
+def lamp(weight: Tensor) -> Tensor:
+    """LAMP scores: each squared weight over the sum of those squared weights that are at least as large."""
+    flat = weight.reshape(-1).double().square()  # (n,)
+    ascending = torch.argsort(flat, stable=True)
+    rest = flat[ascending].flip(0).cumsum(0).flip(0)  # (n,) sum of this and all larger ones
+    scores = torch.empty_like(flat)
+    scores[ascending] = flat[ascending] / rest.clamp(min=1e-300)
+    return scores.reshape(weight.shape).float()
+
+
+def keep_masks(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+    """Masks that zero the fraction `sparsity` of all weights with the lowest scores, and all with score 0.
+
+    Every tensor keeps its best 0.2 %, at least one weight.
+    """
+    every = torch.cat([score.reshape(-1) for score in scores.values()])
+    dropped = int(sparsity * every.numel())
+    cut = torch.kthvalue(every, dropped).values if dropped else torch.tensor(-1.0)
+    masks = {}
+    for name, score in scores.items():
+        least = max(1, int(_LEAST_KEPT * score.numel()))
+        own_cut = torch.topk(score.reshape(-1), least).values[-1]
+        masks[name] = (score > cut) | (score >= own_cut)
+    return masks
+
+
+def _candidates(graph: Graph) -> list[str]:
+    return [name for name in graph.prunable() if graph.weights[name].dtype in (np.float32, np.float16)]
+
+
+def _stage(name: str, started: float, weights: Mapping[str, np.ndarray], accuracy: float | None) -> Stage:
+    return Stage(
+        name=name,
+        seconds=time.monotonic() - started,
+        bytes_estimate=weight_bytes_estimate(weights, {}),
+        nonzero=nonzero_fraction(weights),
+        accuracy=accuracy,
+    )

@@ -1,0 +1,93 @@
+"""What a pass may train on: which split, which of its rows, and how much that teaches.
+
+Three cases, by how many training samples there are:
+    labels   enough to learn from: at least 20 for each class and 500 in all; a part is held out to judge by
+    answers  too few to learn labels from without learning them by heart: only the original model's answers
+    are used nothing  no data set, no training split of its own, or operators that the executor cannot
+    differentiate
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from edgepress_compression.data.dataset import Split
+from edgepress_compression.executor import missing_operators
+from edgepress_compression.graph.model import Graph
+from edgepress_compression.passes.state import PassState
+
+_SAMPLES_PER_CLASS: Final = 20
+_SAMPLES: Final = 500
+_HELD_OUT: Final = 0.1
+_HELD_OUT_MOST: Final = 2000
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A split and the rows of it to train on and to judge by."""
+
+    kind: Literal["labels", "answers"]
+    split: Split
+    rows: np.ndarray  # int64, what is trained on
+    held_out: np.ndarray  # int64, never trained on; empty for "answers"
+    classification: bool
+
+
+def training_data(state: PassState) -> TrainingData | None:
+    """What there is to train on, or None; says why in the report's warnings."""
+    data = state.dataset
+    if data is None:
+        state.warn("Without a data set nothing is fine-tuned: pruned and quantized lightly instead.")
+        return None
+    if "train" not in data.splits or len(data.splits) == 1:
+        state.warn(
+            f"The data set {data.name} has no split named train beside the one that tests, so nothing is "
+            "fine-tuned: pruned and quantized lightly instead."
+        )
+        return None
+    missing = missing_operators(state.graph)
+    if missing:
+        state.warn(
+            f"The model uses {', '.join(missing)}, which cannot be trained here, so nothing is fine-tuned: "
+            f"pruned "
+            "and quantized lightly instead."
+        )
+        return None
+    split = data.split("train")
+    classification = data.task == "classification"
+    rows = np.random.default_rng(state.seed).permutation(len(split))
+    needed = max(_SAMPLES, _SAMPLES_PER_CLASS * class_count(state.graph))
+    if not classification or len(split) < needed:
+        state.warn(
+            f"The split train has {len(split)} samples; too few to train on their labels, so the original "
+            f"model's "
+            "answers are the target, and compression stays moderate."
+        )
+        return TrainingData("answers", split, rows, rows[:0], classification)
+    held = min(_HELD_OUT_MOST, int(_HELD_OUT * len(rows)))
+    return TrainingData("labels", split, rows[held:], rows[:held], classification)
+
+
+def class_count(graph: Graph) -> int:
+    """Width of the first output; 1 where that is free."""
+    width = graph.outputs[0].shape[-1] if graph.outputs[0].shape else 1
+    return width if isinstance(width, int) else 1
+
+
+def step_budget(graph: Graph, *, steps: int, batch_size: int, most_gmacs: float) -> int:
+    """`steps`, or fewer where they would take more than `most_gmacs` 1e9 multiply-accumulates.
+
+    A step takes about three forward passes. Work and not time is limited, so that results can be repeated.
+    Where the work is not known, each weight is taken to be used 64 times.
+    """
+    macs = graph.macs() or 64 * graph.weight_bytes() // 4
+    return max(1, min(steps, int(most_gmacs * 1e9 / (3 * macs * batch_size))))
+
+
+def batch_limit(graph: Graph, wanted: int) -> int:
+    """`wanted`, or the batch that the model is fixed to."""
+    sizes = [v.shape[0] for v in graph.inputs if v.shape and isinstance(v.shape[0], int)]
+    return min([wanted, *sizes])
