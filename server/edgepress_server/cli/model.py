@@ -175,6 +175,6 @@ def list_recipes(url: str, token: str | None, as_json: bool) -> None:
         return
     table(
         ("NAME", "NEEDS DATA", "WHAT IT DOES"),
-        [(r["name"], r["needs_data"], r["description"]) for r in found],
+        [(r["name"], "yes" if r["needs_data"] else "no", r["description"]) for r in found],
         empty="The server has no recipes; reinstall edgepress there.",
     )

@@ -47,13 +47,13 @@ def emit_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, sort_keys=False))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
-    """Print rows as a table, or the sentence ``empty`` when there are none."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, *, header: bool = True) -> None:
+    """Print rows as a table ('>' before a column's name: right-aligned), or ``empty`` for none."""
     listed = list(rows)
     if not listed:
         console.print(empty)
         return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold", show_header=header)
     for column in columns:
         grid.add_column(column, overflow="fold", justify="right" if column.startswith(">") else "left")
         grid.columns[-1].header = column.lstrip(">")
@@ -64,7 +64,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:
-    table(("", ""), [(name, value) for name, value in pairs if value is not None], empty="")
+    table(("", ""), [(name, value) for name, value in pairs if value is not None], empty="", header=False)
 
 
 def size(size_bytes: float | None) -> str | None:

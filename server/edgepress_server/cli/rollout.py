@@ -1,6 +1,7 @@
 """``edgepress rollout``: bring a release to devices, watch it, stop it."""
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -122,9 +123,9 @@ def status(name: str, watch: bool, url: str, token: str | None, as_json: bool) -
 
 
 def _sentence(r: dict[str, Any]) -> str:
-    reason = f": {r['reason']}" if r["reason"] else ""
     counts = ", ".join(f"{count} {state}" for state, count in r["counts"].items() if count)
-    return f"{r['release']['model']}, release {r['release']['counter']}: {r['state']}{reason} ({counts})"
+    said = r["reason"] or counts
+    return f"{r['release']['model']}, release {r['release']['counter']}: {r['state']} ({said})"
 
 
 def _devices(r: dict[str, Any]) -> Table:
@@ -138,18 +139,24 @@ def _devices(r: dict[str, Any]) -> Table:
 
 
 def _watch(client: Api, name: str, *, quiet: bool) -> None:
+    """Until the rollout ends or pauses: a live table on a terminal, else the table once at the end."""
     found = client.get(f"/rollouts/{name}")
-    if quiet:
-        while found["state"] not in FINAL | {"paused"}:
+    with (
+        Live(console=output.errors, refresh_per_second=4)
+        if output.errors.is_terminal
+        else nullcontext() as live
+    ):
+        while True:
+            if live is not None and not quiet:
+                live.update(_devices(found))
+            if found["state"] in FINAL | {"paused"}:
+                break
             time.sleep(POLL_SECONDS)
             found = client.get(f"/rollouts/{name}")
-        return
-    with Live(_devices(found), console=output.errors, refresh_per_second=4) as live:
-        while found["state"] not in FINAL | {"paused"}:
-            time.sleep(POLL_SECONDS)
-            found = client.get(f"/rollouts/{name}")
-            live.update(_devices(found))
-    click.echo(_sentence(found))
+    if not quiet:
+        if not output.errors.is_terminal:
+            output.console.print(_devices(found))
+        click.echo(_sentence(found))
 
 
 def _act(name: str, verb: str, url: str, token: str | None, as_json: bool) -> None:
