@@ -88,7 +88,7 @@ def _admit() -> None:
     if not who.may(role):
         raise ForbiddenError(
             "role",
-            f"{who.name} is {who.role}, and this needs the role {role}. Ask an admin, or sign in as one.",
+            f"This needs the role {role}, and {who.name} is a {who.role}. Ask an admin, or sign in as one.",
         )
     g.person = who
 

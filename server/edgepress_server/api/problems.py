@@ -57,6 +57,10 @@ def install(app: Flask) -> None:
 
 def invalid(error: ValidationError) -> Response:
     """pydantic's findings as one sentence (flask-openapi3's validation_error_callback)."""
+    if not error.errors()[0]["loc"] and error.errors()[0]["type"] == "model_type":
+        if request.mimetype != "application/json":
+            return _answer(415, *_SENTENCES[415])
+        return _answer(400, "invalid_json", "The body must be a JSON object.")
     findings = []
     for finding in error.errors(include_url=False, include_context=False, include_input=False)[:3]:
         where = ".".join(str(part) for part in finding["loc"]) or "the request"
