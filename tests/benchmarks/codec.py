@@ -1,10 +1,10 @@
 """Bytes and decoding speed of every coder on the same weights, with zlib and xz beside them in the same run.
 
-Each set is whole numbers made from a model's weights (pruned and clustered, or uniformly quantized), named by
-a SHA-256, so that figures from different runs can be compared. Sizes count everything that a decoder needs but
-the codebooks; every round trip is asserted; speeds are the best of several runs on one core. "shuffled" is our
-choice on the same numbers in a random order inside each tensor: what is lost there is what structure gave. A
-coder that declines one of a set's tensors has no line of its own.
+Each set is whole numbers made from a model's weights (pruned and clustered, or uniformly quantized), named
+by a SHA-256, so that figures from different runs can be compared. Sizes count everything that a decoder
+needs but the codebooks; every round trip is asserted; speeds are the best of several runs on one core.
+"shuffled" is our choice on the same numbers in a random order inside each tensor: what is lost there is what
+structure gave. A coder that declines one of a set's tensors has no line of its own.
 
 Models come from the data folder (EDGEPRESS_DATA, default ../shared/data); without it a synthetic set is used.
 """

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -12,10 +12,13 @@ from edgepress_compression.codec.bytestream import CodecError
 from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
 from edgepress_compression.codec.shared import find_codebook
 
-SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=1, max_side=9)
+UNHURRIED = settings(deadline=None, max_examples=60)  # a busy machine is no failure
+
+SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=1, max_side=5)
 
 
 @pytest.mark.parametrize("name", SYMBOL_CODERS)
+@UNHURRIED
 @given(st.data())
 def test_symbols_come_back(name, data):
     shape = data.draw(SHAPES)
@@ -42,6 +45,33 @@ def test_pruned_weights_come_back_in_either_order(kept, axis):
     assert np.array_equal(SYMBOL_CODERS["gaps"].decode(memoryview(payload), 16, (150, 90)), symbols)
 
 
+def test_tensors_that_are_sparse_by_columns_are_walked_by_columns():
+    rng = np.random.default_rng(8)
+    columns = rng.random(400) < 0.1
+    symbols = np.where(columns & (rng.random((300, 400)) < 0.8), 3, 0).astype(np.uint16).reshape(-1)
+    as_columns = SYMBOL_CODERS["gaps"].encode(symbols, 4, (300, 400))
+    as_one_row = SYMBOL_CODERS["gaps"].encode(symbols, 4, (1, 120_000))
+    assert len(as_columns) < 0.6 * len(as_one_row)
+
+
+@pytest.mark.parametrize(
+    ("claim", "payload", "reason"),
+    [
+        ("flags are unknown", "04 07 07 00", "at most 3"),
+        ("the background is outside the alphabet", "00 08 07 00", "at most 7"),
+        ("gaps have no length", "00 07 00 00", "no length"),
+        ("there are more tokens than symbols", "00 07 07 06", "at most 5"),
+        ("a value is the background", "00 07 07 02  00 00  07 00", "background symbol is coded"),
+        ("values lie outside the tensor", "00 07 07 02  04 00  01 00", "outside the tensor"),
+        ("relative values lie outside the alphabet", "02 07 07 01  00 00  08 00", "outside the alphabet"),
+        ("bytes are left over", "00 07 07 02  00 00  01 00  00", "left over"),
+    ],
+)
+def test_gaps_are_refused_when(claim, payload, reason):
+    with pytest.raises(CodecError, match=reason):
+        SYMBOL_CODERS["gaps"].decode(memoryview(bytes.fromhex(payload)), 8, (5,))
+
+
 def test_gaps_beat_dense_codes_where_few_weights_are_kept():
     rng = np.random.default_rng(4)
     symbols = np.where(rng.random(100_000) < 0.08, rng.integers(0, 16, 100_000), 8).astype(np.uint16)
@@ -65,6 +95,7 @@ def test_signs_that_follow_their_neighbours_take_fewer_bytes():
 
 
 @pytest.mark.parametrize("name", BYTE_CODERS)
+@UNHURRIED
 @given(
     st.sampled_from(
         [(np.float32, True), (np.float16, True), (np.float64, True), (np.int32, False), (np.int8, False)]
@@ -79,13 +110,17 @@ def test_bytes_come_back(name, kind, data):
     assert BYTE_CODERS[name].decode(memoryview(payload), len(data), itemsize, is_float) == data
 
 
+@UNHURRIED
 @given(hnp.arrays(np.float16, st.integers(1, 50)))
 def test_values_exact_in_float16_take_at_most_two_bytes_each(half):
     single = half.astype(np.float32)
     payload = BYTE_CODERS["planes"].encode(single.tobytes(), 4, True)
     assert BYTE_CODERS["planes"].decode(memoryview(payload), single.nbytes, 4, True) == single.tobytes()
+    # What a conversion does to the bits of NaN differs between processors: such tensors stay float32.
     if np.isfinite(single).all():
         assert len(payload) <= 2 * len(half) + 3
+    else:
+        assert payload[0] == 1
 
 
 def test_weights_take_fewer_bytes_in_planes_than_deflated():
@@ -136,6 +171,7 @@ def test_payloads_of_planes_are_the_bytes_they_have_always_been(claim, elements,
 
 
 @pytest.mark.parametrize("name", SYMBOL_CODERS)
+@UNHURRIED
 @given(st.data())
 def test_a_damaged_payload_is_refused_or_gives_symbols_of_the_alphabet(name, data):
     size = data.draw(st.integers(1, 300))
@@ -158,6 +194,7 @@ def test_a_damaged_payload_is_refused_or_gives_symbols_of_the_alphabet(name, dat
 
 
 @pytest.mark.parametrize("name", BYTE_CODERS)
+@UNHURRIED
 @given(st.binary(max_size=60), st.sampled_from([4, 40]))
 def test_noise_is_refused_or_gives_the_length_asked_for(name, noise, size_bytes):
     try:
@@ -173,6 +210,7 @@ def test_a_deflate_bomb_is_stopped_at_the_length_asked_for():
         BYTE_CODERS["deflate"].decode(memoryview(bomb), 1000, 1, False)
 
 
+@UNHURRIED
 @given(hnp.arrays(np.uint32, st.integers(0, 200), elements=st.integers(0, 2**32 - 1) | st.integers(0, 3)))
 def test_a_codebook_gives_every_bit_back_and_ascends_by_value(bits):
     indices, codebook = find_codebook(bits, "<f4", 4096)

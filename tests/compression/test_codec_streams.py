@@ -4,7 +4,7 @@ import heapq
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepress_compression.codec.bits import CODE_MAX_BITS, pack_fixed, pack_unary, unpack_fixed, unpack_unary
@@ -12,7 +12,10 @@ from edgepress_compression.codec.bytestream import ByteReader, CodecError, varin
 from edgepress_compression.codec.lanes import decode_stream, encode_stream, stream_bits
 from edgepress_compression.codec.prefix_code import optimal_code, read_code, write_code
 
+UNHURRIED = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
+
+@UNHURRIED
 @given(st.integers(0, 2**31))
 def test_a_varint_comes_back(value):
     reader = ByteReader(varint(value))
@@ -34,6 +37,7 @@ def test_a_varint_is_refused_when(claim, data, limit):
         ByteReader(data).varint(limit)
 
 
+@UNHURRIED
 @given(st.integers(1, 16).flatmap(lambda w: st.tuples(st.just(w), st.lists(st.integers(0, 2**w - 1)))))
 def test_numbers_of_fixed_width_come_back(case):
     width, values = case
@@ -42,12 +46,20 @@ def test_numbers_of_fixed_width_come_back(case):
     assert unpack_fixed(memoryview(packed), len(values), width).tolist() == values
 
 
+@UNHURRIED
 @given(st.lists(st.integers(0, 40)), st.binary(max_size=3))
 def test_unary_numbers_come_back_and_leave_what_follows(values, tail):
     packed = pack_unary(np.array(values, np.int64))
     back, used = unpack_unary(memoryview(packed + tail), len(values))
     assert back.tolist() == values
     assert used == len(packed)
+
+
+def test_filling_that_is_not_zero_is_refused():
+    with pytest.raises(CodecError, match="not zero"):
+        unpack_fixed(memoryview(b"\xa1"), 1, 4)
+    with pytest.raises(CodecError, match="not zero"):
+        unpack_unary(memoryview(b"\xa1"), 2)
 
 
 def huffman_bits(counts):
@@ -62,6 +74,7 @@ def huffman_bits(counts):
     return total
 
 
+@UNHURRIED
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=200).filter(any))
 def test_codes_are_as_short_as_huffmans(counts):
     code = optimal_code(np.array(counts))
@@ -78,6 +91,7 @@ def test_no_code_is_longer_than_the_limit_and_the_limited_code_is_complete():
     assert (0.5**lengths).sum() == 1
 
 
+@UNHURRIED
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=300).filter(any))
 def test_a_code_table_comes_back(counts):
     code = optimal_code(np.array(counts))
@@ -109,6 +123,7 @@ def test_a_code_table_is_refused_when(claim, table):
         read_code(ByteReader(table), 4)
 
 
+@UNHURRIED
 @given(
     st.lists(st.integers(0, 30), max_size=400),
     st.integers(1, 64),
@@ -138,6 +153,7 @@ def test_a_stream_of_one_symbol_costs_no_bits_a_symbol():
     assert encode_stream(np.full(1_000_000, 7)) == b"\x07\x00"
 
 
+@UNHURRIED
 @given(st.data())
 def test_a_damaged_stream_is_refused_or_gives_symbols_of_the_alphabet(data):
     symbols = data.draw(st.lists(st.integers(0, 12), min_size=1, max_size=200))
@@ -158,5 +174,33 @@ def test_lanes_of_no_bits_are_refused_before_memory_is_taken_for_them():
     table = varint(0) + varint(1) + pack_unary(np.array([0, 0]))
     lanes = 2**30 // 4096
     hostile = table + varint(4096) + varint(0) + varint(0) + b"\0"
-    with pytest.raises(CodecError, match="shorter than one bit"):
+    with pytest.raises(CodecError, match="less than 1"):
         decode_stream(ByteReader(hostile), lanes * 4096, 2)
+
+
+TWO_LANES = [0, 1, 2, 0, 0, 2, 1, 1]  # lengths 2 1 2: lanes of 7 and 6 bits
+
+
+@pytest.mark.parametrize(
+    ("claim", "at", "byte", "reason"),
+    [
+        ("a lane's length is off by one", -4, 6, "do not end where the lane ends"),
+        ("a lane's length leaves less than a bit a symbol", -4, 10, "less than 1"),
+        ("the last lane is said to be shorter", -5, 12, "do not end where the lane ends"),
+        ("the last lane is said to be longer than its codes can be", -5, 16 + 6 * 15, "bytes left"),
+        ("a bit follows the last code", -1, None, "after the last code"),
+    ],
+)
+def test_a_stream_is_refused_when(claim, at, byte, reason):
+    stream = bytearray(encode_stream(np.array(TWO_LANES), 4))
+    assert (stream[-5], stream[-4], stream[-3]) == (13, 7, 0)  # total bits, shortest lane, width of the rest
+    stream[at] = stream[at] | 1 if byte is None else byte
+    with pytest.raises(CodecError, match=reason):
+        decode_stream(ByteReader(bytes(stream)), len(TWO_LANES), 3)
+
+
+def test_an_endless_last_lane_is_refused_before_memory_is_taken_for_it():
+    table = varint(0) + varint(1) + pack_unary(np.array([0, 0]))
+    hostile = table + varint(4096) + varint(4097 * 15) + varint(4096) + b"\0" + bytes(10_000)
+    with pytest.raises(CodecError, match="more than 15"):
+        decode_stream(ByteReader(hostile), 4097, 2)

@@ -90,11 +90,12 @@ def _lane_starts(reader: ByteReader, count: int, lane_symbols: int) -> NDArray[n
         extra = unpack_fixed(reader.take(((lanes - 1) * width + 7) // 8), lanes - 1, width)
         starts[1:-1] = np.cumsum(extra + shortest)
     starts[-1] = total_bits
-    # A code has at least one bit a symbol; without this check empty lanes could ask for unbounded memory.
-    least = np.full(lanes, lane_symbols)
-    least[-1] = count - (lanes - 1) * lane_symbols
-    if (np.diff(starts) < least).any():
-        raise CodecError("a lane is shorter than one bit a symbol")
+    # A code has 1 .. 15 bits. Without this check, empty or endless lanes could ask for unbounded memory.
+    symbols = np.full(lanes, lane_symbols)
+    symbols[-1] = count - (lanes - 1) * lane_symbols
+    bits = np.diff(starts)
+    if (bits < symbols).any() or (bits > symbols * CODE_MAX_BITS).any():
+        raise CodecError("a lane has less than 1 or more than 15 bits a symbol")
     return starts
 
 
@@ -107,9 +108,8 @@ def _decode_lanes(
     last_symbols = count - (lanes - 1) * lane_symbols
     first = 0
     while first < lanes:
-        # Lanes from `first` on that fit the group's bits; at least one.
+        # Lanes from `first` on that fit the group's bits; one always does: 4096 symbols of 15 bits.
         stop = int(np.searchsorted(starts, starts[first] + _GROUP_BITS, "right")) - 1
-        stop = min(max(stop, first + 1), lanes)
         from_byte, to_byte = int(starts[first]) >> 3, (int(starts[stop]) + 7) >> 3
         at = starts[first : stop + 1] - 8 * from_byte  # bit positions inside the group
         ahead = _codes_ahead(payload[from_byte:to_byte], code.max_bits)
