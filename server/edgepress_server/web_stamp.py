@@ -1,7 +1,7 @@
 """Says whether the built web UI in ``static/`` is there and was built from the sources beside it.
 
-``deploy/build_web.py`` writes ``static/stamp.json`` = ``{"sources_sha256": ..., "files": n, "gzip_bytes": b}``
-after a build. Standard library only: the build hook loads this file by its path, in an environment where
+``deploy/build_web.py`` writes ``static/stamp.json`` = ``{"sources_sha256": ..., "files": n, "gzip_bytes":
+b}`` after a build. Standard library only: the build hook loads this file by its path, in an environment where
 nothing of edgepress is installed.
 """
 
@@ -44,10 +44,10 @@ def missing_reason(static: Path = STATIC, sources: Path = SOURCES) -> str | None
     in_checkout = (sources / "package.json").is_file()
     if built is None:
         if in_checkout:
-            return f"The web UI is not built yet: run `{BUILD_COMMAND}` in the repository (`make setup` does)."
+            return f"The web UI is not built: run `{BUILD_COMMAND}` in the repository."
         return (
-            "This installation has no web UI: the wheel was built where Node.js was missing. Build it again with"
-            f" `{BUILD_COMMAND}` run first."
+            "This installation has no web UI: its wheel was built where Node.js was missing. Run"
+            f" `{BUILD_COMMAND}` in the repository before building the wheel."
         )
     if in_checkout and built != sources_sha256(sources):
         return f"The web UI is older than its sources: run `{BUILD_COMMAND}` in the repository."

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { useLiveState } from "./api/live";
 import type { Session } from "./api/types";
 import { useAction } from "./ui/dialog";
+import { HealthNotice } from "./ui/health_notice";
 import { Icon, type IconName, Logo } from "./ui/icon";
 import { Link } from "./ui/link";
 import { Failure } from "./ui/parts";
@@ -77,6 +78,7 @@ export function Shell({ path, session, signOut, children }: ShellProps) {
         </div>
       </div>
       <main id="content" tabIndex={-1}>
+        <HealthNotice />
         {leaving.error && <Failure error={leaving.error} />}
         {children}
       </main>

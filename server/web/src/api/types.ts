@@ -87,7 +87,7 @@ export interface Device {
   agent_version: string | null;
   hardware: Hardware | null;
   running: { digest: string; model: string | null; recipe: string | null; release_counter: number | null } | null;
-  step: JobStep | null;
+  step: JobStep;
   reason: string | null;
   staged: string | null;
   chunks_have: number | null;
@@ -216,7 +216,7 @@ export interface RolloutDevice {
   chunks_total: number | null;
 }
 
-export type RolloutCounts = Record<RolloutDeviceState, number>;
+export type RolloutCounts = Partial<Record<RolloutDeviceState, number>>;
 
 export interface Rollout {
   id: string;
@@ -228,25 +228,30 @@ export interface Rollout {
   stage_since: number;
   finished_at: number | null;
   counts: RolloutCounts;
-  devices: RolloutDevice[];
+  devices: RolloutDevice[]; // empty in lists
 }
 
 export type PushState = "compressing" | "releasing" | "rolling_out" | "done" | "failed";
 export interface Push {
   id: string;
-  model?: string;
-  recipe?: string;
+  model: string;
+  recipe: string;
+  dataset: string | null;
+  devices: string[];
   state: PushState;
-  jobs: (Job | string)[];
+  jobs: Job[]; // empty where every artifact was there already
+  release: string | null;
   rollout: string | null;
   message: string;
 }
 
 export interface Fleet {
-  devices: { total: number; online: number; offline?: number; registered?: number; revoked?: number };
+  devices: { total: number; online: number; offline: number; registered: number; revoked: number };
   latency: { p50_us: number | null; p95_us: number | null; p99_us: number | null };
-  power_mw: number | null;
   inferences_per_s: number | null;
+  power_mw: number | null; // sum over the devices that tell
+  power_devices: number; // how many tell
+  power_estimated: number; // how many of those estimate
 }
 
 export interface Series {

@@ -2,7 +2,7 @@
 // what is newer. One read a device and second at most, however many events come.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { EMPTY, mergeSeries, trimSeries } from "../plot/series";
+import { EMPTY, lastMeasured, mergeSeries, trimSeries } from "../plot/series";
 import { useThrottled } from "../ui/throttle";
 import { type ApiError, get, query } from "./client";
 import { onChange } from "./live";
@@ -46,8 +46,8 @@ export function useSeries(
     const work = async () => {
       for (let name = queue.shift(); name !== undefined && current.current === key; name = queue.shift()) {
         const old = held.current.get(name) ?? EMPTY;
-        const last = old.t[old.t.length - 1];
-        // Two steps back: the last bucket was still filling, and a batch may come a little late.
+        const last = lastMeasured(old);
+        // Two steps back: the last step with a value was still filling.
         const from = last === undefined ? now - rangeMs : Math.max(now - rangeMs, last - 2 * stepMs);
         try {
           const path =

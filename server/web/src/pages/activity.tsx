@@ -29,7 +29,7 @@ export function Activity() {
             <time dateTime={new Date(change.at).toISOString()}>{time(change.at)}</time>
             <span>
               {words.href ? <Link href={words.href}>{words.subject}</Link> : words.subject} {words.text}
-              {change.actor && <span class="note"> by {change.actor}</span>}
+              {change.actor && change.actor !== words.subject && <span class="note"> by {change.actor}</span>}
             </span>
           </li>
         ))}

@@ -34,7 +34,7 @@ export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
           <p>{warning}</p>
         </Notice>
       ))}
-      <div class="halves">
+      <div class="one-two">
         <Card flush title="Stages" note="Estimated bytes after each">
           <StageTable stages={report.stages} start={report.bytes.weightsBefore} end={artifact.bytes} />
         </Card>
@@ -136,11 +136,11 @@ function TensorCard({ report, total }: { report: Report; total: number }) {
       }
     >
       <div class="table-box" tabIndex={0} role="region" aria-label="Where the bytes went">
-        <table>
+        <table class="fixed">
           <thead>
             <tr>
-              <th scope="col">Part</th>
-              <th scope="col">Bytes</th>
+              <th scope="col" class="first-col">Part</th>
+              <th scope="col" class="bar-col">Bytes</th>
               <th scope="col" class="num col-2">
                 Share
               </th>

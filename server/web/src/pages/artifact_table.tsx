@@ -42,7 +42,7 @@ export function CompareTable({ model, artifacts, profiles, chosen, onChoose }: P
         <table class="compare">
           <thead>
             <tr>
-              <th scope="col">Profile</th>
+              <th scope="col" class="first-col">Profile</th>
               <th scope="col">Bytes</th>
               <th scope="col">
                 {reports[0]?.accuracy.metric === "accuracy" ? "Accuracy" : (reports[0]?.accuracy.metric ?? "Accuracy")}
@@ -102,12 +102,12 @@ function Row({ model, artifact, report, sizes, shares, times }: RowProps) {
   const weights = report.bytes.weightsBefore ?? model.weight_bytes;
   return (
     <>
-      <td class="plot-cell">
+      <td class="plot-cell" data-label="Bytes">
         <Bar kind="before" value={weights} scale={sizes} text={bytes(weights)} />
         <Bar kind="after" value={artifact.bytes} scale={sizes} text={bytes(artifact.bytes)} />
         <b class="gain">{ratio(weights / artifact.bytes)} smaller</b>
       </td>
-      <td class="plot-cell">
+      <td class="plot-cell" data-label="Accuracy">
         {acc.after ? (
           <>
             <Dot kind="before" at={acc.before} scale={shares} text={accuracy(acc.before?.value)} />
@@ -118,7 +118,7 @@ function Row({ model, artifact, report, sizes, shares, times }: RowProps) {
           <span class="sub">not measured: no data set</span>
         )}
       </td>
-      <td class="plot-cell">
+      <td class="plot-cell" data-label="Latency, p50">
         {latency.after ? (
           <>
             <Bar kind="before" value={latency.before?.p50_us ?? null} mark={latency.before?.p95_us} scale={times} text={micros(latency.before?.p50_us)} />

@@ -160,7 +160,7 @@ function Body({ device }: { device: Device }) {
         </div>
         <div class="tile">
           <dt>{old ? "Last seen" : "Last sample"}</dt>
-          <dd class="figure">{ago(old ? device.seen_at : (live?.at_ms ?? null), now)}</dd>
+          <dd class="figure">{ago(old ? device.seen_at : (live?.at_ms ?? device.seen_at), now)}</dd>
           <dd class="aside">
             {live && live.interval_ms > 0
               ? `${plural(Math.round((live.inferences * 1000) / live.interval_ms), "inference")}/s`

@@ -86,6 +86,12 @@ export function DevicesPage() {
   );
 }
 
+/** State messages are rare while nothing changes; of an online device the newest sample says more. */
+export function lastSeen(device: Device): number | null {
+  const sampled = device.status === "online" ? (device.latest?.at_ms ?? 0) : 0;
+  return Math.max(device.seen_at ?? 0, sampled) || null;
+}
+
 function matches(device: Device, search: string): boolean {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const labels = Object.entries(device.labels).map(([key, value]) => `${key}=${value}`);
@@ -137,12 +143,13 @@ export function DeviceTable({ devices, profiles, spark }: TableProps) {
                   <Link href={`/devices/${device.name}`}>{device.name}</Link>
                   <span class="sub">{profileName(device.profile)}</span>
                   <span class="phone sub">
-                    {device.running ? `${device.running.model ?? "model"} · ${memoryOf(live)}` : "no model"}
+                    {device.running ? (device.running.model ?? "unknown model") : "no model"}
+                    {live && ` · ${memoryOf(live)}`}
                   </span>
                 </th>
                 <td>
                   <span class="row tight">
-                    <DeviceStatusBadge device={device} />
+                    <DeviceStatusBadge device={device} testid="device-status" />
                     <StepBadge device={device} />
                   </span>
                 </td>
@@ -151,7 +158,7 @@ export function DeviceTable({ devices, profiles, spark }: TableProps) {
                 </td>
                 <td class={spark ? "" : "num"}>
                   <span class="with-spark">
-                    <span class="spark-box col-3">{spark?.(device.name)}</span>
+                    {spark && <span class="spark-box col-3">{live && spark(device.name)}</span>}
                     <span class="num">{latencyOf(live, "p95_us")}</span>
                   </span>
                 </td>
@@ -160,7 +167,7 @@ export function DeviceTable({ devices, profiles, spark }: TableProps) {
                   <Power sample={live} />
                 </td>
                 <td class="num col-3">{celsius(live?.temp_c)}</td>
-                <td class="num col-3">{ago(device.seen_at, now)}</td>
+                <td class="num col-3">{ago(lastSeen(device), now)}</td>
               </tr>
             );
           })}

@@ -35,7 +35,7 @@ export function JobTable({ jobs }: { jobs: readonly Job[] }) {
   const may = useMay("operator");
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Jobs">
-      <table>
+      <table class="stacking">
         <thead>
           <tr>
             <th scope="col">Job</th>

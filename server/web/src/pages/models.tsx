@@ -7,7 +7,7 @@ import { jobIsOver } from "../text/words";
 import { DropZone } from "../ui/drop_zone";
 import { Icon } from "../ui/icon";
 import { Link } from "../ui/link";
-import { Card, Empty, Failure, Loaded, Page } from "../ui/parts";
+import { Card, Empty, Failure, Loaded, Notice, Page } from "../ui/parts";
 import { DatasetDialog } from "./dataset_dialog";
 import { PushDialog } from "./push_dialog";
 import { UploadDialog } from "./upload_dialog";
@@ -21,6 +21,7 @@ export function ModelsPage() {
   const [file, setFile] = useState<File | null>(null);
   const [addingData, setAddingData] = useState(false);
   const [pushing, setPushing] = useState<Model | null>(null);
+  const [made, setMade] = useState<Model | null>(null);
   const mayAdd = useMay("operator");
 
   return (
@@ -33,6 +34,17 @@ export function ModelsPage() {
           label="Upload a model"
           hint="ONNX, or a PyTorch export (.pt2), up to 2 GiB"
         />
+      )}
+      {made && (
+        <Notice tone="good" testid="upload-done">
+          <p>
+            <Link href={`/models/${encodeURIComponent(made.name)}`}>{made.name}</Link> is uploaded:{" "}
+            {bytes(made.weight_bytes)} of weights, {count(made.parameters)} parameters.{" "}
+            <button type="button" class="text" onClick={() => setPushing(made)}>
+              Push it to devices
+            </button>
+          </p>
+        </Notice>
       )}
       <Card flush>
         <Loaded from={models} lines={5}>
@@ -118,7 +130,18 @@ export function ModelsPage() {
         </Loaded>
       </Card>
       <DatasetsCard datasets={datasets} mayAdd={mayAdd} onAdd={() => setAddingData(true)} />
-      {file && <UploadDialog file={file} datasets={datasets} onClose={() => setFile(null)} />}
+      {file && (
+        <UploadDialog
+          file={file}
+          datasets={datasets}
+          onClose={() => setFile(null)}
+          onMade={(model) => {
+            setFile(null);
+            setMade(model);
+            models.reload();
+          }}
+        />
+      )}
       {addingData && <DatasetDialog onClose={() => setAddingData(false)} onMade={() => setAddingData(false)} />}
       {pushing && <PushDialog model={pushing} onClose={() => setPushing(null)} />}
     </Page>

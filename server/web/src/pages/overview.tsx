@@ -6,7 +6,7 @@ import { MAX_LINES } from "../plot/colors";
 import { line, stepFor } from "../plot/series";
 import { Spark } from "../plot/spark";
 import { bytes, micros, perSecond, plural, watts } from "../text/format";
-import { method, isFinal, jobIsOver, jobWords, rolloutProgress, rolloutSaying, rolloutWords } from "../text/words";
+import { isFinal, jobIsOver, jobWords, rolloutProgress, rolloutSaying, rolloutWords } from "../text/words";
 import { Link } from "../ui/link";
 import { Badge, Card, Failure, Loaded, Meter, Page } from "../ui/parts";
 import { Activity } from "./activity";
@@ -50,11 +50,11 @@ function Tiles({ fleet, devices }: { fleet: Fleet | undefined; devices: readonly
   const online = present.filter((device) => device.status === "online").length;
   const offline = present.filter((device) => device.status === "offline").length;
   const waiting = present.filter((device) => device.status === "registered").length;
-  const powered = present.filter((device) => device.status === "online" && device.latest?.power_mw);
-  const estimates = powered.filter((device) => method(device.latest?.power_mw?.method)?.word === "estimate").length;
+  const powered = fleet?.power_devices ?? 0;
+  const estimates = fleet?.power_estimated ?? 0;
   const rest = [offline > 0 ? `${offline} offline` : "", waiting > 0 ? `${waiting} not enrolled` : ""].filter(Boolean);
   return (
-    <dl class="tiles">
+    <dl class="tiles odd">
       <div class="tile">
         <dt>Devices online</dt>
         <dd class="figure" data-testid="fleet-online">
@@ -63,7 +63,7 @@ function Tiles({ fleet, devices }: { fleet: Fleet | undefined; devices: readonly
         <dd class="aside">{rest.join(", ") || "every one of them"}</dd>
       </div>
       <div class="tile double">
-        <dt>Latency of one inference, all devices, last minute</dt>
+        <dt>Latency of one inference, all devices, last two minutes</dt>
         <dd class="trio">
           {(["p50_us", "p95_us", "p99_us"] as const).map((key) => (
             <div key={key}>
@@ -89,9 +89,9 @@ function Tiles({ fleet, devices }: { fleet: Fleet | undefined; devices: readonly
           {watts(fleet?.power_mw)}
         </dd>
         <dd class="aside">
-          {powered.length === 0
+          {powered === 0
             ? "no device reports it"
-            : `${powered.length} of ${online} report it${estimates > 0 ? `, ${plural(estimates, "estimate")}` : ""}`}
+            : `${powered} of ${online} report it${estimates > 0 ? `, ${plural(estimates, "estimate")}` : ""}`}
         </dd>
       </div>
     </dl>
@@ -153,16 +153,16 @@ function LiveFleet({ devices, profiles }: { devices: readonly Device[]; profiles
     .sort();
   const stepMs = stepFor(RANGE_MS);
   const all = useSeries(drawn, METRICS, RANGE_MS, stepMs, 2000);
-  const common = { rangeMs: RANGE_MS, stepMs, now: all.now, loading: all.loading, height: 150 };
+  const common = { rangeMs: RANGE_MS, stepMs, now: all.now, loading: all.loading, height: 150, compact: true };
   const lines = (metric: string) => drawn.map((name) => ({ label: name, line: line(all.of.get(name), metric) }));
   const spark = (name: string) => {
-    const p95 = line(all.of.get(name), "latency_p95_us").v;
-    return <Spark values={p95.slice(-90)} label={`p95 latency of ${name}, last minutes`} />;
+    const p95 = line(all.of.get(name), "latency_p95_us").v.filter((value) => value !== null);
+    return <Spark values={p95.slice(-60)} label={`p95 latency of ${name}, last minutes`} />;
   };
   return (
     <>
       {drawn.length > 0 && (
-        <div class="charts" data-testid="fleet-charts">
+        <div class="charts thirds" data-testid="fleet-charts">
           <Chart {...common} title="Latency, p95" note={shown(drawn.length, able.length)} testid="chart-fleet-latency" format={micros} lines={lines("latency_p95_us")} />
           <Chart {...common} title="Agent's memory" testid="chart-fleet-memory" format={bytes} lines={lines("rss_bytes")} />
           <Chart {...common} title="Power" testid="chart-fleet-power" zero format={watts} lines={lines("power_mw")} absent="No device here can tell its power." />

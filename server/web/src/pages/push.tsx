@@ -1,5 +1,6 @@
 import { touches, useResource } from "../api/resource";
-import type { Change, Job, Push, PushState, Rollout } from "../api/types";
+import { plural } from "../text/format";
+import type { Change, Push, PushState, Rollout } from "../api/types";
 import { pushWords, jobIsOver } from "../text/words";
 import { Link } from "../ui/link";
 import { Badge, Card, Failure, Loaded, Meter, Notice, Page } from "../ui/parts";
@@ -19,22 +20,15 @@ export function PushPage({ id }: { id: string }) {
   const rollout = useResource<Rollout>(push.value?.rollout ? `/rollouts/${push.value.rollout}` : null, {
     on: (change) => touches("rollout", push.value?.rollout ?? "")(change) || change.kind === "device",
   });
-  // The push names its jobs whole or by id; whole ones are what the table shows.
-  const listed = useResource<Job[]>(push.value?.jobs.some((job) => typeof job === "string") ? "/jobs" : null, {
-    on: touches("job"),
-  });
-  const model = push.value?.model ?? rollout.value?.release.model;
   return (
     <Page
-      title={model ? `Push of ${model}` : "Push"}
+      title={push.value ? `Push of ${push.value.model}` : "Push"}
       above={<Link href="/rollouts">Rollouts</Link>}
-      lead={push.value?.recipe ? `Recipe ${push.value.recipe}` : undefined}
+      lead={push.value ? `Recipe ${push.value.recipe}, to ${plural(push.value.devices.length, "device")}` : undefined}
     >
       <Loaded from={push}>
         {(value) => {
-          const jobs = value.jobs.flatMap((job) =>
-            typeof job === "string" ? (listed.value?.filter((each) => each.id === job) ?? []) : [job],
-          );
+          const { jobs } = value;
           return (
             <>
               <Card testid="push-progress">
@@ -75,7 +69,7 @@ function Stages({ push }: { push: Push }) {
     push.state === "failed"
       ? push.rollout
         ? 2
-        : push.jobs.some((job) => typeof job !== "string" && job.state !== "done")
+        : push.jobs.some((job) => job.state !== "done")
           ? 0
           : 1
       : STAGES.findIndex(([state]) => state === push.state);

@@ -98,7 +98,8 @@ export function PushDialog({ model, onClose }: { model: Model; onClose: () => vo
             ) : all.length === 0 ? (
               <Notice tone="warn">
                 <p>
-                  There is no device to push to. <Link href="/devices">Register one</Link> first.
+                  {devices.value.length === 0 ? "There is no device yet. " : "No device is enrolled yet. "}
+                  <Link href="/devices">Register and enrol one</Link> first.
                 </p>
               </Notice>
             ) : (
@@ -116,7 +117,7 @@ export function PushDialog({ model, onClose }: { model: Model; onClose: () => vo
         </div>
         <footer>
           <span class="footer-note" role="status">
-            {saying(ticks, chosen)}
+            {saying(chosen)}
           </span>
           <button type="button" onClick={onClose}>
             Cancel
@@ -135,11 +136,12 @@ export function PushDialog({ model, onClose }: { model: Model; onClose: () => vo
   );
 }
 
-function saying(ticks: Ticks, chosen: readonly Device[]): string {
-  if (chosen.length === 0 && ticks.profiles.size === 0) return "Choose devices or whole profiles.";
+function saying(chosen: readonly Device[]): string {
+  if (chosen.length === 0) return "Choose devices or whole profiles.";
   const profiles = new Set(chosen.map((device) => device.profile)).size;
-  const late = ticks.devices.size === 0 && ticks.profiles.size > 0 ? ", and those that join while it runs" : "";
-  return `${plural(chosen.length, "device")} of ${plural(profiles, "profile")}${late}`;
+  const offline = chosen.filter((device) => device.status === "offline").length;
+  const later = offline > 0 ? `; ${offline} offline, served when back` : "";
+  return `${plural(chosen.length, "device")} of ${plural(profiles, "profile")}${later}`;
 }
 
 interface TargetProps {
@@ -188,7 +190,7 @@ function TargetList({ devices, profiles, model, recipe, ticks, onChange }: Targe
                     />
                     {device.name}
                     <small>
-                      {deviceWords[device.status].text.toLowerCase()}
+                      {deviceWords[device.status].text}
                       {device.running?.model ? `, runs ${device.running.model} (${device.running.recipe})` : ""}
                     </small>
                   </label>

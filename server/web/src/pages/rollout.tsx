@@ -73,7 +73,7 @@ export function RolloutView({ rollout, actions }: { rollout: Rollout; actions?: 
           <Fact name="Policy">{policyWords(rollout.policy).join("; ")}</Fact>
           <Fact name="Started">{date(rollout.created_at)}</Fact>
           {rollout.finished_at !== null && <Fact name="Finished">{date(rollout.finished_at)}</Fact>}
-          <Fact name="Artifacts">
+          <Fact name="Artifacts" wide>
             {Object.entries(rollout.release.artifacts).map(([profile, hash]) => (
               <div key={profile}>
                 {profile}{" "}
@@ -129,7 +129,7 @@ function Counts({ rollout }: { rollout: Rollout }) {
     <ul class="row">
       {some.map((state) => (
         <li key={state}>
-          <Badge word={{ ...rolloutDeviceWords[state], text: `${rollout.counts[state]} ${rolloutDeviceWords[state].text.toLowerCase()}` }} />
+          <Badge word={{ ...rolloutDeviceWords[state], text: `${rollout.counts[state]} ${rolloutDeviceWords[state].text}` }} />
         </li>
       ))}
     </ul>
@@ -143,7 +143,7 @@ function DeviceRows({ devices }: { devices: readonly RolloutDevice[] }) {
   );
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Devices of this rollout">
-      <table>
+      <table class="stacking">
         <thead>
           <tr>
             <th scope="col">Device</th>
@@ -194,7 +194,7 @@ function RolloutButtons({ rollout }: { rollout: Rollout }) {
   const resume = useAction(order("resume"));
   if (!may || isFinal(rollout.state) || rollout.state === "rolling_back") return null;
   const error = pause.error ?? resume.error;
-  const unfinished = rolloutTotal(rollout) - rollout.counts.committed;
+  const unfinished = rolloutTotal(rollout) - (rollout.counts.committed ?? 0);
   return (
     <>
       {error && <Failure error={error} />}

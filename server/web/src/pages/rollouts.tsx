@@ -60,7 +60,7 @@ function RolloutTable({ rollouts }: { rollouts: readonly Rollout[] }) {
                   <Badge word={word} />
                 </td>
                 <td>
-                  {rollout.counts.committed} of {rolloutTotal(rollout)}
+                  {rollout.counts.committed ?? 0} of {rolloutTotal(rollout)}
                   {!isFinal(rollout.state) && (
                     <Meter value={rolloutProgress(rollout)} label="Devices that run it" tone={word.tone} />
                   )}

@@ -155,11 +155,11 @@ function ServerCard() {
             <Fact name="Version">{value.version}</Fact>
             {Object.entries(value.roles).map(([role, state]) => (
               <Fact key={role} name={ROLE_WORDS[role] ?? role}>
-                <Badge word={state === "ok" ? { text: "OK", tone: "good" } : { text: "Down", tone: "bad" }} />
+                <Badge word={state === "ok" ? { text: "ok", tone: "good" } : { text: "down", tone: "bad" }} />
               </Fact>
             ))}
             <Fact name="Connected to the broker">
-              <Badge word={value.mqtt_connected ? { text: "Yes", tone: "good" } : { text: "No", tone: "bad" }} />
+              <Badge word={value.mqtt_connected ? { text: "yes", tone: "good" } : { text: "no", tone: "bad" }} />
             </Fact>
           </dl>
         )}

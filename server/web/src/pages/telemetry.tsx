@@ -97,7 +97,7 @@ function Explorer({ devices }: { devices: readonly Device[] }) {
                     data-testid={`telemetry-device-${device.name}`}
                   />
                   {device.name}
-                  {device.status !== "online" && <span class="note">{deviceWords[device.status].text.toLowerCase()}</span>}
+                  {device.status !== "online" && <span class="note">{deviceWords[device.status].text}</span>}
                 </label>
               ))}
             </div>
@@ -127,6 +127,7 @@ function Explorer({ devices }: { devices: readonly Device[] }) {
               testid="telemetry-range"
             />
             <span class="row">
+              <span class="note">Samples as CSV</span>
               {drawn.map((name) => (
                 <a
                   key={name}
@@ -135,7 +136,7 @@ function Explorer({ devices }: { devices: readonly Device[] }) {
                   download={`${enc(name)}.csv`}
                 >
                   <Icon name="download" />
-                  {drawn.length === 1 ? "CSV" : name}
+                  {name}
                 </a>
               ))}
             </span>

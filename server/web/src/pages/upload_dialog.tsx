@@ -7,7 +7,6 @@ import { modelNameOf } from "../text/names";
 import { Dialog } from "../ui/dialog";
 import { Field } from "../ui/field";
 import { Failure, Meter } from "../ui/parts";
-import { navigate } from "../ui/route";
 import { useUpload } from "../ui/use_upload";
 import { DatasetDialog } from "./dataset_dialog";
 
@@ -15,16 +14,14 @@ interface Props {
   file: File;
   datasets: Resource<Dataset[]>;
   onClose: () => void;
+  onMade: (model: Model) => void;
 }
 
-export function UploadDialog({ file, datasets, onClose }: Props) {
+export function UploadDialog({ file, datasets, onClose, onMade }: Props) {
   const [name, setName] = useState(modelNameOf(file.name));
   const [dataset, setDataset] = useState("");
   const [addingData, setAddingData] = useState(false);
-  const up = useUpload<Model>((model) => {
-    onClose();
-    navigate(`/models/${encodeURIComponent(model.name)}`);
-  });
+  const up = useUpload<Model>(onMade);
   const busy = up.sent !== null;
   const share = up.sent === null || file.size === 0 ? 0 : up.sent / file.size;
   if (addingData) {
@@ -83,7 +80,7 @@ export function UploadDialog({ file, datasets, onClose }: Props) {
                 disabled={busy}
                 value={dataset}
                 onChange={(event) => setDataset(event.currentTarget.value)}
-                data-testid="upload-dataset"
+                data-testid="upload-dataset-choice"
               >
                 <option value="">None</option>
                 {(datasets.value ?? []).map((each) => (

@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { ABSENT, time } from "../text/format";
+import { ABSENT, ticks, time } from "../text/format";
 import { useDark } from "../ui/theme";
 import { lineColor, lineDash } from "./colors";
 import { type Line, onGrid, summarize } from "./series";
@@ -26,6 +26,7 @@ interface ChartProps {
   testid?: string;
   absent?: string; // why there is nothing to draw
   height?: number;
+  compact?: boolean; // many lines: the extents only for screen readers
 }
 
 const cursorGroup = uPlot.sync("edgepress");
@@ -73,7 +74,15 @@ export function Chart(props: ChartProps) {
           },
         },
         axes: [
-          { stroke: ink, font, grid: { stroke: rule, width: 1 }, ticks: { show: false }, space: 70, size: 24 },
+          {
+            stroke: ink,
+            font,
+            grid: { stroke: rule, width: 1 },
+            ticks: { show: false },
+            space: 64,
+            size: 24,
+            values: (_, splits, __, ___, gap) => ticks(splits.map((s) => s * 1000), gap * 1000),
+          },
           {
             stroke: ink,
             font,
@@ -142,7 +151,7 @@ export function Chart(props: ChartProps) {
           {props.loading ? "Loading" : (props.absent ?? "Nothing was reported in this time.")}
         </p>
       )}
-      <ul class="legend">
+      {drawable && <ul class={lines.length > 2 ? "legend many" : "legend"}>
         {lines.map((each, i) => {
           const sum = summaries[i] ?? null;
           const hovered = at === null ? undefined : grid.y[i]?.[at];
@@ -154,16 +163,16 @@ export function Chart(props: ChartProps) {
                 aria-hidden="true"
               />
               <span class="label">{each.label}</span>
-              <b>{typeof hovered === "number" ? format(hovered) : sum ? format(sum.now) : ABSENT}</b>
+              <b>{typeof hovered === "number" ? format(hovered) : sum ? format(sum.last) : ABSENT}</b>
               {sum && at === null && (
-                <span class="extent">
+                <span class={props.compact ? "visually-hidden" : "extent"}>
                   {format(sum.low)} to {format(sum.high)}
                 </span>
               )}
             </li>
           );
         })}
-      </ul>
+      </ul>}
     </figure>
   );
 }

@@ -46,7 +46,7 @@ type Slot = number | null | undefined;
 export function onGrid(lines: readonly Line[], step: number, holes = 3): { x: number[]; y: Slot[][] } {
   const slots = lines.map((each) => {
     const values = new Map<number, number | null>();
-    each.t.forEach((at, i) => values.set(Math.round(at / step), each.v[i] ?? null));
+    each.t.forEach((at, i) => values.set(Math.floor(at / step), each.v[i] ?? null));
     return values;
   });
   const used = [...new Set(slots.flatMap((values) => [...values.keys()]))].sort((a, b) => a - b);
@@ -71,6 +71,14 @@ function bridge(x: readonly number[], values: ReadonlyMap<number, number | null>
   return out;
 }
 
+/** The newest time at which something was measured; undefined where nothing was. */
+export function lastMeasured(held: Series): number | undefined {
+  for (let i = held.t.length - 1; i >= 0; i--) {
+    if (Object.values(held.series).some((values) => (values[i] ?? null) !== null)) return held.t[i];
+  }
+  return undefined;
+}
+
 /** A step that gives about `points` points over the range, a round number of seconds. */
 export function stepFor(rangeMs: number, points = 300): number {
   const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
@@ -79,7 +87,7 @@ export function stepFor(rangeMs: number, points = 300): number {
 }
 
 export interface Summary {
-  now: number | null;
+  last: number; // the newest value
   low: number;
   high: number;
   mean: number;
@@ -96,7 +104,7 @@ export function summarize(each: Line): Summary | null {
     high = Math.max(high, value);
     sum += value;
   }
-  return { now: each.v[each.v.length - 1] ?? null, low, high, mean: sum / values.length };
+  return { last: values[values.length - 1]!, low, high, mean: sum / values.length };
 }
 
 /** The SVG path of a sparkline in a box of w by h; gaps are moves. Null where there are fewer than two values. */

@@ -1,4 +1,4 @@
-// Events as a line of the activity list; null for those that are only there to keep pages live.
+// Events as a line of the activity list; null for those that only keep pages live, and for who signed in when.
 
 import type { Change } from "../api/types";
 
@@ -16,7 +16,7 @@ const HREF: Record<string, (subject: string) => string | null> = {
   push: (id) => `/push/${encodeURIComponent(id)}`,
 };
 // Progress and samples come many times a second; the pages they concern show them.
-const QUIET = new Set(["progress", "batch", "want", "published"]);
+const QUIET = new Set(["progress", "batch", "changed"]);
 const KIND: Record<string, string> = {
   job: "A compression job",
   rollout: "A rollout",
@@ -26,20 +26,57 @@ const KIND: Record<string, string> = {
   server: "The server",
 };
 
+const ACTIONS: Record<string, string> = {
+  code: "got a new enrolment code",
+  added: "was added",
+  registered: "was registered",
+  revoked: "was revoked",
+  created: "was created",
+  queued: "is queued",
+  cancelling: "is being cancelled",
+  cancelled: "was cancelled",
+  compressing: "started",
+  releasing: "signs a release",
+  rolling_out: "is rolling out",
+  done: "is done",
+};
+
 export function eventWords(change: Change): EventWords | null {
-  if (change.kind === "telemetry" || QUIET.has(change.action)) return null;
-  const state = change.data["state"] ?? change.data["status"];
-  const text =
-    change.action === "state"
-      ? typeof state === "string"
-        ? `is now ${state.replaceAll("_", " ")}`
-        : null
-      : change.action.replaceAll("_", " ");
+  if (change.kind === "telemetry" || change.kind === "person" || QUIET.has(change.action)) return null;
+  const text = change.action === "state" ? stateText(change) : (ACTIONS[change.action] ?? spaced(change.action));
   if (text === null) return null;
-  const named = change.kind === "device" || change.kind === "model" || change.kind === "dataset";
+  const model = change.data["model"];
+  const of = typeof model === "string" ? ` of ${model}` : "";
   return {
-    subject: named ? change.subject : (KIND[change.kind] ?? change.subject),
+    subject: KIND[change.kind] ? KIND[change.kind] + of : change.subject,
     href: HREF[change.kind]?.(change.subject) ?? null,
     text,
   };
 }
+
+const spaced = (word: string) => word.replaceAll("_", " ");
+
+/** A device's step or a rollout's state; steps that pass within seconds are left out. */
+function stateText(change: Change): string | null {
+  if (change.kind === "device") {
+    if (change.data["online"] === false) return "went offline";
+    switch (change.data["step"]) {
+      case "committed":
+        return "runs the model it was told to";
+      case "rejected":
+        return "rejected a model";
+      case "failed":
+        return "failed to install a model";
+      case "rolled_back":
+        return "went back to its last good model";
+      default:
+        return null;
+    }
+  }
+  const state = change.data["state"];
+  if (typeof state !== "string") return null;
+  const reason = change.data["reason"];
+  return `is ${STATES[state] ?? spaced(state)}${typeof reason === "string" && reason ? `: ${reason}` : ""}`;
+}
+
+const STATES: Record<string, string> = { canary: "at its canaries", ramp: "ramping up", soak: "soaking" };

@@ -48,17 +48,18 @@ export function count(value: Maybe): string {
   return Math.abs(value) < 1000 ? short(value) : scaled(value, COUNTS);
 }
 
-export const watts = (milliwatts: Maybe) =>
-  scaled(milliwatts, [
-    [1e3, "W"],
-    [1, "mW"],
-  ]);
-export const millijoules = (value: Maybe) =>
-  scaled(value, [
-    [1e3, "J"],
-    [1, "mJ"],
-    [1e-3, "µJ"],
-  ]);
+const POWERS = [
+  [1e3, "W"],
+  [1, "mW"],
+] as const;
+export const watts = (milliwatts: Maybe) => (milliwatts === 0 ? "0 W" : scaled(milliwatts, POWERS));
+
+const ENERGIES = [
+  [1e3, "J"],
+  [1, "mJ"],
+  [1e-3, "µJ"],
+] as const;
+export const millijoules = (value: Maybe) => (value === 0 ? "0 mJ" : scaled(value, ENERGIES));
 export const celsius = (value: Maybe) =>
   value === null || value === undefined ? ABSENT : `${value.toFixed(1)} °C`;
 export const percent = (value: Maybe) => (value === null || value === undefined ? ABSENT : `${short(value)} %`);
@@ -88,8 +89,12 @@ export function ago(then: Maybe, now: number): string {
   return ms < 5000 ? "just now" : `${span(ms)} ago`;
 }
 
+/** Rounded up, so that a code of 24 hours does not start with 23. */
 export function until(then: number, now: number): string {
-  return then <= now ? "expired" : `in ${span(then - now + 999)}`;
+  if (then <= now) return "expired";
+  const ms = then - now;
+  const [size] = UNITS.find(([step]) => ms >= step) ?? [1000];
+  return `in ${span(Math.ceil(ms / size) * size)}`;
 }
 
 /** How long something ran or runs: 83,000 -> "1:23". */
@@ -100,10 +105,21 @@ export function clock(ms: number): string {
   return shown.map((part, i) => (i === 0 ? String(part) : String(part).padStart(2, "0"))).join(":");
 }
 
-const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
+const HOUR = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 export const date = (ms: Maybe) => (ms === null || ms === undefined ? ABSENT : DATE.format(ms));
 export const time = (ms: number) => TIME.format(ms);
+
+/** Labels of a time axis: seconds only where ticks are closer than a minute, the day at each midnight. */
+export function ticks(at: readonly number[], gapMs: number): string[] {
+  return at.map((ms) => {
+    const when = new Date(ms);
+    if (gapMs >= 86_400_000 || (when.getHours() === 0 && when.getMinutes() === 0)) return DAY.format(ms);
+    return gapMs < 60_000 ? TIME.format(ms) : HOUR.format(ms);
+  });
+}
 
 export const plural = (n: number, one: string, many = one + "s") =>
   `${n.toLocaleString("en-US")} ${n === 1 ? one : many}`;

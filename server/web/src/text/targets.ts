@@ -7,8 +7,9 @@ export interface Targets {
   profiles?: string[];
 }
 
-/** Devices a push can reach: all but the revoked ones. */
-export const reachable = (devices: readonly Device[]) => devices.filter((device) => device.status !== "revoked");
+/** Devices a push can reach: the enrolled ones. An offline one gets it when it comes back. */
+export const reachable = (devices: readonly Device[]) =>
+  devices.filter((device) => device.status === "online" || device.status === "offline");
 
 export interface Ticks {
   profiles: ReadonlySet<string>; // ticked as a whole
@@ -37,10 +38,7 @@ export function toggleProfile(ticks: Ticks, profile: string, all: readonly Devic
   return { profiles, devices };
 }
 
-/**
- * What the API is told; null when nothing is ticked. A push to a profile also takes devices that enrol while it runs;
- * a mix of profiles and single devices is named device by device.
- */
+/** What the API is told; null when nothing is ticked. It takes profiles or devices, so a mix is named one by one. */
 export function pushTargets(ticks: Ticks, all: readonly Device[]): Targets | null {
   if (ticks.devices.size === 0 && ticks.profiles.size > 0) return { profiles: [...ticks.profiles].sort() };
   const devices = reachable(all)

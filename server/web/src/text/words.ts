@@ -20,60 +20,60 @@ export interface Word {
 }
 
 export const deviceWords: Record<DeviceStatus, Word> = {
-  registered: { text: "Not enrolled", tone: "idle" },
-  online: { text: "Online", tone: "good" },
-  offline: { text: "Offline", tone: "warn" },
-  revoked: { text: "Revoked", tone: "bad" },
+  registered: { text: "not enrolled", tone: "idle" },
+  online: { text: "online", tone: "good" },
+  offline: { text: "offline", tone: "warn" },
+  revoked: { text: "revoked", tone: "bad" },
 };
 
 export const stepWords: Record<JobStep, Word> = {
-  idle: { text: "Idle", tone: "idle" },
-  fetching: { text: "Fetching", tone: "busy" },
-  verified: { text: "Verified", tone: "busy" },
-  staged: { text: "Staged", tone: "busy" },
-  trial: { text: "On trial", tone: "busy" },
-  committed: { text: "Running", tone: "good" },
-  rejected: { text: "Rejected", tone: "bad" },
-  failed: { text: "Failed", tone: "bad" },
-  rolled_back: { text: "Rolled back", tone: "warn" },
+  idle: { text: "idle", tone: "idle" },
+  fetching: { text: "fetching", tone: "busy" },
+  verified: { text: "verified", tone: "busy" },
+  staged: { text: "staged", tone: "busy" },
+  trial: { text: "on trial", tone: "busy" },
+  committed: { text: "running", tone: "good" },
+  rejected: { text: "rejected", tone: "bad" },
+  failed: { text: "failed", tone: "bad" },
+  rolled_back: { text: "rolled back", tone: "warn" },
 };
 
 export const jobWords: Record<JobState, Word> = {
-  queued: { text: "Queued", tone: "idle" },
-  running: { text: "Running", tone: "busy" },
-  done: { text: "Done", tone: "good" },
-  failed: { text: "Failed", tone: "bad" },
-  cancelled: { text: "Cancelled", tone: "idle" },
+  queued: { text: "queued", tone: "idle" },
+  running: { text: "running", tone: "busy" },
+  done: { text: "done", tone: "good" },
+  failed: { text: "failed", tone: "bad" },
+  cancelled: { text: "cancelled", tone: "idle" },
 };
 
 export const rolloutWords: Record<RolloutState, Word> = {
-  draft: { text: "Draft", tone: "idle" },
-  signed: { text: "Signed", tone: "busy" },
-  canary: { text: "Canary", tone: "busy" },
-  ramp: { text: "Ramp", tone: "busy" },
-  soak: { text: "Soak", tone: "busy" },
-  done: { text: "Done", tone: "good" },
-  paused: { text: "Paused", tone: "warn" },
-  aborted: { text: "Aborted", tone: "bad" },
-  rolling_back: { text: "Rolling back", tone: "warn" },
+  draft: { text: "draft", tone: "idle" },
+  signed: { text: "signed", tone: "busy" },
+  canary: { text: "canary", tone: "busy" },
+  ramp: { text: "ramp", tone: "busy" },
+  soak: { text: "soak", tone: "busy" },
+  done: { text: "done", tone: "good" },
+  paused: { text: "paused", tone: "warn" },
+  aborted: { text: "aborted", tone: "bad" },
+  rolling_back: { text: "rolling back", tone: "warn" },
 };
 
 export const rolloutDeviceWords: Record<RolloutDeviceState, Word> = {
-  waiting: { text: "Waiting", tone: "idle" },
-  wanted: { text: "Told", tone: "busy" },
-  fetching: { text: "Fetching", tone: "busy" },
-  trial: { text: "On trial", tone: "busy" },
-  committed: { text: "Running it", tone: "good" },
-  failed: { text: "Failed", tone: "bad" },
-  skipped: { text: "Skipped", tone: "idle" },
+  waiting: { text: "waiting", tone: "idle" },
+  wanted: { text: "told", tone: "busy" },
+  fetching: { text: "fetching", tone: "busy" },
+  trial: { text: "on trial", tone: "busy" },
+  committed: { text: "running it", tone: "good" },
+  failed: { text: "failed", tone: "bad" },
+  skipped: { text: "skipped", tone: "idle" },
 };
 
 export const pushWords: Record<PushState, Word> = {
-  compressing: { text: "Compressing", tone: "busy" },
-  releasing: { text: "Signing the release", tone: "busy" },
-  rolling_out: { text: "Rolling out", tone: "busy" },
-  done: { text: "Done", tone: "good" },
-  failed: { text: "Failed", tone: "bad" },
+  compressing: { text: "compressing", tone: "busy" },
+  releasing: { text: "signing the release", tone: "busy" },
+  rolling_out: { text: "rolling out", tone: "busy" },
+  done: { text: "done", tone: "good" },
+  failed: { text: "failed", tone: "bad" },
 };
 
 export const isFinal = (state: RolloutState) => state === "done" || state === "aborted";
@@ -109,7 +109,7 @@ export function deviceDoing(device: Device): string {
 export function rolloutSaying(rollout: Rollout): string {
   const { counts, policy } = rollout;
   const total = rolloutTotal(rollout);
-  const done = counts.committed;
+  const done = counts.committed ?? 0;
   const canaries = rollout.devices.filter((device) => device.stage === "canary");
   const canariesDone = canaries.filter((device) => device.state === "committed").length;
   const share = `${done} of ${plural(total, "device")} run it`;
@@ -166,7 +166,7 @@ export function rolloutTotal(rollout: Rollout): number {
 export function rolloutProgress(rollout: Rollout): number {
   const total = rolloutTotal(rollout);
   if (total === 0) return 0;
-  let part = rollout.counts.committed + rollout.counts.skipped;
+  let part = (rollout.counts.committed ?? 0) + (rollout.counts.skipped ?? 0);
   for (const device of rollout.devices) {
     if (device.state === "fetching" && device.chunks_total) {
       part += 0.8 * Math.min(1, (device.chunks_have ?? 0) / device.chunks_total);

@@ -13,7 +13,7 @@ export function DeviceStatusBadge({ device, testid }: { device: Device; testid?:
 const NOTEWORTHY = new Set(["fetching", "verified", "staged", "trial", "rejected", "failed", "rolled_back"]);
 /** The job step where it says more than the status: something is under way or went wrong. */
 export function StepBadge({ device }: { device: Device }) {
-  if (!device.step || !NOTEWORTHY.has(device.step) || device.status === "revoked") return null;
+  if (!NOTEWORTHY.has(device.step) || device.status === "revoked") return null;
   return <Badge word={stepWords[device.step]} />;
 }
 

@@ -112,11 +112,18 @@ export function Empty({ icon, title, children, action }: EmptyProps) {
   );
 }
 
+/** A sentence of the API, its `commands` set as code. */
+export function Message({ text }: { text: string }) {
+  return <>{text.split("`").map((part, i) => (i % 2 === 1 ? <code key={i}>{part}</code> : part))}</>;
+}
+
 export function Failure({ error, retry }: { error: ApiError; retry?: () => void }) {
   return (
     <div class="notice bad" role="alert" data-testid="error">
       <Icon name="alert" />
-      <p>{error.message}</p>
+      <p>
+        <Message text={error.message} />
+      </p>
       {retry && (
         <button type="button" class="small" onClick={retry}>
           Try again
@@ -152,16 +159,40 @@ interface LoadedProps<T> {
   lines?: number;
   children: (value: T) => ComponentChildren;
 }
+/** In place of content that could not be read. */
+function Broken({ error, retry }: { error: ApiError; retry: () => void }) {
+  const title =
+    error.status === 0 ? "No answer" : error.status === 404 ? "Not here" : error.status === 403 ? "Not allowed" : "This went wrong";
+  return (
+    <div class="empty broken" role="alert" data-testid="error">
+      <span class="empty-icon">
+        <Icon name="alert" />
+      </span>
+      <h2>{title}</h2>
+      <p>
+        <Message text={error.message} />
+      </p>
+      {error.status !== 404 && error.status !== 403 && (
+        <button type="button" onClick={retry}>
+          Try now
+        </button>
+      )}
+    </div>
+  );
+}
+
 /** The three states of anything read from the API. A failure over an older value keeps showing that value. */
 export function Loaded<T>({ from, lines = 4, children }: LoadedProps<T>) {
   if (from.value === undefined) {
-    return from.error ? <Failure error={from.error} retry={from.reload} /> : <Skeleton lines={lines} />;
+    return from.error ? <Broken error={from.error} retry={from.reload} /> : <Skeleton lines={lines} />;
   }
   return (
     <>
       {from.error && (
         <Notice tone="warn">
-          <p>What you see may be out of date. {from.error.message}</p>
+          <p>
+            What you see may be out of date. <Message text={from.error.message} />
+          </p>
         </Notice>
       )}
       {children(from.value)}
@@ -189,9 +220,15 @@ export function CopyButton({ text, label }: { text: string; label: string }) {
 }
 
 /** A name and its value, in a description list. */
-export function Fact({ name, children, testid }: { name: string; children: ComponentChildren; testid?: string }) {
+interface FactProps {
+  name: string;
+  children: ComponentChildren;
+  testid?: string;
+  wide?: boolean;
+}
+export function Fact({ name, children, testid, wide }: FactProps) {
   return (
-    <div class="fact">
+    <div class={wide ? "fact wide" : "fact"}>
       <dt>{name}</dt>
       <dd data-testid={testid}>{children}</dd>
     </div>

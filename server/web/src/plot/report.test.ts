@@ -1,0 +1,61 @@
+import { describe, expect, it } from "vitest";
+import { clearlyWorse, largest, readReport } from "./report";
+import { around, fromZero, place } from "./scale";
+
+const whole = {
+  dataset: "mnist",
+  bytes: { onnx_before: 1_068_000, weights_before: 1_066_440, artifact: 24_300, ratio: 43.9 },
+  accuracy: { before: 0.9836, after: 0.9841, metric: "accuracy", n: 10_000, ci95: { before: [0.981, 0.9859], after: [0.9815, 0.9864] } },
+  latency_us: { before: { p50: 21, p95: 25 }, after: { p50: 20, p95: 24 }, threads: 1, machine: "x86-64" },
+  stages: [{ name: "prune", seconds: 12.5, bytes_estimate: 99_000, nonzero: 0.08, bits: 32 }],
+  tensors: [{ name: "fc1.weight", shape: [300, 784], coding: "huffman-gap", bytes: 18_000 }],
+  warnings: ["calibrated on 200 samples"],
+  command: "edgepress compress ...",
+};
+
+describe("reading a report", () => {
+  it("takes every part of a whole one", () => {
+    const report = readReport(whole);
+    expect(report.bytes.ratio).toBe(43.9);
+    expect(report.accuracy.after).toEqual({ value: 0.9841, low: 0.9815, high: 0.9864 });
+    expect(report.latency.before).toEqual({ p50_us: 21, p95_us: 25 });
+    expect(report.stages[0]).toMatchObject({ name: "prune", bytes: 99_000, accuracy: null });
+    expect(report.tensors[0]).toMatchObject({ rawBytes: 300 * 784 * 4, coding: "huffman-gap" });
+  });
+  it.each([null, undefined, 3, "x", [], {}, { accuracy: null, tensors: [null, 3, {}], stages: [null] }, { bytes: [], latency_us: { before: 3 } }])(
+    "what is not there is null, and nothing throws: %o",
+    (value) => {
+      const report = readReport(value);
+      expect(report.accuracy.after).toBeNull();
+      expect(report.latency.after).toBeNull();
+      expect(report.tensors).toEqual([]);
+    },
+  );
+});
+
+it("the largest parts and the rest as one still add up", () => {
+  const parts = [5, 1, 9, 2, 7].map((bytes, i) => ({ name: `t${i}`, shape: [], coding: "raw", bytes, rawBytes: bytes * 4 }));
+  const shown = largest(parts, 2);
+  expect(shown.map((each) => each.bytes)).toEqual([9, 7, 8]);
+  expect(shown[2]).toMatchObject({ name: "3 smaller parts", rawBytes: 32 });
+  expect(largest(parts, 4)).toHaveLength(5); // one rest is shown by its own name
+});
+
+it("worse is said only when the intervals do not touch", () => {
+  expect(clearlyWorse({ value: 0.9, low: 0.89, high: 0.91 }, { value: 0.8, low: 0.79, high: 0.81 })).toBe(true);
+  expect(clearlyWorse({ value: 0.9, low: 0.88, high: 0.92 }, { value: 0.89, low: 0.87, high: 0.91 })).toBe(false);
+  expect(clearlyWorse({ value: 0.9, low: null, high: null }, { value: 0.8, low: null, high: null })).toBeNull();
+});
+
+describe("scales", () => {
+  it("of bytes start at zero, so that lengths can be compared", () => {
+    expect(fromZero([4, null, 8])).toEqual({ low: 0, high: 8 });
+    expect(place(4, { low: 0, high: 8 })).toBe(50);
+  });
+  it("of accuracies are a window that is never narrower than asked for, and never leaves 0..1", () => {
+    const near = around([0.981, 0.983], 0.02);
+    expect(near.high - near.low).toBeCloseTo(0.02);
+    expect(around([0.999, 1], 0.02).high).toBe(1);
+    expect(around([], 0.02)).toEqual({ low: 0, high: 1 });
+  });
+});
