@@ -9,6 +9,7 @@ from edgepress_devices.protocol import Limits
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
 from edgepress_server.rollout import engine as engine_module
 from edgepress_server.store import Store
+from edgepress_server.trust.keys import create_keys_if_missing
 from edgepress_server.trust.want import WANT_LIFETIME_S
 
 
@@ -297,15 +298,9 @@ def test_a_device_refuses_what_another_server_signed(fleet: Fleet, store: Store,
     (store.data_dir / "keys" / "root.json").unlink()
     for name in ("root", "release", "director"):
         (store.data_dir / "keys" / f"{name}.pem").unlink()
-    one.keys = type(fleet.engine)(store, create_other_keys(store))._keys
+    one.keys = create_keys_if_missing(store.data_dir / "keys")
     with pytest.raises(WantError, match="director key"):
         one.read_want()
-
-
-def create_other_keys(store: Store) -> engine_module.Keys:
-    from edgepress_server.trust import create_keys_if_missing
-
-    return create_keys_if_missing(store.data_dir / "keys")
 
 
 def test_the_engine_may_die_between_any_two_transactions(

@@ -23,7 +23,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -136,7 +135,7 @@ class Mosquitto:
         replace_file(folder / "mosquitto.conf", configuration(self._settings).encode())
         replace_file(folder / "acl", ACCESS.encode())
         self._seen_event = self._store.events.last_id()
-        self._write_passwords(self._users())
+        self.write_users()
         self._process = subprocess.Popen(
             [program, "-c", folder / "mosquitto.conf"],
             stdin=subprocess.DEVNULL,
@@ -152,10 +151,8 @@ class Mosquitto:
         newest = self._store.events.last_id()
         if newest == self._seen_event or self._process is None:
             return False
-        users = self._users() if self._concerns_users(newest) else self._secrets
-        changed = users != self._secrets
+        changed = self._concerns_users(newest) and self.write_users()
         if changed:
-            self._write_passwords(users)
             self._process.send_signal(signal.SIGHUP)
         self._seen_event = newest
         return changed
@@ -178,12 +175,11 @@ class Mosquitto:
             process.kill()
             process.wait()
 
-    def _users(self) -> dict[str, str]:
-        users = dict(self._store.devices.mqtt_secrets())
-        users[SERVER_USER] = server_password(self._settings)
-        return users
-
-    def _write_passwords(self, users: Mapping[str, str]) -> None:
+    def write_users(self) -> bool:
+        """Write the password file; False when nothing changed since the last time."""
+        users = {**self._store.devices.mqtt_secrets(), SERVER_USER: server_password(self._settings)}
+        if users == self._secrets:
+            return False
         # A line is made once: a new salt would look to mosquitto like a changed password.
         lines = {
             name: self._lines[name]
@@ -193,7 +189,8 @@ class Mosquitto:
         }
         text = "".join(f"{name}:{line}\n" for name, line in sorted(lines.items()))
         replace_file(self._settings.broker_dir / "passwords", text.encode("ascii"))
-        self._secrets, self._lines = dict(users), lines
+        self._secrets, self._lines = users, lines
+        return True
 
 
 def run_mosquitto(settings: Settings, store: Store, stop: threading.Event) -> int:
