@@ -11,7 +11,7 @@ from typing import Final
 
 from edgepress_devices.profile import DeviceProfile, load_profile
 from edgepress_devices.protocol import Reading
-from edgepress_devices.sensors.kernel_file import say_once
+from edgepress_devices.say_once import say_once
 
 METHOD_PREFIX: Final = "estimate:cpu*profile"
 _MACHINE_NAMES: Final = {"amd64": "x86_64", "arm64": "aarch64"}  # Windows and macOS say it differently

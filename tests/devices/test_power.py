@@ -52,6 +52,7 @@ def test_without_psys_the_packages_of_all_sockets_are_added_and_the_mmio_twin_is
     desktop.now_s += 1.0
     desktop.write("sys/class/powercap/intel-rapl:0/energy_uj", 30_000_000)  # wrapped from the very end
     desktop.write("sys/class/powercap/intel-rapl:1/energy_uj", 20_000_000)
+    desktop.write("sys/class/powercap/intel-rapl-mmio:1/energy_uj", 20_000_000)
     assert power.read() == Reading(50_000.0, "rapl", "package")
 
 
@@ -142,6 +143,14 @@ def test_battery_power(what: str, files: dict[str, str], mw: float | None, board
     with phone.sensors() as sensors:
         reading = sensors.read().power_mw
     assert (None if reading is None else reading.value) == mw, what
+
+
+def test_the_battery_of_a_mouse_is_not_the_boards(board: MakeBoard) -> None:
+    pi = board("raspberry-pi-4")
+    for name, text in (("type", "Battery"), ("scope", "Device"), ("capacity", 50), ("status", "Discharging")):
+        pi.write(f"sys/class/power_supply/hid-0/{name}", text)
+    with pi.sensors() as sensors:
+        assert sensors.read().battery_percent is None
 
 
 @pytest.mark.parametrize("capacity", ["-1", "101", "", "full"])

@@ -176,6 +176,9 @@ def batch_with(**fields: object) -> bytes:
 refuse = protocol.decode_batch
 RUNNING_WITH_A_NEWLINE = json.dumps({"online": True, "running": DIGEST + "\n"}).encode()
 
+NEED = protocol.to_json(Need(DIGEST, 9, "AQ=="))
+BATCH_AND_MORE = b"\x96\x01\xa1e\x01\x90\x00"  # version, epoch, number, no samples, oldest, and a sixth field
+
 REFUSED = [
     ("a digest with a newline behind it", lambda: protocol.from_json(State, RUNNING_WITH_A_NEWLINE)),
     ("a digest in capitals", lambda: protocol.check_digest("A" * 64)),
@@ -187,16 +190,19 @@ REFUSED = [
     ("a chunk number no topic can carry", lambda: protocol.chunk_topic(DIGEST, 10_000_000)),
     ("a chunk number with a leading zero", lambda: protocol.parse_chunk_topic(f"ep/1/c/{DIGEST}/03")),
     ("a state that is too large", lambda: protocol.from_json(State, b'{"online":true}' + b" " * 16_384)),
-    ("a need that is too large", lambda: protocol.from_json(Need, b'{"x":"' + b"a" * 180_000 + b'"}')),
+    ("a need that is too large", lambda: protocol.from_json(Need, NEED + b" " * 180_000)),
+    ("JSON text that is not UTF-8", lambda: protocol.from_json(State, b'{"online":true,"agent":"\xff"}')),
     ("a batch that is too large", lambda: protocol.decode_batch(b"\xc0" * 262_145)),
     ("JSON nested 8,000 deep", lambda: protocol.from_json(State, b"[" * 8_000)),
     ("an unknown field nested 8,000 deep", lambda: protocol.from_json(State, b'{"x":' + b"[" * 8_000)),
     ("msgpack nested 200,000 deep", lambda: protocol.decode_batch(b"\x91" * 200_000)),
+    ("an unknown field of a batch nested 200,000 deep", lambda: refuse(BATCH_AND_MORE + b"\x91" * 200_000)),
     ("a batch of 2**32 samples in five bytes", lambda: refuse(b"\x94\x01\xa1e\x01\xdd\xff\xff\xff\xff")),
     ("text that is not UTF-8", lambda: protocol.decode_batch(b"\x94\x01\xa1\xff\x01\x90")),
     ("a later version", lambda: protocol.from_json(ServerState, b'{"online":true,"v":2}')),
     ("a later version of a batch", lambda: protocol.decode_batch(msgspec.msgpack.encode([2, "e", 1, []]))),
     ("a temperature that is no number", lambda: refuse(batch_with(temp_c=math.nan))),
+    ("an endless cold", lambda: refuse(batch_with(temp_c=-math.inf))),
     ("an endless CPU use", lambda: refuse(batch_with(cpu_percent=math.inf))),
     ("power that is no number", lambda: refuse(batch_with(power_mw=[math.nan, "rapl", "package"]))),
     ("a negative count", lambda: refuse(batch_with(rss_bytes=-1))),

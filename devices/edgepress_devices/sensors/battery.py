@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from edgepress_devices.protocol import Reading
-from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line, say_once
+from edgepress_devices.say_once import say_once
+from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line
 
 _PLAUSIBLE_MW: Final = (10.0, 500_000.0)  # outside, the driver counts in other units than the kernel asks for
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edgepress_devices.sensors.kernel_file import say_once
+from edgepress_devices.say_once import say_once
 
 Argv = tuple[str, ...]
 Runner = Callable[[Argv], str]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from edgepress_devices.sensors.kernel_file import KernelFile, say_once
+from edgepress_devices.say_once import say_once
+from edgepress_devices.sensors.kernel_file import KernelFile
 
 
 class CpuUse:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from edgepress_devices.sensors.kernel_file import say_once
+from edgepress_devices.say_once import say_once
 
 
 class DiskFree:

@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 import psutil
 
-from edgepress_devices.sensors.kernel_file import KernelFile, say_once
+from edgepress_devices.say_once import say_once
+from edgepress_devices.sensors.kernel_file import KernelFile
 
 _BYTES_MAX: Final = 2**53  # of protocol.Count
 

@@ -13,8 +13,8 @@ import re
 from typing import Final
 
 from edgepress_devices.protocol import Reading
+from edgepress_devices.say_once import say_once
 from edgepress_devices.sensors.commands import CommandPoller
-from edgepress_devices.sensors.kernel_file import say_once
 
 PMIC_READ_ADC: Final = ("vcgencmd", "pmic_read_adc")
 _LINE: Final = re.compile(r"^\s*(\w+)_([AV]) (?:current|volt)\(\d+\)=([0-9]{1,6}(?:\.[0-9]{1,12})?)[AV]\s*$")

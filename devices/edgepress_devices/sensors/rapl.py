@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgepress_devices.protocol import Reading
-from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line, say_once
+from edgepress_devices.say_once import say_once
+from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line
 
 _FASTEST_W = 2000.0  # no package draws more: a longer gap than range / this may hide a whole wrap
 

@@ -17,13 +17,13 @@ from edgepress_devices.energy import EnergyMeter
 from edgepress_devices.power_estimate import estimate_power, profile_for_machine
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import Reading
+from edgepress_devices.say_once import say_once
 from edgepress_devices.sensors.battery import Battery
 from edgepress_devices.sensors.commands import CommandPoller, Runner, run_command
 from edgepress_devices.sensors.cpu import AgentCpuUse, CpuUse, PsutilCpuUse
 from edgepress_devices.sensors.disk import DiskFree
 from edgepress_devices.sensors.hardware import is_raspberry_pi, machine
 from edgepress_devices.sensors.ina import InaPower
-from edgepress_devices.sensors.kernel_file import say_once
 from edgepress_devices.sensors.memory import ProcessMemory, PsutilMemory, PsutilProcessMemory, SystemMemory
 from edgepress_devices.sensors.pmic import PmicPower
 from edgepress_devices.sensors.rapl import RaplPower

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line, say_once
+from edgepress_devices.say_once import say_once
+from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line
 
 _ZONE_GROUPS: Final = (
     re.compile(r"tj(-therm(al)?)?"),  # Jetson Orin: junction, the hottest of all its sensors

@@ -13,8 +13,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+from edgepress_devices.say_once import say_once
 from edgepress_devices.sensors.commands import CommandPoller
-from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line, say_once
+from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_line
 
 GET_THROTTLED: Final = ("vcgencmd", "get_throttled")
 _HELD_BACK_BITS: Final = 0b1110  # 1 frequency capped, 2 throttled, 3 soft temperature limit
