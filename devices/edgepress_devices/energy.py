@@ -7,6 +7,9 @@ the busy time alone would count the pauses twice. Whatever the device drew above
 interval's inferences, and what other programs drew too: on a busy board the figure is an upper bound.
 """
 
+import platform
+
+from edgepress_devices.power_estimate import profile_for_machine
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import Reading
 
@@ -14,10 +17,15 @@ _SMOOTHING = 0.1  # weight of a new idle reading: about ten idle intervals decid
 
 
 class EnergyMeter:
-    """Learns what the device draws without inferences, then tells what one costs."""
+    """Learns what the device draws without inferences, then tells what one costs.
 
-    def __init__(self, profile: DeviceProfile | None = None) -> None:
-        self._profile = profile
+    ``machine`` is what the agent runs on: an agent that plays a Raspberry Pi on a PC does not idle like one.
+    """
+
+    def __init__(self, profile: DeviceProfile | None = None, machine: str | None = None) -> None:
+        self._profile = (
+            None if profile is None else profile_for_machine(profile, machine or platform.machine())
+        )
         self._idle: dict[
             tuple[str, str], float
         ] = {}  # (method, scope) -> mW: only like is subtracted from like
@@ -25,6 +33,7 @@ class EnergyMeter:
     def update(self, power: Reading | None, interval_s: float, inferences: int) -> Reading | None:
         """Energy per inference in millijoules over an interval that ends with this power reading, or None.
 
+        Call it every interval, also those without inferences: they teach what the device draws when idle.
         None where power is unknown, nothing was inferred, idle power was never seen, or the device drew no
         more than idle (too little work to see).
         """

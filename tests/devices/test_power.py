@@ -250,10 +250,18 @@ def test_energy_is_none_when(why: str, power: Reading | None, seconds: float, co
 
 
 def test_a_device_never_seen_idle_uses_the_profiles_idle_power_and_says_so() -> None:
-    meter = EnergyMeter(load_profile("raspberry-pi-4"))
+    meter = EnergyMeter(load_profile("raspberry-pi-4"), "aarch64")
     energy = meter.update(Reading(3300, "meter", "board"), 1.0, 10)
     assert energy == Reading(100.0, "meter - idle:profile:raspberry-pi-4", "board")
     assert meter.update(mw(9000, "rapl", "package"), 1.0, 10) is None  # a package is not the whole device
+
+
+def test_an_agent_that_plays_a_pi_on_a_pc_idles_like_a_pc() -> None:
+    pi, pc = load_profile("raspberry-pi-4"), load_profile("x86-pc")
+    power = estimate_power(pc, 100.0)
+    energy = EnergyMeter(pi, "x86_64").update(power, 1.0, 10)
+    assert energy is not None and energy.value == (pc.power.typical_mw - pc.power.idle_mw) / 10
+    assert energy.method == "estimate:cpu*profile:x86-pc - idle:profile:x86-pc"
 
 
 def test_energy_of_an_estimate_is_an_estimate(board: MakeBoard) -> None:
@@ -261,6 +269,7 @@ def test_energy_of_an_estimate_is_an_estimate(board: MakeBoard) -> None:
     pi.write("proc/stat", "cpu  0 0 0 0 0 0 0 0 0 0")
     with pi.sensors("raspberry-pi-4") as sensors:
         pi.write("proc/stat", "cpu  100 0 0 0 0 0 0 0 0 0")
-        energy = sensors.energy_mj(sensors.read(), 1.0, 31)
+        meter = EnergyMeter(load_profile("raspberry-pi-4"), "aarch64")
+        energy = meter.update(sensors.read().power_mw, 1.0, 31)
     assert energy is not None and energy.value == pytest.approx(3100 / 31)
     assert energy.method.startswith("estimate:")

@@ -13,7 +13,6 @@ from typing import Final, Protocol, Self
 
 import msgspec
 
-from edgepress_devices.energy import EnergyMeter
 from edgepress_devices.power_estimate import estimate_power, profile_for_machine
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import Reading
@@ -86,7 +85,6 @@ class Sensors:
             or RaplPower.find(root, clock)
         )
         self._estimate_profile = None if profile is None else profile_for_machine(profile, machine(root))
-        self._energy = EnergyMeter(self._estimate_profile)
         if self._power is None and self._battery is None:
             say_once("no sensor of this board measures power")
 
@@ -106,13 +104,6 @@ class Sensors:
             agent_cpu_percent=self._agent_cpu.percent(),
             disk_free_bytes=self._disk.free_bytes(),
         )
-
-    def energy_mj(self, readings: Readings, interval_s: float, inferences: int) -> Reading | None:
-        """Millijoules per inference over the interval that ended with these readings; see energy.py.
-
-        Call it every interval, also those without inferences: they teach what the board draws when idle.
-        """
-        return self._energy.update(readings.power_mw, interval_s, inferences)
 
     def _read_power(self, cpu_percent: float | None) -> Reading | None:
         reading = None if self._power is None else self._power.read()
