@@ -87,6 +87,7 @@ class Agent:
             identity=self._identity,
             hardware=describe_hardware(),
             installer=self._installer,
+            started=self._started,
             interval=self._set_interval,
             stop=self._stop,
         )
@@ -132,6 +133,7 @@ class Agent:
             "profile": enrolment.profile,
             "server": enrolment.server,
             "connected": self._link.connected,
+            "starting": self._runtime.starting,
             "model": None if model is None else model.name,
             "telemetry_waiting": self._telemetry.waiting(),
             "url": self.url,
@@ -203,6 +205,9 @@ class Agent:
 
     def _send_telemetry(self, payload: bytes) -> bool:
         return self._link.publish(protocol.up_topic(self._identity.enrolment.device, "telemetry"), payload)
+
+    def _started(self) -> None:
+        self._runtime.starting = False
 
     def _set_interval(self, seconds: float) -> None:
         self._telemetry.interval_s = seconds

@@ -9,9 +9,10 @@ scores = agent.infer({"input": image})["output"]
 import http.client
 import os
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -42,6 +43,14 @@ class Client:
             parts.hostname, parts.port or DEFAULT_PORT, timeout=timeout_s
         )
         self._model: str | None = None
+        # `connect().infer(...)` in one line leaves nothing open.
+        weakref.finalize(self, self._connection.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def infer(self, inputs: Mapping[str, ArrayLike], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the model that answers now on arrays by input name; all outputs by name, or only ``outputs``.
@@ -79,6 +88,11 @@ class Client:
         if status != 200:
             raise InferenceError(status, _words(answer))
         described: dict[str, Any] = msgspec.json.decode(answer)
+        return described
+
+    def status(self) -> dict[str, Any]:
+        """What the agent does: its job's step and reason, what runs, whether it is connected."""
+        described: dict[str, Any] = msgspec.json.decode(self._request("GET", "/status", None, {})[1])
         return described
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ class _Input(msgspec.Struct):
     name: _Name
     shape: Annotated[list[_Side], msgspec.Meta(max_length=16)]
     datatype: str
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()  # empty = absent
     parameters: dict[str, Any] = {}
 
 
@@ -189,7 +189,7 @@ def _from_bytes(tensor: _Input, rest: memoryview, size: Any) -> NDArray[Any]:
 
 
 def _from_json(tensor: _Input) -> NDArray[Any]:
-    if tensor.data is None:
+    if not bytes(tensor.data):
         raise InferenceError(400, f"{tensor.name!r} has neither data nor binary_data_size")
     dtype = np.dtype(_NUMPY[tensor.datatype])
     try:

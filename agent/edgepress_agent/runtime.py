@@ -139,6 +139,7 @@ class Runtime:
     """Which model answers now."""
 
     def __init__(self) -> None:
+        self.starting = True  # what ran before the restart is not loaded yet
         self._lock = threading.Lock()
         self._model: Model | None = None
         self._retired: list[tuple[str, Meter]] = []

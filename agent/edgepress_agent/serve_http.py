@@ -157,7 +157,10 @@ class _Handler(BaseHTTPRequestHandler):
             raise InferenceError(
                 404, f"nothing is at {self.path[:200]}; this speaks the Open Inference Protocol v2"
             )
+        starting = self.server.runtime.starting
         model = self.server.runtime.model()
+        if model is None and starting:
+            raise InferenceError(503, "the agent is starting and loads its model; ask again in a moment")
         if model is None:
             raise InferenceError(503, "no model is installed yet; push one to this device from the server")
         if unquote(match["name"]) != model.name or match["version"] not in (None, _version(model)):

@@ -59,7 +59,9 @@ Event = Connected | Wanted | Chunk | Stop
 
 
 class Work:
-    """``interval(seconds)`` is told the telemetry interval of each accepted want."""
+    """``started()`` is called once what ran before the restart runs again; ``interval(seconds)`` is told the
+    telemetry interval of each accepted want.
+    """
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Work:
         identity: Identity,
         hardware: Hardware,
         installer: Installer[Any],
+        started: Callable[[], None],
         interval: Callable[[float], None],
         stop: threading.Event,
     ) -> None:
@@ -80,6 +83,7 @@ class Work:
         self._identity = identity
         self._hardware = hardware
         self._installer = installer
+        self._started = started
         self._interval = interval
         self._stop = stop
         self._window: Window | None = None
@@ -95,6 +99,7 @@ class Work:
         """
         try:
             self._installer.start(self._identity.fingerprint)
+            self._started()
             self._resume()
             while not self._stop.is_set():
                 self._tell()

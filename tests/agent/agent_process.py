@@ -82,7 +82,7 @@ class AgentProcess:
         return self._log.read_text()
 
     def client(self) -> Client:
-        """Once its HTTP server answers."""
+        """Once its HTTP server answers and what it ran before is loaded again."""
 
         def written() -> str | None:
             try:
@@ -91,4 +91,6 @@ class AgentProcess:
                 return None
             return str(entry["url"]) if entry["pid"] == self.pid else None
 
-        return connect(self.server.wait_for(written))
+        client = connect(self.server.wait_for(written))
+        self.server.wait_for(lambda: not client.status()["starting"])
+        return client
