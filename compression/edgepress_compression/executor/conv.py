@@ -49,7 +49,7 @@ def conv_transpose(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = 
         wanted = [x.shape[2 + i] * strides[i] for i in range(n)]
     if wanted is not None:
         crop = [full[i] - wanted[i] for i in range(n)]
-        begin = [c - c // 2 if auto == "SAME_LOWER" else c // 2 for c in crop]
+        begin = [c // 2 if auto == "SAME_UPPER" else c - c // 2 for c in crop]
         end = [c - b for c, b in zip(crop, begin, strict=True)]
     else:
         pads = call.ints("pads") or [0] * (2 * n)

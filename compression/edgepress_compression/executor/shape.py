@@ -96,20 +96,12 @@ def cut(
         stop = None if step < 0 and end < -length else end
         positions = range(length)[start:stop:step]
         if step > 0:
-            x = (
-                x.narrow(dim, positions.start, positions.stop - positions.start)
-                if step == 1
-                else _strided(x, dim, positions)
-            )
+            index = [slice(None)] * x.ndim
+            index[dim] = slice(positions.start, positions.stop, step)
+            x = x[tuple(index)]
         else:
             x = x.index_select(dim, torch.tensor(list(positions), dtype=torch.int64))
     return x
-
-
-def _strided(x: Tensor, dim: int, positions: range) -> Tensor:
-    index = [slice(None)] * x.ndim
-    index[dim] = slice(positions.start, positions.stop, positions.step)
-    return x[tuple(index)]
 
 
 @operator("Gather")

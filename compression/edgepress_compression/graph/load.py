@@ -34,7 +34,7 @@ _MAGIC = (  # (offset, bytes, what it is and what to do)
     (0, b"GGUF", "a GGUF file, which edgepress does not read; export the model to ONNX"),
     (
         0,
-        b"\x80\x02",
+        b"\x80",
         "a Python pickle, which is never opened because it can run code; save with torch.export.save",
     ),
     (0, b"\x1f\x8b", "a gzip file; unpack it first"),

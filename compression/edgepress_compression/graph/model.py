@@ -145,7 +145,7 @@ class Graph:
         for info in proto.graph.output:
             info.type.tensor_type.ClearField("shape")
         try:
-            proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+            proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
         except onnx.shape_inference.InferenceError as error:
             raise GraphError(f"The model's shapes contradict each other: {first_line(error)}.") from None
         shapes = {name: array.shape for name, array in self._weights.items()}
