@@ -71,7 +71,7 @@ class Schedule:
 
 
 class Teacher:
-    """The original model's answers by row number of a split, computed once where they are small enough to keep."""
+    """The original model's answers by row number of a split, computed once where they are small enough."""
 
     def __init__(self, executor: Executor, samples: Samples) -> None:
         self._executor = executor

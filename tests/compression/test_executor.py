@@ -1,4 +1,4 @@
-"""The executor is the model: the same answers, gradients that are right, weights that go back where they came from."""
+"""The executor is the model: the same answers, right gradients, weights that go back where they came from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,21 @@ from edgepress_compression.graph.model import Graph
 torch.set_num_threads(1)
 DATA = Path(os.environ.get("EDGEPRESS_DATA", "../shared/data"))
 MODELS = [
-    "FastestDet", "dscnn_fsdd", "efficientnet_lite0", "lenet5_caffe_mnist", "lenet_300_100_mnist", "minilm3_sst2",
-    "mlperf_tiny_ad_autoencoder", "mlperf_tiny_kws_dscnn", "mlperf_tiny_resnet8_cifar10",
-    "mlperf_tiny_vww_mobilenetv1_0.25_96", "resnet20_cifar10", "squeezenet1.0_deepcompressed", "squeezenet1.1",
+    "FastestDet",
+    "dscnn_fsdd",
+    "efficientnet_lite0",
+    "lenet5_caffe_mnist",
+    "lenet_300_100_mnist",
+    "minilm3_sst2",
+    "mlperf_tiny_ad_autoencoder",
+    "mlperf_tiny_kws_dscnn",
+    "mlperf_tiny_resnet8_cifar10",
+    "mlperf_tiny_vww_mobilenetv1_0.25_96",
+    "resnet20_cifar10",
+    "squeezenet1.0_deepcompressed",
+    "squeezenet1.1",
     "vgg_small_cifar10",
-]  # fmt: skip
+]
 
 
 def feed_for(graph: Graph, rng: np.random.Generator, batch: int = 2) -> dict[str, np.ndarray]:

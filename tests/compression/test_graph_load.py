@@ -1,4 +1,4 @@
-"""The door: what is no model, or none that we can compress, is refused in one sentence that says what to do."""
+"""The door: what is no model, or none that we can compress, is refused in words that say what to do."""
 
 from __future__ import annotations
 

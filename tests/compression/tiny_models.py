@@ -24,7 +24,7 @@ def one_node(
     domain: str = "",
     **attributes: Any,
 ) -> onnx.ModelProto:
-    """A model of one operator; `constants` are initializers, `order` the operator's inputs ("" = left out)."""
+    """A model of one operator; `constants` are initializers, `order` names its inputs ("" = left out)."""
     constants = constants or {}
     names = [f"y{i}" for i in range(outputs)]
     node = helper.make_node(op_type, list(order or [*inputs, *constants]), names, domain=domain, **attributes)

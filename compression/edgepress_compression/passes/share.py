@@ -34,7 +34,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The three kinds of training_data.py have each their own bits: a tensor gets 2^bits values besides zero."""
+    """Each kind of training_data.py has its own bits: a tensor gets 2^bits values besides zero."""
 
     bits: Bits = 4
     steps: Count = 1500
@@ -140,7 +140,7 @@ def kmeans(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def half_precision(values: np.ndarray) -> np.ndarray:
-    """fp32 numbers rounded to 11 bits, so that they can be written as fp16; unchanged where fp16 has not that many."""
+    """fp32 numbers rounded to fp16 and its 11 bits; unchanged where fp16 has fewer bits for one of them."""
     magnitude = np.abs(values)
     fits = bool(((magnitude == 0) | ((magnitude >= _HALF_MIN) & (magnitude <= _HALF_MAX))).all())
     return values.astype(np.float16).astype(np.float32) if fits else values
@@ -230,7 +230,7 @@ def _train(
 
 
 def _round_others(graph: Graph, codes: dict[str, SharedWeights]) -> None:
-    """Biases and other small weights to half precision: 11 bits are far below what sharing changed elsewhere."""
+    """Biases and other small weights to half precision: a much smaller change than sharing made elsewhere."""
     for name in sorted(learned_weights(graph)):
         array = graph.weights[name]
         if name not in codes and array.dtype == np.float32:
