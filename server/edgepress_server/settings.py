@@ -197,7 +197,7 @@ def _decode(kind: type, value: Any) -> Any:
 def _read_remembered(file: Path) -> dict[str, Any]:
     try:
         data = file.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the first start, which will say if the folder cannot be
         return {}
     except OSError as error:
         raise InvalidInputError("settings_unreadable", f"{file} cannot be read: {error}.") from error

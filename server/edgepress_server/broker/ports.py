@@ -42,12 +42,3 @@ def free_port(host: str, port: int, option: str, purpose: str) -> int:
     """The port itself, or a free one for 0, after seeing that it can be listened on. Raises as `listen`."""
     with listen(host, port, option, purpose) as listener:
         return int(listener.getsockname()[1])
-
-
-def answers(host: str, port: int) -> bool:
-    """Something accepts connections there."""
-    try:
-        with socket.create_connection((host, port), timeout=1.0):
-            return True
-    except OSError:
-        return False

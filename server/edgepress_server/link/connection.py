@@ -126,7 +126,7 @@ class Connection:
                 client.loop_forever()
             except OSError as error:  # ssl.SSLError too
                 log.log(
-                    logging.WARNING if backoff_s == BACKOFF_FIRST_S else logging.DEBUG,
+                    logging.WARNING if backoff_s == BACKOFF_MOST_S else logging.INFO,
                     "no connection to the MQTT broker %s:%s (%s); trying again",
                     self._broker.host,
                     self._broker.port,

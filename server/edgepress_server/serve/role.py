@@ -17,7 +17,6 @@ from typing import Final
 from edgepress_server.errors import ServerError
 from edgepress_server.serve import lifeline
 from edgepress_server.settings import Settings, from_json
-from edgepress_server.store.facts import RoleName
 
 FAILED: Final = 1
 REFUSED: Final = 78  # EX_CONFIG of sysexits.h: trying again changes nothing
@@ -51,21 +50,18 @@ def _read_line() -> bytes:
 
 
 def _broker(settings: Settings, stop: threading.Event) -> int:
-    from edgepress_server.store import open_store
-
     if settings.broker == "embedded":
         from edgepress_server.broker.embedded import run_embedded
 
         # The native broker never returns to Python, where a signal handler would run.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         lifeline.watch(lifeline.end_group)
-        _beat(settings, "broker", stop)
         run_embedded(settings)
         return 0
     from edgepress_server.broker.mosquitto import run_mosquitto
+    from edgepress_server.store import open_store
 
     lifeline.watch(stop.set)  # mosquitto saves its retained messages at an orderly end
-    _beat(settings, "broker", stop)
     return run_mosquitto(settings, open_store(settings.data_dir), stop)
 
 
@@ -93,25 +89,6 @@ def _worker(settings: Settings, stop: threading.Event) -> int:
     lifeline.watch(lifeline.end_group)
     run_worker(settings, stop)
     return 0
-
-
-def _beat(settings: Settings, role: RoleName, stop: threading.Event) -> None:
-    """Write the role's sign of life now and then."""
-    from edgepress_server.store import open_store
-    from edgepress_server.store.facts import HEARTBEAT_MS
-
-    store = open_store(settings.data_dir)
-
-    def beat() -> None:
-        while True:
-            try:
-                store.facts.heartbeat(role)
-            except ServerError as error:  # busy or full: the next one may succeed
-                log.warning("no sign of life written: %s", error)
-            if stop.wait(HEARTBEAT_MS / 1000):
-                return
-
-    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
 
 
 _ROLES: Final[dict[str, Callable[[Settings, threading.Event], int]]] = {

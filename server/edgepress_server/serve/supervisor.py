@@ -23,19 +23,17 @@ from pathlib import Path
 from typing import Final, cast
 
 from edgepress_devices import __version__
-from edgepress_server.broker.ports import answers
 from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.files import replace_file
 from edgepress_server.serve.first_start import Prepared, prepare
 from edgepress_server.settings import Settings, to_json
-from edgepress_server.store.facts import RoleName
+from edgepress_server.store.facts import HEARTBEAT_MS, RoleName
 from edgepress_server.web_stamp import missing_reason
 
 log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.1
 READY_S: Final = 120.0
-BROKER_S: Final = 15.0
 EXTERNAL_BROKER_S: Final = 10.0  # then the server is ready without it, says so, and goes on trying
 STOP_S: Final = 8.0
 BACKOFF_FIRST_S: Final = 0.5
@@ -65,6 +63,10 @@ class RoleProcess:
     @property
     def log_file(self) -> Path:
         return self._settings.log_dir / f"{self.name}.log"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def is_due(self) -> bool:
@@ -148,6 +150,7 @@ class Supervisor:
         self._store = prepared.store
         self._stop = stop
         self._was_ready = False
+        self._next_beat = 0.0
         self._started_at = self._store.now_ms()
         names: list[RoleName] = ["link", "web", "worker"]
         if self._settings.broker != "external":
@@ -158,33 +161,24 @@ class Supervisor:
     def run(self) -> None:
         """Until told to stop. Raises StartError when the server does not come up."""
         try:
-            self._start_all()
-            if self._stop.is_set():
-                return
+            for role in self._roles:
+                role.start()
             self._wait_until_ready()
             while not self._stop.wait(POLL_S):
                 self._look_after_roles()
+                if time.monotonic() >= self._next_beat:
+                    self._beat()
         finally:
             self._stop_all()
 
-    def _start_all(self) -> None:
-        for role in self._roles:
-            role.start()
-            if role.name == "broker":
-                self._wait_for_broker()
-
-    def _wait_for_broker(self) -> None:
-        until = time.monotonic() + BROKER_S
-        while not answers(self._settings.mqtt_host, self._settings.mqtt_port):
-            self._look_after_roles()
-            if time.monotonic() > until:
-                raise StartError(
-                    "broker_silent",
-                    f"The MQTT broker does not answer on port {self._settings.mqtt_port}. Its log ends:\n"
-                    f"{self._roles[0].tail()}",
-                )
-            if self._stop.wait(POLL_S):
-                return
+    def _beat(self) -> None:
+        """The broker's sign of life, which it cannot write itself."""
+        self._next_beat = time.monotonic() + HEARTBEAT_MS / 1000
+        if any(role.name == "broker" and role.is_running for role in self._roles):
+            try:
+                self._store.facts.heartbeat("broker")
+            except ServerError as error:  # busy or full: the next one may succeed
+                log.warning("no sign of life written: %s", error)
 
     def _wait_until_ready(self) -> None:
         started = time.monotonic()
@@ -286,8 +280,8 @@ def tell(text: str) -> None:
         pass
 
 
-def serve(settings: Settings) -> None:
-    """Run the server until SIGTERM or Ctrl-C. Raises ServerError with a sentence when it cannot start."""
+def run_server(settings: Settings) -> None:
+    """See `edgepress_server.serve.serve`."""
     stop = threading.Event()
     tell(f"edgepress {__version__}")
     prepared = prepare(settings, tell)
