@@ -12,7 +12,7 @@ _FP32_BITS = 32
 
 
 def weight_bytes_estimate(weights: Mapping[str, np.ndarray], codes: Mapping[str, SharedWeights]) -> int:
-    """Zero-order entropy of a shared tensor's indices, and its codebook; else of what is zero, and 32 bits a rest."""
+    """A shared tensor: entropy of its indices, and its codebook. Others: what is zero, and 32 bits a rest."""
     bits = 0.0
     for name, array in weights.items():
         if name in codes:

@@ -234,6 +234,8 @@ def keep_masks(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tenso
 
     Every tensor keeps its best 0.2 %, at least one weight.
     """
+    if not scores:
+        return {}
     every = torch.cat([score.reshape(-1) for score in scores.values()])
     dropped = int(sparsity * every.numel())
     cut = torch.kthvalue(every, dropped).values if dropped else torch.tensor(-1.0)

@@ -1,0 +1,174 @@
+"""Training: it learns, it repeats itself exactly, it stops when told, and it can do without labels."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from blobs import blobs
+from onnx import helper
+from tiny_models import mlp, model, normal
+from torch import Tensor
+
+from edgepress_compression.errors import CompressionCancelledError
+from edgepress_compression.executor import Executor
+from edgepress_compression.graph.load import load_model
+from edgepress_compression.graph.model import Graph
+from edgepress_compression.losses import Loss, loss_for
+from edgepress_compression.train import Schedule, Teacher, fine_tune, top1
+
+torch.set_num_threads(1)
+SPLIT = blobs(1000).split("train")
+ROWS = np.arange(len(SPLIT))
+
+
+class Free:
+    """No constraint: every weight is trained."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+
+    def parameters(self) -> list[Tensor]:
+        return list(self.executor.weights.values())
+
+    def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
+        pass
+
+    def collect(self) -> None:
+        pass
+
+    def apply(self) -> None:
+        pass
+
+
+def trained(
+    graph: Graph, loss: Loss, *, steps: int = 80, teacher: Teacher | None = None, seed: int = 0
+) -> Executor:
+    executor = Executor(graph)
+    schedule = Schedule(steps=steps, batch_size=32, learning_rate=1e-2)
+    fine_tune(executor, SPLIT, loss, Free(executor), schedule, rows=ROWS, teacher=teacher, seed=seed)
+    return executor
+
+
+def labels_only(graph: Graph) -> Loss:
+    return loss_for(graph, "classification", label_share=1.0)
+
+
+def test_labels_are_learned() -> None:
+    graph = mlp(np.random.default_rng(0))
+    before = top1(Executor(graph), SPLIT, ROWS, "y")
+    after = top1(trained(graph, labels_only(graph)), SPLIT, ROWS, "y")
+    assert before < 0.6
+    assert after > 0.95
+
+
+def test_answers_of_the_original_are_learned_without_labels() -> None:
+    teacher_graph = mlp(np.random.default_rng(0))
+    good = trained(teacher_graph, labels_only(teacher_graph))
+    good.write_back(teacher_graph)
+    student = mlp(np.random.default_rng(5))
+    loss = loss_for(student, "classification", label_share=0.0)
+    blind = blobs(1000).split("train")
+    teacher = Teacher(Executor(teacher_graph), blind)
+    learned = trained(student, loss, teacher=teacher)
+    assert top1(learned, SPLIT, ROWS, "y") > 0.95
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    graph = mlp(np.random.default_rng(0))
+    one, two, other = (trained(graph, labels_only(graph), steps=10, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.weights["w1"], two.weights["w1"])
+    assert not torch.equal(one.weights["w1"], other.weights["w1"])
+
+
+def test_other_tasks_approach_the_answers_of_every_output() -> None:
+    graph = mlp(np.random.default_rng(0))
+    loss = loss_for(graph, "detection", label_share=0.5)
+    assert loss.label_share == 0.0
+    student = mlp(np.random.default_rng(5))
+    teacher = Teacher(Executor(graph), SPLIT)
+    x = {"x": SPLIT.fetch(ROWS)["x"]}
+    target = Executor(graph).run(x)["y"]
+
+    def distance(executor: Executor) -> float:
+        return float(((executor.run(x)["y"] - target) ** 2).mean() / target.var())
+
+    assert distance(trained(student, loss, teacher=teacher)) < 0.2 * distance(Executor(student))
+
+
+def test_a_model_that_ends_in_softmax_is_trained_through_its_logarithm() -> None:
+    rng = np.random.default_rng(0)
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["h"], transB=1), helper.make_node("Softmax", ["h"], ["y"])]
+    proto = model(nodes, {"w": normal(rng, 4, 16)}, input_shape=["N", 16], output_shape=["N", 4])
+    graph = load_model(proto.SerializeToString())
+    loss = labels_only(graph)
+    assert loss.probabilities
+    logits = torch.from_numpy(normal(rng, 5, 4))
+    labels = torch.tensor([0, 1, 2, 3, 0])
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    assert float(loss({"y": torch.softmax(logits, 1)}, labels, {})) == pytest.approx(
+        float(expected), rel=1e-5
+    )
+
+
+def test_divergence_from_oneself_is_zero_and_positive_from_others() -> None:
+    loss = loss_for(mlp(np.random.default_rng(0)), "classification", label_share=0.0)
+    logits = torch.from_numpy(normal(np.random.default_rng(1), 6, 4))
+    labels = torch.zeros(6, dtype=torch.int64)
+    assert float(loss({"y": logits}, labels, {"y": logits})) == pytest.approx(0.0, abs=1e-6)
+    assert float(loss({"y": logits.flip(0)}, labels, {"y": logits})) > 0.1
+
+
+def test_cancelling_stops_at_the_next_step() -> None:
+    graph = mlp(np.random.default_rng(0))
+    executor = Executor(graph)
+    calls = 0
+
+    def cancel_at_third() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise CompressionCancelledError()
+
+    with pytest.raises(CompressionCancelledError):
+        fine_tune(
+            executor,
+            SPLIT,
+            labels_only(graph),
+            Free(executor),
+            Schedule(steps=100, batch_size=8, learning_rate=1e-3),
+            rows=ROWS,
+            teacher=None,
+            seed=0,
+            check_cancelled=cancel_at_third,
+        )
+    assert calls == 3
+
+
+def test_the_rate_holds_and_then_falls() -> None:
+    schedule = Schedule(steps=100, batch_size=1, learning_rate=1.0, hold=0.5)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert rates[:51] == [1.0] * 51
+    assert all(earlier > later for earlier, later in pairwise(rates[50:]))
+    assert rates[-1] < 0.02
+
+
+def test_answers_are_computed_once_for_a_row() -> None:
+    graph = mlp(np.random.default_rng(0))
+
+    class Counting(Executor):
+        rows = 0
+
+        def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:  # type: ignore[override]
+            self.rows += len(inputs["x"])
+            return super().run(inputs)
+
+    executor = Counting(graph)
+    teacher = Teacher(executor, SPLIT)
+    teacher(np.array([3, 1, 2]))
+    answers = teacher(np.array([2, 7]))
+    assert executor.rows == 4
+    expected = Executor(graph).run(SPLIT.fetch(np.array([2, 7])))["y"]
+    np.testing.assert_allclose(answers["y"].numpy(), expected, rtol=1e-5, atol=1e-6)
