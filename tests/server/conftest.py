@@ -12,13 +12,14 @@ from server_story import Browser, Clock, sign_in
 
 from edgepress_server.api import create_app
 from edgepress_server.settings import Settings
-from edgepress_server.store import Store, database, open_store
+from edgepress_server.store import Store, database, open_store, people
 
 
 @pytest.fixture(autouse=True)
-def no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody pulls the plug in these tests: waiting for the disk at every commit would only make them slow."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls the plug and nobody steals the passwords here: do not wait for the disk and for scrypt."""
     monkeypatch.setattr(database, "SYNCHRONOUS", "OFF")
+    monkeypatch.setattr(people, "HASH_METHOD", "scrypt:1024:8:1")
 
 
 @pytest.fixture

@@ -63,7 +63,18 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = ["name", "profile", "labels", "model", "recipe", "profiles", "devices", "release", "policy", "artifacts"]
+FIELDS = [
+    "name",
+    "profile",
+    "labels",
+    "model",
+    "recipe",
+    "profiles",
+    "devices",
+    "release",
+    "policy",
+    "artifacts",
+]
 bodies = st.dictionaries(st.sampled_from([*FIELDS, "code", "public_key", "path", "options"]), json_values)
 
 
@@ -84,7 +95,9 @@ def test_no_body_whatever_makes_a_500(app: OpenAPI, operator: Browser, body: Any
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    path=st.sampled_from(["/telemetry/series", "/telemetry/export", "/events", "/jobs", "/artifacts", "/models"]),
+    path=st.sampled_from(
+        ["/telemetry/series", "/telemetry/export", "/events", "/jobs", "/artifacts", "/models"]
+    ),
     query=st.dictionaries(
         st.sampled_from(["device", "metric", "from", "to", "step_ms", "format", "limit", "model", "name"]),
         st.text(max_size=20) | st.integers(-(2**70), 2**70).map(str),

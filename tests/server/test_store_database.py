@@ -1,6 +1,8 @@
 """The SQLite file: transactions, migrations, and what it says when the world fails."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -146,3 +148,29 @@ def test_a_store_that_stays_locked_is_told_as_busy(store: Store, monkeypatch: py
     holder.execute("ROLLBACK")
     holder.close()
     store.events.append("server", "a", "one")
+
+
+OTHER_PROCESS = """
+import pathlib, sys
+from edgepress_server.store import open_store
+store = open_store(pathlib.Path(sys.argv[1]))
+store.events.append("server", "other", sys.argv[2])
+print([event.action for event in store.events.after(0)])
+store.close()
+"""
+
+
+def test_opening_a_store_twice_in_one_process_loses_no_commit(tmp_path: Path) -> None:
+    """POSIX drops a process's locks on a file when it closes any descriptor of it. If opening did that, the other
+    process here would take itself for the last one and remove the log that this process still writes to."""
+
+    def other(action: str) -> str:
+        command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path), action]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    first = open_store(tmp_path)
+    first.events.append("server", "this", "one")
+    open_store(tmp_path)
+    assert other("two") == "['one', 'two']"
+    first.events.append("server", "this", "three")
+    assert other("four") == "['one', 'two', 'three', 'four']"

@@ -1,9 +1,9 @@
 """A device's life in the store: registered, enrolled, heard from, revoked, enrolled again."""
 
 import pytest
-from server_story import Clock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from server_story import Clock
 
 from edgepress_devices.protocol import Hardware, State
 from edgepress_server.errors import ConflictError, GoneError, InvalidInputError, NotFoundError

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from server_story import Clock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from server_story import Clock
 
 from edgepress_server.errors import ConflictError
 from edgepress_server.store import Store, open_store

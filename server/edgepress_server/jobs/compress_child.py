@@ -30,7 +30,6 @@ from edgepress_server.store.jobs import Job, LeaseLostError, Result
 
 if TYPE_CHECKING:
     from edgepress_compression.compress import Progress
-
     from edgepress_compression.data.dataset import Dataset
 
 log = logging.getLogger("edgepress_server.jobs")

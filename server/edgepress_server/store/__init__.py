@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from edgepress_server.errors import StoreError
 from edgepress_server.store.artifacts import Artifacts
 from edgepress_server.store.blobs import Blobs
 from edgepress_server.store.database import Database, migrate, unix_ms
@@ -72,9 +73,23 @@ def open_store(data_dir: Path, now_ms: Callable[[], int] = unix_ms) -> Store:
 
     Raises StoreError when the file cannot be used, StoreVersionError when a newer edgepress wrote it.
     """
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(
+            "store_unusable", f"The folder {data_dir} cannot be made ({error.strerror}). Choose another."
+        ) from error
     store = Store(data_dir, now_ms)
-    # Made before SQLite does: the file holds secrets, and its -wal and -shm take over its rights.
-    os.close(os.open(store.database.path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        # Made before SQLite does: the file holds secrets, and its -wal and -shm take over its rights. Never opened
+        # when it is there: closing it would drop the locks of every connection of this process (POSIX).
+        os.close(os.open(store.database.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StoreError(
+            "store_unusable",
+            f"{store.database.path} cannot be made ({error.strerror}). Check disk and rights.",
+        ) from error
     migrate(store.database)
     return store

@@ -211,7 +211,7 @@ class Jobs:
                 job=job.id,
             )
             connection.execute(
-                "UPDATE jobs SET artifact = ?, progress = 1 WHERE id = ?", (result.digest, job.id)
+                "UPDATE jobs SET artifact = ?, progress = 1, step = '' WHERE id = ?", (result.digest, job.id)
             )
             self._end(job, "done", "")
             return self.get(job.id)
