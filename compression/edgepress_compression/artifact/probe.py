@@ -30,6 +30,8 @@ from edgepress_compression.errors import ArtifactError
 POSITIONS_MAX: Final = 64  # checked values per output
 INPUT_MAX_BYTES: Final = 256 << 20  # all generated inputs together
 _DIMS_MAX: Final = 8
+_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+_FLOAT16_MAX: Final = float(np.finfo(np.float16).max)
 
 Dtype = Literal["float32", "float64", "float16", "int64", "int32", "uint8", "int8", "bool"]
 
@@ -81,6 +83,8 @@ def check_outputs(probe: Probe, outputs: Mapping[str, NDArray[Any]]) -> str | No
             return f"output '{expected.name}' is missing"
         if tuple(got.shape) != expected.shape:
             return f"output '{expected.name}' has shape {list(got.shape)}, expected {list(expected.shape)}"
+        if got.dtype.kind not in "biuf":
+            return f"output '{expected.name}' holds {got.dtype}, no numbers"
         values = got.reshape(-1)[list(expected.positions)].astype(np.float64)
         for position, value, want in zip(expected.positions, values.tolist(), expected.values, strict=True):
             # Written so that a NaN, which compares false, counts as a difference.
@@ -107,8 +111,8 @@ def check_probe(probe: Probe) -> None:
             raise _wrong(f"output '{output.name}' needs one value a position, at most {POSITIONS_MAX}")
         if not all(0 <= position < size for position in output.positions):
             raise _wrong(f"output '{output.name}' has a position outside its shape {list(output.shape)}")
-        if not all(math.isfinite(value) for value in output.values):
-            raise _wrong(f"output '{output.name}' has a value that is not finite")
+        if not all(abs(value) <= _FLOAT32_MAX for value in output.values):  # false for NaN, too
+            raise _wrong(f"output '{output.name}' has a value that is not finite in float32")
     names = [spec.name for spec in probe.inputs], [output.name for output in probe.outputs]
     if any(len(set(group)) != len(group) for group in names):
         raise _wrong("a name appears twice")
@@ -144,7 +148,10 @@ def _elements(name: str, shape: tuple[int, ...]) -> int:
 
 
 def _check_range(spec: ProbeInput) -> None:
-    if not (math.isfinite(spec.low) and math.isfinite(spec.high) and spec.low <= spec.high):
+    limit = (
+        _FLOAT16_MAX if spec.dtype == "float16" else _FLOAT32_MAX
+    )  # also for float64: high - low is finite
+    if not -limit <= spec.low <= spec.high <= limit:
         raise _wrong(f"input '{spec.name}' has the range {spec.low} to {spec.high}")
     if spec.kind == "tokens" and not (
         spec.low.is_integer()
