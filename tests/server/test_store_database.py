@@ -114,7 +114,8 @@ def test_a_store_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with store.transaction() as connection:
         connection.execute(
-            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('edgepress', 'm999', '')"
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
+            "VALUES ('edgepress', 'm999', '')"
         )
     with pytest.raises(StoreVersionError, match="newer edgepress"):
         open_store(tmp_path)
@@ -161,8 +162,11 @@ store.close()
 
 
 def test_opening_a_store_twice_in_one_process_loses_no_commit(tmp_path: Path) -> None:
-    """POSIX drops a process's locks on a file when it closes any descriptor of it. If opening did that, the other
-    process here would take itself for the last one and remove the log that this process still writes to."""
+    """POSIX drops a process's locks on a file when it closes any descriptor of it.
+
+    If opening did that, the other process here would take itself for the last one and remove the log that this
+    process still writes to.
+    """
 
     def other(action: str) -> str:
         command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path), action]

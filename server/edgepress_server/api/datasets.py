@@ -17,7 +17,7 @@ from edgepress_server.errors import ForbiddenError, InvalidInputError
 from edgepress_server.jobs.inspect import inspect_dataset
 from edgepress_server.store.datasets import DatasetRow
 
-api = section("datasets", "Labelled data sets: they calibrate, fine-tune and judge.")
+api = section("datasets", "Labelled; they calibrate, fine-tune and judge.")
 
 Name = Annotated[str, Field(max_length=80, description="1 to 64 letters, digits and . _ -")]
 

@@ -18,7 +18,7 @@ from edgepress_server.api.samples import SampleAnswer
 from edgepress_server.store.device_view import DeviceView
 from edgepress_server.store.devices import Device, Status
 
-api = section("devices", "Devices: register, look after, revoke.")
+api = section("devices", "Register, look after, revoke.")
 
 Name = Annotated[str, Field(max_length=80, description="1 to 63 of a-z, 0-9 and -")]
 Labels = Annotated[dict[str, str], Field(max_length=64)]

@@ -14,7 +14,7 @@ from edgepress_server.api.profiles import check_profile
 from edgepress_server.api.recipes import check_recipe
 from edgepress_server.store.jobs import JobState
 
-api = section("jobs", "Compression jobs: each makes one artifact.")
+api = section("jobs", "Compressions; each makes one artifact.")
 
 
 class JobPath(Asked):

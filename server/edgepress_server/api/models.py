@@ -17,7 +17,7 @@ from edgepress_server.api.uploads import RAW_BODY, check_size, receive
 from edgepress_server.jobs.inspect import inspect_model
 from edgepress_server.store.models import Model
 
-api = section("models", "Models as uploaded, and what was made of them.")
+api = section("models", "As uploaded, and what was made of them.")
 
 Name = Annotated[str, Field(max_length=80, description="1 to 64 letters, digits and . _ -")]
 

@@ -13,7 +13,7 @@ from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs
 from edgepress_server.errors import NotFoundError
 
-api = section("profiles", "Kinds of devices: every number with its source.")
+api = section("profiles", "Kinds of devices, every number with its source.")
 
 
 class ProfilePath(Asked):

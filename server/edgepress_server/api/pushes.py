@@ -19,7 +19,7 @@ from edgepress_server.errors import ConflictError, InvalidInputError
 from edgepress_server.store.devices import Device
 from edgepress_server.store.pushes import Push, PushState
 
-api = section("push", "Compress what is missing, release, roll out: in one request.")
+api = section("push", "Compress what is missing, release, roll out, in one request.")
 
 
 class PushPath(Asked):

@@ -10,7 +10,7 @@ from edgepress_server.api.answers import Answer, answers, section
 from edgepress_server.api.auth import needs
 from edgepress_server.errors import InvalidInputError, NotFoundError
 
-api = section("recipes", "Compression recipes: lists of passes.")
+api = section("recipes", "Lists of compression passes.")
 
 
 class RecipeAnswer(Answer):

@@ -81,8 +81,8 @@ def open_store(data_dir: Path, now_ms: Callable[[], int] = unix_ms) -> Store:
         ) from error
     store = Store(data_dir, now_ms)
     try:
-        # Made before SQLite does: the file holds secrets, and its -wal and -shm take over its rights. Never opened
-        # when it is there: closing it would drop the locks of every connection of this process (POSIX).
+        # Made before SQLite does: the file holds secrets, and its -wal and -shm take over its rights. Never
+        # opened when it is there: closing it would drop the locks of this process's connections (POSIX).
         os.close(os.open(store.database.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         pass
