@@ -1,6 +1,7 @@
 """The worker with real processes: progress, cancel, crash, kill -9, stop.
 
-The children here are small scripts that speak to the store as compress_child does; the last tests run the real one.
+The children here are small scripts that speak to the store as compress_child does; the last tests run the
+real one.
 """
 
 import os

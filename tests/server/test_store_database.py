@@ -164,8 +164,8 @@ store.close()
 def test_opening_a_store_twice_in_one_process_loses_no_commit(tmp_path: Path) -> None:
     """POSIX drops a process's locks on a file when it closes any descriptor of it.
 
-    If opening did that, the other process here would take itself for the last one and remove the log that this
-    process still writes to.
+    If opening did that, the other process here would take itself for the last one and remove the log that
+    this process still writes to.
     """
 
     def other(action: str) -> str:
