@@ -3,7 +3,7 @@
     python tests/e2e/screenshots.py URL FOLDER --name admin --password ... [--dark] [--only overview ...]
 
 The password may come from the environment instead: EDGEPRESS_PASSWORD. Pages of things (a device, a model, a
-rollout) show the most telling one there is. docs/dashboard.png is `overview-1280.png` of a running `make demo`:
+rollout) show the most telling one there is. The README's picture, taken while `make demo` runs:
 
     python tests/e2e/screenshots.py URL FOLDER --dashboard docs/dashboard.png
 """

@@ -35,7 +35,7 @@ export function Shell({ path, session, signOut, children }: ShellProps) {
       <a class="skip" href="#content">
         Skip to the content
       </a>
-      <div class="side">
+      <header class="side">
         <Link href="/" class="brand">
           <Logo />
           edgepress
@@ -76,7 +76,7 @@ export function Shell({ path, session, signOut, children }: ShellProps) {
             </button>
           </div>
         </div>
-      </div>
+      </header>
       <main id="content" tabIndex={-1}>
         <HealthNotice />
         {leaving.error && <Failure error={leaving.error} />}

@@ -21,7 +21,7 @@ export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
             {artifact.recipe} for {artifact.profile}
           </h2>
           <p class="note">
-            {verdict(report)} <code title={artifact.digest}>{artifact.digest.slice(0, 16)}</code>
+            {verdict(report)} {memoryWords(report)} <code title={artifact.digest}>{artifact.digest.slice(0, 16)}</code>
           </p>
         </div>
         <a class="button small" href={`/api/v1/artifacts/${artifact.digest}/file`} download data-testid="artifact-download">
@@ -35,7 +35,15 @@ export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
         </Notice>
       ))}
       <div class="one-two">
-        <Card flush title="Stages" note="Estimated bytes after each">
+        <Card
+          flush
+          title="Stages"
+          note={
+            report.stages.some((stage) => stage.accuracy !== null)
+              ? "Bytes are estimates; accuracy on the way is not of the test split"
+              : "Bytes on the way are estimates"
+          }
+        >
           <StageTable stages={report.stages} start={report.bytes.weightsBefore} end={artifact.bytes} />
         </Card>
         <TensorCard report={report} total={artifact.bytes} />
@@ -49,6 +57,11 @@ export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
   );
 }
 
+function memoryWords({ memory }: Report): string {
+  if (memory.before === null || memory.after === null) return "";
+  return `Memory to load and run it: ${bytes(memory.after)}, before ${bytes(memory.before)}.`;
+}
+
 function verdict(report: Report): string {
   const { before, after } = report.accuracy;
   if (!before || !after) return "Its accuracy was not measured.";
@@ -56,14 +69,16 @@ function verdict(report: Report): string {
   const change =
     Math.abs(points) < 0.005 ? "Same accuracy" : `${Math.abs(points).toFixed(2)} points ${points < 0 ? "below" : "above"} the original`;
   const worse = clearlyWorse(before, after);
-  return `${change}${worse === null ? "" : worse ? ", more than chance." : ", within its 95 % interval."}`;
+  return `${change}${worse === null ? "." : worse ? ", more than chance." : ", within its 95 % interval."}`;
 }
+
+const NO_STAGE = { seconds: null, nonzero: null, bits: null, accuracy: null, note: null };
 
 function StageTable({ stages, start, end }: { stages: readonly Stage[]; start: number | null; end: number }) {
   const rows: Stage[] = [
-    { name: "original weights", bytes: start, seconds: null, nonzero: null, bits: null, accuracy: null },
+    { ...NO_STAGE, name: "original weights", bytes: start },
     ...stages,
-    { name: "artifact", bytes: end, seconds: null, nonzero: null, bits: null, accuracy: null },
+    { ...NO_STAGE, name: "artifact", bytes: end },
   ];
   const scale = fromZero(rows.map((each) => each.bytes));
   const some = (of: (stage: Stage) => number | null) => stages.some((stage) => of(stage) !== null);
@@ -98,10 +113,13 @@ function StageTable({ stages, start, end }: { stages: readonly Stage[]; start: n
         <tbody>
           {rows.map((each, i) => (
             <tr key={i}>
-              <th scope="row">{each.name}</th>
+              <th scope="row">
+                {each.name}
+                {each.note && <span class="sub">{each.note}</span>}
+              </th>
               <td class="grow">
                 {each.bytes === null ? (
-                  <span class="sub">unchanged</span>
+                  <span class="sub">not estimated</span>
                 ) : (
                   <Bar kind={i === 0 ? "before" : "after"} value={each.bytes} scale={scale} text={bytes(each.bytes)} />
                 )}
@@ -145,7 +163,7 @@ function TensorCard({ report, total }: { report: Report; total: number }) {
                 Share
               </th>
               <th scope="col" class="num">
-                Smaller
+                By coding
               </th>
             </tr>
           </thead>
@@ -154,7 +172,7 @@ function TensorCard({ report, total }: { report: Report; total: number }) {
               <tr key={each.name}>
                 <th scope="row">
                   <span class="tensor">{each.name}</span>
-                  <span class="sub">{[each.shape.length > 0 ? shape(each.shape) : "", each.coding].filter(Boolean).join(", ")}</span>
+                  <span class="sub">{[each.shape.length > 0 ? `${shape(each.shape)} ${each.dtype ?? ""}` : "", each.coding].filter(Boolean).join(", ")}</span>
                 </th>
                 <td class="grow">
                   <Bar kind="after" value={each.bytes} scale={scale} text={bytes(each.bytes)} />

@@ -240,7 +240,7 @@ function Charts({ name }: { name: string }) {
   const stepMs = stepFor(rangeMs);
   const all = useSeries([name], METRICS, rangeMs, stepMs);
   const series = all.of.get(name);
-  const common = { rangeMs, stepMs, now: all.now, loading: all.loading };
+  const common = { rangeMs, stepMs, now: all.now, loading: all.loading, fit: true };
   const powerHow = method(series?.methods?.["power_mw"]);
   return (
     <div class="stack">

@@ -153,7 +153,7 @@ function LiveFleet({ devices, profiles }: { devices: readonly Device[]; profiles
     .sort();
   const stepMs = stepFor(RANGE_MS);
   const all = useSeries(drawn, METRICS, RANGE_MS, stepMs, 2000);
-  const common = { rangeMs: RANGE_MS, stepMs, now: all.now, loading: all.loading, height: 150, compact: true };
+  const common = { rangeMs: RANGE_MS, stepMs, now: all.now, loading: all.loading, height: 150, compact: true, fit: true };
   const lines = (metric: string) => drawn.map((name) => ({ label: name, line: line(all.of.get(name), metric) }));
   const spark = (name: string) => {
     const p95 = line(all.of.get(name), "latency_p95_us").v.filter((value) => value !== null);

@@ -26,21 +26,30 @@ interface ChartProps {
   testid?: string;
   absent?: string; // why there is nothing to draw
   height?: number;
+  fit?: boolean; // a history shorter than the range fills the width, from a minute on
   compact?: boolean; // many lines: the extents only for screen readers
 }
 
 const cursorGroup = uPlot.sync("edgepress");
+
+/** Index of the first x at which some line has a value. */
+function firstUsed(y: readonly (readonly (number | null | undefined)[])[]): number {
+  const firsts = y.map((values) => values.findIndex((value) => typeof value === "number")).filter((i) => i >= 0);
+  return firsts.length === 0 ? -1 : Math.min(...firsts);
+}
 
 export function Chart(props: ChartProps) {
   const { title, note, lines, format, rangeMs, stepMs, now, testid } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const view = useRef({ from: now - rangeMs, to: now, format });
-  view.current = { from: now - rangeMs, to: now, format };
+  const grid = useMemo(() => onGrid(lines.map((each) => each.line), stepMs), [lines, stepMs]);
+  const oldest = grid.x[firstUsed(grid.y)];
+  const from = props.fit && oldest !== undefined ? Math.max(now - rangeMs, Math.min(oldest * 1000, now - 60_000)) : now - rangeMs;
+  view.current = { from, to: now, format };
   const dark = useDark();
   const [at, setAt] = useState<number | null>(null); // index under the cursor
   const labels = lines.map((each) => each.label).join("\n");
-  const grid = useMemo(() => onGrid(lines.map((each) => each.line), stepMs), [lines, stepMs]);
   const drawable = grid.y.some((values) => values.some((value) => typeof value === "number"));
   const height = props.height ?? 168;
 
@@ -128,8 +137,8 @@ export function Chart(props: ChartProps) {
   }, [grid]);
   useEffect(() => {
     plot.current?.redraw(false, true);
-    plot.current?.setScale("x", { min: (now - rangeMs) / 1000, max: now / 1000 });
-  }, [now, rangeMs]);
+    plot.current?.setScale("x", { min: from / 1000, max: now / 1000 });
+  }, [now, from]);
 
   const summaries = lines.map((each) => summarize(each.line));
   const instant = at === null ? undefined : grid.x[at];

@@ -3,12 +3,16 @@ import { clearlyWorse, largest, readReport } from "./report";
 import { around, fromZero, place } from "./scale";
 
 const whole = {
-  dataset: "mnist",
+  dataset: { name: "mnist", variant: null },
   bytes: { onnx_before: 1_068_000, weights_before: 1_066_440, artifact: 24_300, ratio: 43.9 },
-  accuracy: { before: 0.9836, after: 0.9841, metric: "accuracy", n: 10_000, ci95: { before: [0.981, 0.9859], after: [0.9815, 0.9864] } },
+  accuracy: { before: 0.9836, after: 0.9841, metric: "accuracy", n: 10_000, ci95: [0.9815, 0.9864], ci95_before: [0.981, 0.9859] },
   latency_us: { before: { p50: 21, p95: 25 }, after: { p50: 20, p95: 24 }, threads: 1, machine: "x86-64" },
   stages: [{ name: "prune", seconds: 12.5, bytes_estimate: 99_000, nonzero: 0.08, bits: 32 }],
-  tensors: [{ name: "fc1.weight", shape: [300, 784], coding: "huffman-gap", bytes: 18_000 }],
+  memory_bytes: { before: 12_000_000, after: 12_100_000 },
+  tensors: [
+    { name: "", part: "header", dtype: null, shape: [], coding: "deflate", raw_bytes: 0, stored_bytes: 717 },
+    { name: "fc1.weight", part: "tensor", dtype: "float32", shape: [300, 784], coding: "huffman-gap", raw_bytes: 940_800, stored_bytes: 18_000 },
+  ],
   warnings: ["calibrated on 200 samples"],
   command: "edgepress compress ...",
 };
@@ -18,9 +22,12 @@ describe("reading a report", () => {
     const report = readReport(whole);
     expect(report.bytes.ratio).toBe(43.9);
     expect(report.accuracy.after).toEqual({ value: 0.9841, low: 0.9815, high: 0.9864 });
+    expect(report.accuracy.before?.low).toBe(0.981);
     expect(report.latency.before).toEqual({ p50_us: 21, p95_us: 25 });
     expect(report.stages[0]).toMatchObject({ name: "prune", bytes: 99_000, accuracy: null });
-    expect(report.tensors[0]).toMatchObject({ rawBytes: 300 * 784 * 4, coding: "huffman-gap" });
+    expect(report.tensors[0]).toMatchObject({ name: "header", bytes: 717, rawBytes: null });
+    expect(report.tensors[1]).toMatchObject({ name: "fc1.weight", rawBytes: 940_800, coding: "huffman-gap" });
+    expect(report.dataset).toBe("mnist");
   });
   it.each([null, undefined, 3, "x", [], {}, { accuracy: null, tensors: [null, 3, {}], stages: [null] }, { bytes: [], latency_us: { before: 3 } }])(
     "what is not there is null, and nothing throws: %o",
@@ -34,7 +41,7 @@ describe("reading a report", () => {
 });
 
 it("the largest parts and the rest as one still add up", () => {
-  const parts = [5, 1, 9, 2, 7].map((bytes, i) => ({ name: `t${i}`, shape: [], coding: "raw", bytes, rawBytes: bytes * 4 }));
+  const parts = [5, 1, 9, 2, 7].map((bytes, i) => ({ name: `t${i}`, shape: [], dtype: null, coding: "raw", bytes, rawBytes: bytes * 4 }));
   const shown = largest(parts, 2);
   expect(shown.map((each) => each.bytes)).toEqual([9, 7, 8]);
   expect(shown[2]).toMatchObject({ name: "3 smaller parts", rawBytes: 32 });

@@ -13,21 +13,25 @@ export interface Stage {
   bytes: number | null;
   nonzero: number | null; // share of weights that are not zero
   bits: number | null; // mean bits a weight
-  accuracy: number | null;
+  accuracy: number | null; // on data that is not the test split
+  note: string | null;
 }
 
 export interface TensorBytes {
   name: string;
   shape: number[];
+  dtype: string | null;
   coding: string;
   bytes: number;
-  rawBytes: number | null; // of the same tensor in fp32
+  rawBytes: number | null; // of the same part in the decoded ONNX file
 }
 
 export interface Report {
   bytes: { onnxBefore: number | null; weightsBefore: number | null; artifact: number | null; ratio: number | null };
   accuracy: { before: Interval | null; after: Interval | null; metric: string; n: number | null };
   latency: { before: Latency | null; after: Latency | null; threads: number | null; machine: string | null };
+  memory: { before: number | null; after: number | null }; // resident bytes to load and run it, on the same machine
+  seconds: number | null; // of the whole compression
   stages: Stage[];
   tensors: TensorBytes[];
   warnings: string[];
@@ -52,7 +56,7 @@ export function readReport(report: unknown): Report {
   const size = bag(all["bytes"]);
   const acc = bag(all["accuracy"]);
   const lat = bag(all["latency_us"]);
-  const dataset = all["dataset"];
+  const memory = bag(all["memory_bytes"]);
   return {
     bytes: {
       onnxBefore: num(size["onnx_before"]),
@@ -72,27 +76,27 @@ export function readReport(report: unknown): Report {
       threads: num(lat["threads"]),
       machine: str(lat["machine"]),
     },
+    memory: { before: num(memory["before"]), after: num(memory["after"]) },
+    seconds: num(all["seconds"]),
     stages: list(all["stages"]).map(stage),
     tensors: list(all["tensors"]).flatMap(tensor),
     warnings: list(all["warnings"]).filter((value): value is string => typeof value === "string"),
     command: str(all["command"]),
-    dataset: str(dataset) ?? str(bag(dataset)["name"]),
+    dataset: str(bag(all["dataset"])["name"]),
   };
 }
 
-// ci95 is one pair a side, {"before": [low, high], "after": [low, high]}, or one pair for "after".
+// `ci95` is the interval of `after`, `ci95_before` that of `before`; null for metrics that are no proportion.
 function interval(acc: Bag, side: "before" | "after"): Interval | null {
-  const own = bag(acc[side]);
-  const value = num(acc[side]) ?? num(own["value"]);
+  const value = num(acc[side]);
   if (value === null) return null;
-  const ci = acc["ci95"];
-  const pair = list(Array.isArray(ci) ? (side === "after" ? ci : []) : (bag(ci)[side] ?? own["ci95"]));
+  const pair = list(acc[side === "after" ? "ci95" : "ci95_before"]);
   return { value, low: num(pair[0]), high: num(pair[1]) };
 }
 
 function latency(value: unknown): Latency | null {
   const each = bag(value);
-  const [p50_us, p95_us] = [num(each["p50"]) ?? num(each["p50_us"]), num(each["p95"]) ?? num(each["p95_us"])];
+  const [p50_us, p95_us] = [num(each["p50"]), num(each["p95"])];
   return p50_us === null && p95_us === null ? null : { p50_us, p95_us };
 }
 
@@ -101,26 +105,28 @@ function stage(value: unknown): Stage {
   return {
     name: str(each["name"]) ?? "stage",
     seconds: num(each["seconds"]),
-    bytes: num(each["bytes_estimate"]) ?? num(each["bytes"]),
+    bytes: num(each["bytes_estimate"]),
     nonzero: num(each["nonzero"]),
     bits: num(each["bits"]),
     accuracy: num(each["accuracy"]),
+    note: str(each["note"]),
   };
 }
 
 function tensor(value: unknown): TensorBytes[] {
   const each = bag(value);
-  const [name, size] = [str(each["name"]), num(each["bytes"]) ?? num(each["payload_bytes"])];
+  const size = num(each["stored_bytes"]);
+  const part = str(each["part"]);
+  const name = str(each["name"]) ?? part; // header and skeleton have no name of their own
   if (name === null || size === null) return [];
-  const shape = list(each["shape"]).filter((n): n is number => typeof n === "number");
-  const isTensor = Array.isArray(each["shape"]);
   return [
     {
       name,
-      shape,
-      coding: str(each["coding"]) ?? str(each["kind"]) ?? "",
+      shape: list(each["shape"]).filter((n): n is number => typeof n === "number"),
+      dtype: str(each["dtype"]),
+      coding: str(each["coding"]) ?? "",
       bytes: size,
-      rawBytes: num(each["raw_bytes"]) ?? (isTensor ? shape.reduce((product, n) => product * n, 4) : null),
+      rawBytes: num(each["raw_bytes"]) || null, // 0: the header, which is not in the ONNX file
     },
   ];
 }
@@ -136,6 +142,7 @@ export function largest(tensors: readonly TensorBytes[], keep: number): TensorBy
     {
       name: `${rest.length} smaller parts`,
       shape: [],
+      dtype: null,
       coding: "",
       bytes: sum((each) => each.bytes),
       rawBytes: sum((each) => each.rawBytes ?? 0) || null,

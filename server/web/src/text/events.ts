@@ -17,6 +17,8 @@ const HREF: Record<string, (subject: string) => string | null> = {
 };
 // Progress and samples come many times a second; the pages they concern show them.
 const QUIET = new Set(["progress", "batch", "changed"]);
+// Steps on the way that pass within a moment: what comes of them is told.
+const PASSING = new Set(["release created", "rollout created", "push releasing", "push rolling_out", "job started"]);
 const KIND: Record<string, string> = {
   job: "A compression job",
   rollout: "A rollout",
@@ -36,13 +38,12 @@ const ACTIONS: Record<string, string> = {
   cancelling: "is being cancelled",
   cancelled: "was cancelled",
   compressing: "started",
-  releasing: "signs a release",
-  rolling_out: "is rolling out",
   done: "is done",
 };
 
 export function eventWords(change: Change): EventWords | null {
   if (change.kind === "telemetry" || change.kind === "person" || QUIET.has(change.action)) return null;
+  if (PASSING.has(`${change.kind} ${change.action}`)) return null;
   const text = change.action === "state" ? stateText(change) : (ACTIONS[change.action] ?? spaced(change.action));
   if (text === null) return null;
   const model = change.data["model"];
@@ -74,9 +75,9 @@ function stateText(change: Change): string | null {
     }
   }
   const state = change.data["state"];
-  if (typeof state !== "string") return null;
+  if (typeof state !== "string" || state === "signed" || state === "soak") return null;
   const reason = change.data["reason"];
   return `is ${STATES[state] ?? spaced(state)}${typeof reason === "string" && reason ? `: ${reason}` : ""}`;
 }
 
-const STATES: Record<string, string> = { canary: "at its canaries", ramp: "ramping up", soak: "soaking" };
+const STATES: Record<string, string> = { canary: "at its canaries", ramp: "ramping up" };

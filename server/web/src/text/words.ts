@@ -119,9 +119,11 @@ export function rolloutSaying(rollout: Rollout): string {
     case "signed":
       return "Signed; the first devices are about to be told.";
     case "canary":
-      return canaries.length > 0
-        ? `${canariesDone} of ${plural(canaries.length, "canary", "canaries")} run it. The others follow when all canaries do.`
-        : "The canaries try it first; the others follow.";
+      if (canaries.length === 0) return "The canaries try it first; the others follow."; // lists name no devices
+      return (
+        `${canariesDone} of ${plural(canaries.length, "canary", "canaries")} run it.` +
+        (canaries.length < total ? " The others follow when all canaries do." : "")
+      );
     case "ramp":
       return `${share}. An offline device gets it when it comes back.`;
     case "soak":
