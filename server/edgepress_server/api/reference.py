@@ -22,8 +22,8 @@ from edgepress_server.store import open_store
 
 _HEAD = """# REST API
 
-Written by `python -m edgepress_server.api.reference docs/api.md` (`make docs`) from the OpenAPI document, which
-a running server gives at `/api/v1/openapi.json` and shows at `/api/docs`.
+Written by `python -m edgepress_server.api.reference docs/api.md` (`make docs`) from the OpenAPI document,
+which a running server gives at `/api/v1/openapi.json` and shows at `/api/docs`.
 
 - Times are Unix milliseconds. `null` means absent, never 0 or -1.
 - Programs send `Authorization: Bearer TOKEN` (`edgepress token create NAME`). Browsers have a session cookie
@@ -31,10 +31,9 @@ a running server gives at `/api/v1/openapi.json` and shows at `/api/docs`.
 - Roles: viewer < operator < admin; each may do all that the ones before it may.
 - A failure is `{"error": {"code": "device_exists", "message": "what happened and what to do"}}` with its HTTP
   status: 400 the request cannot be used, 401 not signed in, 403 the role does not suffice, 404 no such thing,
-  409 its state does not allow this, 410 used or expired, 413 too large, 429 too many failures (`Retry-After`),
-  503 the store is busy, 507 the disk is full. A fault of the server itself is 500 with an id that its log
-  explains.
-
+  409 its state does not allow this, 410 used or expired, 413 too large, 429 too many failures (see
+  `Retry-After`), 503 the store is busy, 507 the disk is full. A fault of the server itself is 500 with an id
+  that its log explains.
 """
 _ERRORS = {"400", "401", "403", "404", "409", "413", "503", "507"}
 
@@ -42,7 +41,7 @@ _ERRORS = {"400", "401", "403", "404", "409", "413", "503", "507"}
 def reference(app: OpenAPI) -> str:
     """The page as Markdown."""
     document = openapi_document(app)
-    lines = [_HEAD]
+    lines = [_HEAD, ""]
     for tag in document["tags"]:
         about = tag["description"].rstrip(".")
         lines += [f"## {tag['name'].capitalize()}: {about[:1].lower()}{about[1:]}", ""]
