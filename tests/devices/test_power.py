@@ -92,6 +92,14 @@ def test_a_rail_that_cannot_be_read_leaves_no_half_total(board: MakeBoard) -> No
     assert power.read() is None
 
 
+@pytest.mark.parametrize("milliamperes", [0, -5, "9" * 30])
+def test_a_total_that_no_board_can_draw_is_none(milliamperes: object, board: MakeBoard) -> None:
+    jetson = board("jetson-orin-nano")
+    jetson.write("sys/class/hwmon/hwmon1/curr1_input", str(milliamperes))
+    with jetson.sensors() as sensors:
+        assert sensors.read().power_mw is None
+
+
 def test_an_ina238_tells_its_power_itself(board: MakeBoard) -> None:
     jetson = board("jetson-agx-orin")
     jetson.write("sys/class/hwmon/hwmon5/name", "ina238")

@@ -126,6 +126,16 @@ def test_the_agents_own_cpu_use_is_of_one_core() -> None:
     assert agent.percent() == pytest.approx(200.0)  # two cores for a second
 
 
+@pytest.mark.parametrize("kib", ["0", "9" * 30])
+def test_an_impossible_amount_of_memory_is_none(kib: str, board: MakeBoard) -> None:
+    pi = board("raspberry-pi-4")
+    pi.write("proc/meminfo", f"MemTotal: {kib} kB\nMemFree: 1 kB\nMemAvailable: 1 kB")
+    pi.write("proc/self/statm", f"1 {'9' * 30} 1 1 0 1 0")
+    with pi.sensors() as sensors:
+        readings = sensors.read()
+    assert (readings.mem_total_bytes, readings.mem_used_bytes, readings.rss_bytes) == (None, None, None)
+
+
 @pytest.mark.parametrize("milli", ["-274000", "999999", "", "hot"])
 def test_an_impossible_temperature_is_none(milli: str, board: MakeBoard) -> None:
     pi = board("raspberry-pi-4")

@@ -7,8 +7,10 @@ The total is one rail where the module has it, and is never added to the rails i
     VIN          INA238 of Thor                  the same, the chip multiplies itself
 
 AGX Orin has no such rail: its GPU, CPU and 5 V system rails (VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0) are fed
-side by side and are added; VDDQ_VDD2_1V8AO is taken to hang on VIN_SYS_5V0 and is not (our reading of the rail
-names, not checked against a board: at most a watt is at stake). hwmon states mV, mA and uW (kernel documentation, hwmon sysfs interface).
+side by side and are added; VDDQ_VDD2_1V8AO is taken to hang on VIN_SYS_5V0 and is not (our reading of the
+rail names, not checked on a board; in published outputs it carries about a watt).
+
+hwmon states mV, mA and uW (kernel documentation, hwmon sysfs interface).
 """
 
 import re
