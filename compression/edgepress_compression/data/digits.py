@@ -7,6 +7,7 @@ Recognition of Handwritten Digits", test part).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -86,7 +87,7 @@ def _untrained(seed: int) -> bytes:
         weights.append(numpy_helper.from_array(np.zeros(count, np.float32), name))
         return name
 
-    def node(kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         nodes.append(helper.make_node(kind, inputs, [output], output, **attributes))
         return output
 
