@@ -294,3 +294,35 @@ def test_a_program_with_other_files_or_custom_objects_is_refused(pt2: bytes) -> 
 def test_a_small_graph_is_what_the_tests_above_start_from() -> None:
     assert load_model(GOOD).serialize() == GOOD
     assert load_model(mlp(RNG).serialize()).prunable() == ["w1", "w2"]
+
+
+def test_shape_arithmetic_on_constants_is_done_at_the_door() -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["a"], value=numpy_helper.from_array(np.array([0, 0, 1, 1]))),
+        helper.make_node("Constant", [], ["n"], value=numpy_helper.from_array(np.array([4]))),
+        helper.make_node("ConstantOfShape", ["n"], ["zeros"], value=numpy_helper.from_array(np.array([0]))),
+        helper.make_node("Add", ["a", "zeros"], ["sum"]),
+        helper.make_node("Concat", ["sum", "a"], ["pads"], axis=0),
+        helper.make_node("Pad", ["x", "pads"], ["p"]),
+        helper.make_node("Conv", ["p", "w"], ["y"]),
+    ]
+    made = model(
+        nodes, {"w": normal(RNG, 2, 1, 3, 3)}, input_shape=["N", 1, 4, 4], output_shape=["N", 2, 4, 4]
+    )
+    graph = load_model(made.SerializeToString())
+    assert [node.op_type for node in graph.proto.graph.node] == ["Pad", "Conv"]
+    np.testing.assert_array_equal(graph.weights["pads"], [0, 0, 1, 1, 0, 0, 1, 1])
+    assert set(graph.weights) == {"w", "pads"}
+    assert graph.macs() == 2 * 16 * 9
+
+
+def test_constants_that_would_grow_are_left_alone() -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["n"], value=numpy_helper.from_array(np.array([1 << 40]))),
+        helper.make_node("ConstantOfShape", ["n"], ["huge"]),
+        helper.make_node("ReduceSum", ["huge"], ["s"]),
+        helper.make_node("Add", ["x", "s"], ["y"]),
+    ]
+    made = model(nodes, {}, input_shape=["N", 1], output_shape=["N", 1])
+    kept = [node.op_type for node in load_model(made.SerializeToString()).proto.graph.node]
+    assert kept == ["ConstantOfShape", "ReduceSum", "Add"]

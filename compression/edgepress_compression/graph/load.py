@@ -3,9 +3,9 @@
 What passes: an ONNX file in one piece, operators of the standard set and of com.microsoft in plain dataflow,
 finite weights, inputs that are tensors whose only free dimension is the batch (integer inputs may also have a
 free length); or a program saved by `torch.export.save`, which is converted to ONNX here. What is changed on
-the way: functions are inlined, weights become little-endian raw data, large Constant nodes become
-initializers, and documentation and tooling metadata are dropped, since every byte of it would be sent to
-every device.
+the way: functions are inlined, shape arithmetic on constants is computed, weights become little-endian raw
+data, large Constant nodes become initializers, and documentation and tooling metadata are dropped, since
+every byte of it would be sent to every device.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper, inliner, numpy_helper
 
 from edgepress_compression.errors import GraphError
+from edgepress_compression.graph.fold import fold_shape_arithmetic
 from edgepress_compression.graph.model import Graph, first_line, is_float
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _checked(proto: onnx.ModelProto) -> Graph:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise GraphError(f"The ONNX checker refuses this model: {first_line(error)}.") from None
+    fold_shape_arithmetic(proto)
     _normalise(proto)
     _check_values(proto)
     graph = Graph(proto)

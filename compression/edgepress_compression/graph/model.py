@@ -211,6 +211,8 @@ def _node_macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> i
     if node.op_type not in _WEIGHT_SLOTS:
         return 0
     known: Iterable[str] = (*node.input[:2], node.output[0])
+    if node.op_type == "Gemm" and node.input[0] not in shapes and node.input[1] in shapes:
+        return math.prod(shapes[node.input[1]])  # flattened by batch arithmetic: a row a sample
     if any(name not in shapes for name in known):
         return None
     first, second, out = (shapes[name] for name in known)
