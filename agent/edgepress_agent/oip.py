@@ -193,7 +193,10 @@ def _from_json(tensor: _Input) -> NDArray[Any]:
         raise InferenceError(400, f"{tensor.name!r} has neither data nor binary_data_size")
     dtype = np.dtype(_NUMPY[tensor.datatype])
     try:
-        given = np.asarray(msgspec.json.decode(tensor.data))
+        values = msgspec.json.decode(tensor.data)
+        given = np.asarray(values)
+        if dtype == np.uint64 and given.dtype.kind == "f":  # numpy takes 2**63 and more for floats
+            given = _exact_uint64(values)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise InferenceError(400, f"the data of {tensor.name!r} is no array of numbers: {error}") from error
     if given.size != math.prod(tensor.shape):
@@ -204,6 +207,14 @@ def _from_json(tensor: _Input) -> NDArray[Any]:
     if given.size and not _holds(dtype, given):
         raise InferenceError(400, f"the data of {tensor.name!r} is not {tensor.datatype}")
     return given.astype(dtype).reshape(tensor.shape)
+
+
+def _exact_uint64(values: Any) -> NDArray[Any]:
+    """JSON integers as uint64. Raises ValueError, OverflowError for other numbers."""
+    numbers = np.asarray(values, dtype=object)
+    if not all(type(number) is int for number in numbers.flat):
+        raise ValueError("fractions are no UINT64")
+    return numbers.astype(np.uint64)
 
 
 def _holds(dtype: np.dtype[Any], given: NDArray[Any]) -> bool:

@@ -119,6 +119,10 @@ class Outbox:
         oldest = min((number for epoch, number in self._batches if epoch == name[0]), default=name[1])
         return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples, oldest))
 
+    def forget(self, name: BatchName) -> None:
+        """A batch whose file is gone: somebody removed it."""
+        self._batches.remove(name)
+
     def acknowledge(self, epoch: str, number: int) -> None:
         """The server stored every batch of ``epoch`` up to ``number``: forget them."""
         kept = []

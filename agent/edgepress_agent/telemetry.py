@@ -128,7 +128,12 @@ class Telemetry:
 
     def _send_due(self, now_s: float) -> None:
         for name in self._post.due(self._outbox.batches(), now_s):
-            if not self._send(self._outbox.payload(name)):
+            try:
+                payload = self._outbox.payload(name)
+            except FileNotFoundError:
+                self._outbox.forget(name)
+                continue
+            if not self._send(payload):
                 return  # the connection just went; LinkUp begins again
 
     def _samples(self, elapsed_s: float) -> list[Sample]:

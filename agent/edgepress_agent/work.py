@@ -28,7 +28,7 @@ from edgepress_devices import protocol
 from edgepress_devices.protocol import Hardware, Need, ProtocolError, State, to_json
 
 STATES_PER_SECOND: Final = 4
-IDLE_S: Final = 3600.0
+REFRESH_S: Final = 60.0  # a broker that is late to publish our old will must not leave us offline for ever
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class Work:
 
     def _patience_s(self) -> float:
         now_s = time.monotonic()
-        deadlines = [now_s + IDLE_S]
+        deadlines = [self._refresh_s()]
         if self._dirty:
             deadlines.append(self._may_tell_s())
         if self._window is not None and self.link is not None and self.link.connected:
@@ -182,9 +182,14 @@ class Work:
             key = b""
             if want.digest is not None:
                 key = open_content_key(want.sealed_key, identity.key, device=want.device, digest=want.digest)
-            if not stored:
+            self._installer.check_same(accepted)
+            before = self._installer.accepted
+            news = before is None or (before.counter, before.expires_s) != (
+                accepted.counter,
+                accepted.expires_s,
+            )
+            if not stored and news:
                 # First the want, then its counter: a crash in between reads as a want that has just come.
-                self._installer.check_same(accepted)
                 self._disk.write_whole(self._want_path, payload)
             self._installer.accept(accepted)
         except WantError as error:
@@ -322,10 +327,14 @@ class Work:
     def _tell(self) -> None:
         """Publish the state if there is news, at most STATES_PER_SECOND."""
         now_s = time.monotonic()
-        if self._dirty and self.link is not None and now_s >= self._may_tell_s():
+        news = self._dirty or now_s >= self._refresh_s()
+        if news and self.link is not None and now_s >= self._may_tell_s():
             self.link.publish_state(to_json(self.state()))
             self._told_s.append(now_s)
             self._dirty = False
+
+    def _refresh_s(self) -> float:
+        return self._told_s[-1] + REFRESH_S if self._told_s else 0.0
 
     def _may_tell_s(self) -> float:
         if len(self._told_s) < STATES_PER_SECOND:

@@ -57,11 +57,12 @@ class ReleaseSide:
         self.root_key = CryptoSigner.generate_ed25519()
         self.release_key = CryptoSigner.generate_ed25519()
         self.director_key = CryptoSigner.generate_ed25519()
+        self.snapshot_key = CryptoSigner.generate_ed25519()
         root = Root(consistent_snapshot=False, expires=_in_days(365))
         root.add_key(self.root_key.public_key, "root")
         root.add_key(self.release_key.public_key, "targets")
         root.add_key(self.director_key.public_key, "timestamp")
-        root.add_key(self.director_key.public_key, "snapshot")
+        root.add_key(self.snapshot_key.public_key, "snapshot")
         self.root: Metadata[Root] = Metadata(root)
         self.root.sign(self.root_key)
 

@@ -369,6 +369,28 @@ def test_a_committed_model_that_kills_the_agent_at_every_start_is_rolled_back(de
     assert device.step == "rolled_back"
 
 
+def test_cut_off_at_any_change_of_falling_back_the_last_good_model_answers(tmp_path: Path) -> None:
+    def broken(folder: Path) -> Device:
+        device = Device(folder)
+        device.follow(wanting(OLD, 1))
+        device.follow(wanting(NEW, 2))
+        device.engine.refused.add(NEW)
+        return device
+
+    counting = DyingDisk()
+    broken(tmp_path / "counted").boot(counting)
+    for at in range(counting.count):
+        device = broken(tmp_path / str(at))
+        with pytest.raises(PowerCut):
+            device.boot(DyingDisk(at))
+        device.boot()
+        assert device.engine.answers == OLD, f"cut at {at}"
+        device.engine.refused.clear()  # even if it would load now: it is not trusted any more
+        device.follow(wanting(NEW, 2))
+        assert device.engine.answers == OLD, f"cut at {at}"
+        assert device.step == "rolled_back", f"cut at {at}"
+
+
 def test_an_untried_model_is_never_fallen_back_to(device: Device) -> None:
     device.follow(wanting(OLD, 1))
     device.engine.deadly.add(NEW)

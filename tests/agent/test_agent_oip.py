@@ -44,6 +44,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("ragged", {"data": [[1], [2, 3]]}, "no array of numbers"),
     ("text", {"data": ["a", "b", "c", "d"]}, "is not FP32"),
     ("a fraction as an integer", {"datatype": "INT64", "data": [1, 2, 3, 4.5]}, "is not INT64"),
+    (
+        "a fraction as a large integer",
+        {"datatype": "UINT64", "data": [1, 2, 3, 1.5]},
+        "fractions are no UINT64",
+    ),
+    ("too large for any type", {"datatype": "UINT64", "data": [1, 2, 3, 2**64]}, "is not UINT64"),
     ("too large for its type", {"datatype": "INT8", "data": [1, 2, 3, 400]}, "is not INT8"),
     ("a truth as a number", {"data": [True, False, True, True]}, "is not FP32"),
     ("an unknown datatype", {"datatype": "BYTES"}, "known: FP32"),

@@ -96,6 +96,7 @@ LIES: list[tuple[str, Callable[[], bytes], Floors, str, bool]] = [
     ("other metadata", SIDE.root.to_bytes, Floors(), "cannot be read|type 'root'", False),
     ("changed after it was signed", _tampered, Floors(), "not signed by the server's director", False),
     ("signed by the release key", lambda: want(signer=SIDE.release_key), Floors(), "director key", False),
+    ("signed by another role", lambda: want(signer=SIDE.snapshot_key), Floors(), "director key", False),
     ("expired", lambda: want(days=-1), Floors(), "expired on", False),
     ("expired by signed time", want, Floors(time_s=NOW_S + 40 * 86400), "expired on", False),
     ("issued after it expires", lambda: want(issued_at=NOW_S + 90 * 86400), Floors(), "issued after", False),
