@@ -7,8 +7,10 @@ from flask.testing import FlaskClient
 from flask_openapi3.openapi import OpenAPI
 from server_story import Browser, Clock
 
+from edgepress_server.api import create_app
 from edgepress_server.api.rate_limit import FailureLimit
 from edgepress_server.errors import RateLimitedError
+from edgepress_server.settings import Settings
 from edgepress_server.store import Store
 from edgepress_server.store.people import SESSION_MS
 
@@ -108,6 +110,27 @@ def test_ten_wrong_passwords_make_the_eleventh_wait_even_if_it_is_right(
     answer = anyone.post("/api/v1/session", json={"name": "ada", "password": "long enough"})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_behind_a_proxy_each_client_is_held_up_for_itself(store: Store) -> None:
+    settings = Settings(data_dir=store.data_dir, public_url="https://edge.example.org")
+    client = create_app(settings, store).test_client()
+
+    def status(address: str, name: str = "ada") -> int:
+        body = {"name": name, "password": "no"}
+        return client.post("/api/v1/session", json=body, headers={"X-Forwarded-For": address}).status_code
+
+    assert [status("192.0.2.1") for _ in range(11)][-2:] == [401, 429]
+    assert status("192.0.2.2") == 401
+
+
+def test_without_a_proxy_nobody_chooses_his_own_address(anyone: FlaskClient) -> None:
+    body = {"name": "ada", "password": "no"}
+    answers = [
+        anyone.post("/api/v1/session", json=body, headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code
+        for n in range(11)
+    ]
+    assert answers[-1] == 429
 
 
 def test_failures_are_forgotten_after_the_window_and_on_success() -> None:

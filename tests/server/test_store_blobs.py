@@ -79,5 +79,8 @@ def test_the_sweep_removes_only_what_was_left_long_ago(blobs: Blobs) -> None:
     (aside / "old").write_bytes(b"")
     os.utime(aside / "old", (0, 0))
     (aside / "new").write_bytes(b"")
-    assert blobs.sweep() == 1
+    (aside / "old-folder").mkdir()
+    (aside / "old-folder" / "link").symlink_to(blobs.path(kept))
+    os.utime(aside / "old-folder", (0, 0))
+    assert blobs.sweep() == 2
     assert sorted(path.name for path in files(blobs)) == sorted(["new", kept])

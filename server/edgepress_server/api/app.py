@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from edgepress_devices import __version__
 from edgepress_server.api import (
@@ -30,7 +31,7 @@ from edgepress_server.api import (
 )
 from edgepress_server.api.context import EXTENSION, Context
 from edgepress_server.api.stream import EventFan
-from edgepress_server.settings import Settings
+from edgepress_server.settings import Settings, is_loopback
 from edgepress_server.store import Store, open_store
 
 JSON_MAX_BYTES = 1 << 20  # of any body that is no upload; uploads set their own limit
@@ -83,6 +84,9 @@ def create_app(settings: Settings, store: Store | None = None) -> OpenAPI:
         validation_error_callback=problems.invalid,
         static_folder=None,
     )
+    if settings.public_url is not None and is_loopback(settings.host):
+        # Only a proxy on this machine can reach us: what it says about the client is true.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = JSON_MAX_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     store = open_store(settings.data_dir) if store is None else store

@@ -21,7 +21,9 @@ class Context:
     settings: Settings
     store: Store
     fan: EventFan
-    login_failures: FailureLimit = field(default_factory=lambda: FailureLimit(10, 300.0))
+    login_failures: FailureLimit = field(default_factory=lambda: FailureLimit(10, 300.0))  # of an address
+    # Of a name, guessed at from many addresses; higher, so that it takes effort to lock somebody out.
+    name_failures: FailureLimit = field(default_factory=lambda: FailureLimit(100, 300.0))
     enrol_failures: FailureLimit = field(default_factory=lambda: FailureLimit(20, 300.0))
 
     @cached_property

@@ -74,7 +74,7 @@ def enroll(body: Enrolment) -> Response:
     the next tries wait.
     """
     here = context()
-    source = f"address {request.remote_addr}"
+    source = request.remote_addr or ""
     here.enrol_failures.check(source)
     _check_key(body.public_key)
     root, ca = here.keys.root_metadata, _broker_ca()  # before the code is spent

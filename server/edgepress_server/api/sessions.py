@@ -58,19 +58,20 @@ class Tokens(RootModel[list[TokenAnswer]]):
 def sign_in(body: SignIn) -> Response:
     """Sign in with name and password
 
-    Sets the session cookie. Ten wrong passwords within five minutes from one address, or for one name, make
-    the next tries wait.
+    Sets the session cookie. Ten wrong passwords within five minutes from one address, or a hundred for one
+    name, make the next tries wait.
     """
-    store, failures = context().store, context().login_failures
-    sources = (f"address {request.remote_addr}", f"name {body.name.lower()}")
-    for source in sources:
-        failures.check(source)
+    here = context()
+    store = here.store
+    limits = ((here.login_failures, request.remote_addr or ""), (here.name_failures, body.name.lower()))
+    for limit, source in limits:
+        limit.check(source)
     person = store.people.check_password(body.name, body.password)
     if person is None:
-        for source in sources:
-            failures.failed(source)
+        for limit, source in limits:
+            limit.failed(source)
         raise UnauthenticatedError("wrong_login", "Name and password do not match.")
-    failures.succeeded(sources[1])
+    here.name_failures.succeeded(body.name.lower())  # not the address: one account must not cover for another
     cookie, session = store.people.open_session(person)
     response = _session_answer(session)
     auth.set_cookie(response, cookie)

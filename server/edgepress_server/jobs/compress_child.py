@@ -87,7 +87,7 @@ def run_job(store: Store, job: Job, cancelled: threading.Event, compress: Compre
 def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Compress) -> Result:
     model = store.models.get(job.model)
     store.blobs.read(model.blob)  # flipped bits on the disk are told as such
-    with tempfile.TemporaryDirectory(prefix="edgepress-job-") as folder:
+    with tempfile.TemporaryDirectory(dir=store.blobs.aside(), prefix="job-") as folder:
         source = Path(folder) / f"{model.name}.onnx"  # reports and data set variants go by the model's name
         source.symlink_to(store.blobs.path(model.blob).resolve())
         result = compress(

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 TERMINATE_S = 5.0  # between SIGTERM and SIGKILL
+LOGS_KEPT = 200  # of jobs, the newest
 LOG_MAX_BYTES = 1 << 20  # of a job's log, before a new attempt starts it afresh
 
 StartChild = Callable[[Settings, Job], "subprocess.Popen[bytes]"]
@@ -60,6 +61,8 @@ def start_child(settings: Settings, job: Job) -> subprocess.Popen[bytes]:
     folder = settings.log_dir / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{job.id}.log"
+    for old in sorted(folder.glob("*.log"), key=lambda log_file: log_file.stat().st_mtime)[:-LOGS_KEPT]:
+        old.unlink(missing_ok=True)
     fresh = not path.exists() or path.stat().st_size > LOG_MAX_BYTES
     arguments = [str(settings.data_dir), job.id, job.worker or "", str(job.attempts)]
     with path.open("wb" if fresh else "ab") as output:

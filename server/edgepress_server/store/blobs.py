@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgepress_server.errors import DiskFullError, NotFoundError, StoreError, TooLargeError, is_disk_full
+from edgepress_server.files import sync_folder
 
 COPY_BYTES = 1 << 20  # read and hashed at a time
 _STALE_S = 24 * 3600  # a file put aside longer ago than this belongs to nobody alive
@@ -26,7 +27,6 @@ class Blobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._aside = folder / "aside"
 
     def path(self, digest: str) -> Path:
         """Where a blob lies. Raises NotFoundError when it is not there."""
@@ -62,8 +62,13 @@ class Blobs:
 
     def writer(self, limit_bytes: int | None = None) -> BlobWriter:
         """A file put aside: ``with blobs.writer() as writer: writer.write(...); writer.keep()``."""
-        self._aside.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return BlobWriter(self, self._aside / secrets.token_hex(16), limit_bytes)
+        return BlobWriter(self, self.aside() / secrets.token_hex(16), limit_bytes)
+
+    def aside(self) -> Path:
+        """The folder for what is being made; `sweep` removes what a killed process left there."""
+        aside = self.folder / "aside"
+        aside.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return aside
 
     def check_room(self, needed_bytes: int) -> None:
         """Refuse early what cannot fit: raises DiskFullError."""
@@ -73,14 +78,16 @@ class Blobs:
 
     def sweep(self) -> int:
         """Remove files put aside by processes that died long ago; returns how many."""
-        if not self._aside.is_dir():
-            return 0
         removed = 0
-        for path in self._aside.iterdir():
+        for path in self.aside().iterdir():
             try:
-                if time.time() - path.stat().st_mtime > _STALE_S:
+                if time.time() - path.lstat().st_mtime <= _STALE_S:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
                     path.unlink()
-                    removed += 1
+                removed += 1
             except FileNotFoundError:
                 pass  # its writer has just kept or dropped it
         return removed
@@ -94,8 +101,8 @@ class Blobs:
         place = self._place(digest)
         place.parent.mkdir(exist_ok=True, mode=0o700)
         aside.replace(place)
-        _sync_folder(place.parent)
-        _sync_folder(self.folder)  # the two-letter folder may be new
+        sync_folder(place.parent)
+        sync_folder(self.folder)  # the two-letter folder may be new
 
 
 class BlobWriter:
@@ -165,12 +172,3 @@ class BlobWriter:
         except OSError:
             pass  # what could not be written is not kept; the first error is already on its way
         self.path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename survives a power cut only when its folder is synced too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -281,8 +281,18 @@ def _device(row: sqlite3.Row) -> Device:
     columns["labels"] = json.loads(row["labels"])
     columns["online"] = bool(row["online"])
     columns["hardware"] = msgspec.json.decode(row["hardware"], type=Hardware) if row["hardware"] else None
-    columns["state"] = msgspec.json.decode(row["state"], type=State) if row["state"] else None
+    columns["state"] = _state(row["state"])
     return Device(**columns)
+
+
+def _state(text: str | None) -> State | None:
+    """What the device last reported; None also when another version of the protocol wrote it."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=State)
+    except msgspec.ValidationError:
+        return None
 
 
 def _json(message: msgspec.Struct) -> str:

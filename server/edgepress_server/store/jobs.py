@@ -152,6 +152,12 @@ class Jobs:
 
         Jobs whose lease has lapsed are put back first.
         """
+        waiting = self._database.row(
+            "SELECT 1 FROM jobs WHERE state = 'queued' OR (state = 'running' AND lease_until <= ?) LIMIT 1",
+            (self._database.now_ms(),),
+        )
+        if waiting is None:
+            return None  # looked for often: no write lock for nothing
         with self._database.transaction() as connection:
             now = self._database.now_ms()
             for row in self._database.rows(

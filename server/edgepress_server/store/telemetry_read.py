@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -75,9 +76,15 @@ class _Step:
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + count
 
+    @cached_property
+    def quantiles(self) -> dict[str, float | None]:
+        """All three from one merge, once everything was added."""
+        found = quantiles_us(self.histograms, tuple(_QUANTILES.values()))
+        return dict(zip(_QUANTILES, found, strict=True))
+
     def value(self, metric: str) -> float | None:
         if metric in _QUANTILES:
-            return quantiles_us(self.histograms, (_QUANTILES[metric],))[0]
+            return self.quantiles[metric]
         if metric in ("inferences_per_s", "errors_per_s"):
             count = self.inferences if metric == "inferences_per_s" else self.errors
             return round(1000 * count / self.covered_ms, 3) if self.covered_ms else None
