@@ -15,7 +15,7 @@ from edgepress_server.cli.client import Api
 Value = TypeVar("Value")
 
 EDGEPRESS = [sys.executable, "-m", "edgepress_server.cli.main"]
-AGENT = [sys.executable, "-m", "edgepress_agent.cli"]
+AGENT = [sys.executable, "-m", "edgepress_agent"]
 # One thread per process: two cores carry the server, the agents and the browser.
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
