@@ -18,6 +18,7 @@ from edgepress_compression.errors import RecipeError
 from edgepress_compression.generated import generated_batches
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.calibrate import Method, Observed, chosen_range, observe
+from edgepress_compression.passes.compact import compact
 from edgepress_compression.passes.qdq import (
     MATRIX_OPS,
     Integers,
@@ -84,6 +85,7 @@ def run(state: PassState, options: Options) -> None:
         quantize_constants(graph, node, integers[source], bits, mean)
     insert_pairs(graph, chosen, integers)
     drop_unused(graph)
+    compact(graph)
     state.graph = graph
     state.codes = {name: code for name, code in state.codes.items() if name in graph.weights}
     state.stages.append(_stage(graph, started, len(matrix_nodes), bits))

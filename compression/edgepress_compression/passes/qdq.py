@@ -30,6 +30,7 @@ SAME_RANGE_OPS = (
 )
 OWN_RANGE_OPS = ("Add", "AveragePool", "GlobalAveragePool")
 CLAMPS = ("Relu", "Clip")
+SCALE_MASK = np.uint32(0xFFFF0000)  # keeps 8 bits of a float32's significand
 BIAS_LIMIT = 2**30  # leaves room for the sum of products in the 32-bit accumulator
 SMALLEST_SCALE = 1e-12
 
@@ -152,6 +153,20 @@ def _share_ranges(result: Plan, graph: Graph) -> None:
     result.ranges = {name: root(name) for name in result.tensors}
 
 
+def short_scale(scale: np.ndarray) -> np.ndarray:
+    """float32 with a significand of 8 bits, at most 0.2 % away: two of its bytes are 0, and of a product of two one.
+
+    Integers are rounded with the short scale, so nothing is lost, and the artifact codes it in half the bytes.
+    """
+    bits = np.asarray(scale, dtype=np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x8000)) & SCALE_MASK
+    return rounded.view(np.float32)
+
+
+def _scalar(scale: float) -> np.float32:
+    return np.float32(short_scale(np.array([scale]))[0])
+
+
 @dataclass(frozen=True)
 class Integers:
     """scale * (q - zero_point), q in low..high of the type."""
@@ -165,8 +180,8 @@ class Integers:
         """`symmetric`: zero point 0, which wastes half of the range of what is never negative."""
         limits = np.iinfo(dtype)  # type: ignore[type-var]
         if symmetric:
-            return cls(np.float32(max(-low, high, SMALLEST_SCALE) / limits.max), 0, dtype)
-        scale = np.float32(max((high - low) / (limits.max - limits.min), SMALLEST_SCALE))
+            return cls(_scalar(max(-low, high, SMALLEST_SCALE) / limits.max), 0, dtype)
+        scale = _scalar(max((high - low) / (limits.max - limits.min), SMALLEST_SCALE))
         zero = round(float(limits.min - low / scale))
         return cls(scale, int(np.clip(zero, limits.min, limits.max)), dtype)
 
@@ -194,9 +209,9 @@ def quantize_weight(weight: np.ndarray, axis: int, bits: int) -> tuple[np.ndarra
     limit = 2 ** (bits - 1) - 1
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
     largest = np.maximum(np.abs(rows).max(axis=1), SMALLEST_SCALE)
-    best_scale, best_error = largest / limit, np.full(len(rows), np.inf)
+    best_scale, best_error = largest, np.full(len(rows), np.inf)
     for shrink in np.linspace(1.0, 0.7, 31):
-        scale = largest * shrink / limit
+        scale = short_scale(largest * shrink / limit).astype(np.float64)
         values = np.clip(np.rint(rows / scale[:, None]), -limit, limit) * scale[:, None]
         error = ((values - rows) ** 2).sum(axis=1)
         better = error < best_error
@@ -213,14 +228,15 @@ def insert_pairs(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> N
     proto = graph.proto.graph
     _drop_clamps(graph, chosen, integers)
     nodes: list[onnx.NodeProto] = []
-    constants: list[onnx.TensorProto] = []
+    constants: dict[str, onnx.TensorProto] = {}
     renamed = {name: f"{name}_dq" for name in chosen.tensors}
 
     def pair(name: str) -> list[onnx.NodeProto]:
         form = integers[name]
-        scale, zero = f"{name}_scale", f"{name}_zero"
-        constants.append(numpy_helper.from_array(np.asarray(form.scale), scale))
-        constants.append(numpy_helper.from_array(np.asarray(form.zero_point, dtype=form.dtype), zero))
+        # Equal constants are stored once: many tensors have zero point 0, and a family has one scale.
+        scale, zero = f"scale_{form.scale.tobytes().hex()}", f"zero_{form.dtype}_{form.zero_point}"
+        constants[scale] = numpy_helper.from_array(np.asarray(form.scale), scale)
+        constants[zero] = numpy_helper.from_array(np.asarray(form.zero_point, dtype=form.dtype), zero)
         return [
             helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}_q"], name=f"{name}_Q"),
             helper.make_node(
@@ -242,7 +258,7 @@ def insert_pairs(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> N
                 nodes.extend(pair(name))
     del proto.node[:]
     proto.node.extend(nodes)
-    proto.initializer.extend(constants)
+    proto.initializer.extend(constants.values())
 
 
 def _drop_clamps(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> None:
@@ -253,8 +269,8 @@ def _drop_clamps(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> N
     for source, clamped in chosen.fused.items():
         form = integers[clamped]
         low, high = clamp_limits(producers[clamped], graph)
-        tolerance = float(form.scale) / 2
-        if form.lowest >= low - tolerance / 1e3 and form.highest <= high + tolerance:
+        # beyond the upper limit by less than a step is no more than rounding
+        if form.lowest >= low and form.highest < high + float(form.scale):
             producer = producers[source]
             producer.output[list(producer.output).index(source)] = clamped
             dropped.add(producers[clamped].name)
@@ -306,17 +322,16 @@ def quantize_constants(
             bias = bias - correction
             has_bias = True
     # An all but empty channel with a large bias would overflow: its weights are 0 at any scale.
-    scales = np.maximum(scales, np.abs(bias) / (float(form.scale) * BIAS_LIMIT)).astype(np.float32)
+    scales = short_scale(np.maximum(scales, np.abs(bias) / (float(form.scale) * BIAS_LIMIT)))
     limit = 2 ** (bits - 1) - 1
     integers = np.clip(np.rint(weight / scales.reshape(broadcast)), -limit, limit).astype(np.int8)
-    prefix = node.name
-    weight_dq = _constant_pair(graph, f"{prefix}_weight", integers, scales, axis)
+    weight_dq = _constant_pair(graph, f"{weight_name}.{node.name}", integers, scales, axis)
     node.input[1] = weight_dq[-1].output[0]
     added = weight_dq
     if has_bias and node.op_type != "MatMul":
         bias_scales = (form.scale * scales).astype(np.float32)
         bias_integers = np.rint(bias / bias_scales).astype(np.int32)
-        bias_dq = _constant_pair(graph, f"{prefix}_bias", bias_integers, bias_scales, 0)
+        bias_dq = _constant_pair(graph, f"bias.{node.name}", bias_integers, bias_scales, 0)
         if len(node.input) > 2:
             node.input[2] = bias_dq[-1].output[0]
         else:
@@ -347,17 +362,15 @@ def _mean_shift(
 def _constant_pair(
     graph: Graph, name: str, integers: np.ndarray, scales: np.ndarray, axis: int
 ) -> list[onnx.NodeProto]:
-    zeros = np.zeros(scales.shape, dtype=integers.dtype)
-    graph.proto.graph.initializer.extend(
-        [
-            numpy_helper.from_array(integers, f"{name}_q"),
-            numpy_helper.from_array(scales, f"{name}_scale"),
-            numpy_helper.from_array(zeros, f"{name}_zero"),
-        ]
-    )
+    initializers = graph.proto.graph.initializer
+    zero = f"zeros_{integers.dtype}_{len(scales)}"
+    if all(tensor.name != zero for tensor in initializers):
+        initializers.append(numpy_helper.from_array(np.zeros(scales.shape, dtype=integers.dtype), zero))
+    initializers.append(numpy_helper.from_array(integers, f"{name}_q"))
+    initializers.append(numpy_helper.from_array(scales, f"{name}_scale"))
     node = helper.make_node(
         "DequantizeLinear",
-        [f"{name}_q", f"{name}_scale", f"{name}_zero"],
+        [f"{name}_q", f"{name}_scale", zero],
         [f"{name}_dq"],
         name=f"{name}_DQ",
         axis=axis,
