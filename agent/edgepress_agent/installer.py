@@ -356,7 +356,6 @@ class Installer(Generic[M]):
         # Without another model, trying this one afresh (fetch, trial) is better than running nothing.
         step = "rolled_back" if usable and not damaged else "failed"
         self._write(step=step, target=info.digest, reason=reason[:REASON_MAX_CHARS], trial_starts=0)
-        self.slots.distrust(slot)
         if usable:
             self.slots.switch(other(slot))
         else:

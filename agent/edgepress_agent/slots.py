@@ -109,12 +109,6 @@ class Slots:
             write_info(self._disk, self.path(slot), msgspec.structs.replace(info, trusted=True))
         self._disk.write_whole(self._folder / "current", msgspec.json.encode(_Pointer(slot)))
 
-    def distrust(self, slot: Slot) -> None:
-        """Never go back to what lies in ``slot``."""
-        info = self.info(slot)
-        if info is not None and info.trusted:
-            write_info(self._disk, self.path(slot), msgspec.structs.replace(info, trusted=False))
-
     def point_nowhere(self) -> None:
         self._disk.remove(self._folder / "current")
 

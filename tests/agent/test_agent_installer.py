@@ -325,6 +325,25 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     assert device.installer.trouble is None
 
 
+def test_a_step_that_the_disk_refuses_is_not_tried_over_and_over(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.follow(wanting(OLD, 1))
+    tries = []
+
+    def refuse(_disk: Disk, path: Path) -> None:
+        tries.append(path)
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "remove", refuse)
+        device.follow(wanting(None, 2))
+    assert (device.step, len(tries)) == ("failed", 1)
+    device.now_s = 31.0
+    device.work(b"")
+    assert device.engine.answers is None
+
+
 def test_a_damaged_file_of_the_running_model_falls_back_and_is_fetched_again(device: Device) -> None:
     device.follow(wanting(OLD, 1))
     device.follow(wanting(NEW, 2))
