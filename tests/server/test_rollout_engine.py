@@ -1,5 +1,7 @@
 """Rollouts as stories: the engine on a real store, devices that verify wants with the agent's own code."""
 
+from dataclasses import replace
+
 import pytest
 from fleet_story import Fleet
 from server_story import Clock
@@ -227,6 +229,23 @@ def test_a_device_that_enrols_anew_gets_its_order_sealed_to_its_new_key(fleet: F
     assert fleet.store.wants.counters() == {}  # the old one is not for this key
     assert fleet.engine.refresh() == 1
     assert again.read_want().want.digest == digest
+
+
+def test_what_a_device_says_of_an_order_for_its_old_key_is_no_failure(fleet: Fleet) -> None:
+    (one,) = fleet.enrol("one")
+    rollout = fleet.roll_out(fleet.release(fleet.artifact("v1")))
+    fleet.settle()
+    again = fleet.devices["one"] = type(one)(fleet.store, fleet.keys, "one", "x86-pc")
+    again.enrol()
+    with pytest.raises(WantError):
+        again.read_want()
+    again.floors = one.floors = replace(again.floors, want=1)
+    again.report("rejected", "the content key was sealed to another device")
+    assert fleet.states(rollout) == {"one": "wanted"}
+    assert fleet.engine.refresh() == 1
+    assert fleet.states(rollout) == {"one": "wanted"}
+    again.commit()
+    assert fleet.rollout(rollout).state == "done"
 
 
 def test_wants_are_signed_again_when_half_of_their_time_is_spent(fleet: Fleet, clock: Clock) -> None:

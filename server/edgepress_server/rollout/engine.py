@@ -73,9 +73,12 @@ class Engine:
 
     def _renew(self, old: StoredWant) -> None:
         try:
-            self._issue(old.device, Target(old.rollout, old.release, old.digest))
+            counter = self._issue(old.device, Target(old.rollout, old.release, old.digest))
         except (InvalidInputError, NotFoundError, ConflictError) as error:
             log.error("the order of %s cannot be signed again: %s", old.device, error)
+            return
+        if old.rollout is not None and old.public_key != self._store.devices.get(old.device).public_key:
+            self._store.rollouts.set_want_counter(old.rollout, old.device, counter)
 
     def _round(self, rollout_id: str) -> bool:
         """Read, decide, act; True when something was done."""
@@ -106,7 +109,7 @@ class Engine:
                 revoked=row["revoked_at"] is not None,
                 superseded=bool(row["later"])
                 or (row["want_counter"] is not None and row["owner"] != rollout_id),
-                report=read_report(row["report"]),
+                report=None if row["old_key"] else read_report(row["report"]),
             )
             for row in rows
         ]

@@ -240,6 +240,14 @@ class Rollouts:
                 (self._database.now_ms(), *previous, counter, rollout_id, device),
             )
 
+    def set_want_counter(self, rollout_id: str, device: str, counter: int) -> None:
+        """Reports about earlier wants count no more."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE rollout_devices SET want_counter = ? WHERE rollout = ? AND device = ?",
+                (counter, rollout_id, device),
+            )
+
     def previous(self, rollout_id: str, device: str) -> tuple[str | None, str | None, str | None]:
         """(rollout, release, digest) that the device was to run before this rollout; Nones: nothing."""
         row = self._database.row(
@@ -293,6 +301,7 @@ class Rollouts:
         """The devices of a rollout with what is known of each now: the engine's view.
 
         ``owner``: the rollout that its want comes from. ``later``: a younger rollout, not over, has it too.
+        ``old_key``: it enrolled anew since, so what it says about that want is that it cannot open it.
         """
         return self._database.rows(
             "WITH later AS (SELECT o.device FROM rollouts mine JOIN rollouts young"
@@ -300,7 +309,8 @@ class Rollouts:
             " AND young.state NOT IN ('done', 'aborted') JOIN rollout_devices o ON o.rollout = young.id"
             " WHERE mine.id = :id)"
             " SELECT r.device, r.digest, r.stage, r.state, r.reason, r.want_counter, d.profile, d.public_key,"
-            " d.revoked_at, d.state AS report, w.rollout AS owner, r.device IN later AS later"
+            " d.revoked_at, d.state AS report, w.rollout AS owner, r.device IN later AS later,"
+            " coalesce(w.public_key <> d.public_key, 0) AS old_key"
             " FROM rollout_devices r JOIN devices d ON d.name = r.device"
             " LEFT JOIN wants w ON w.device = r.device WHERE r.rollout = :id"
             " ORDER BY d.online DESC, r.device",
