@@ -5,7 +5,7 @@ import type { Artifact } from "../api/types";
 import { Bar } from "../plot/bars";
 import { clearlyWorse, largest, readReport, type Report, type Stage } from "../plot/report";
 import { fromZero } from "../plot/scale";
-import { accuracy, bytes, clock, percent, plural, ratio, shape, short } from "../text/format";
+import { accuracy, bytes, part, plural, ratio, seconds, shape, short } from "../text/format";
 import { Icon } from "../ui/icon";
 import { Card, CopyButton, Notice } from "../ui/parts";
 
@@ -124,10 +124,10 @@ function StageTable({ stages, start, end }: { stages: readonly Stage[]; start: n
                   <Bar kind={i === 0 ? "before" : "after"} value={each.bytes} scale={scale} text={bytes(each.bytes)} />
                 )}
               </td>
-              {kept && <td class="num col-2">{each.nonzero === null ? "" : percent(each.nonzero * 100)}</td>}
+              {kept && <td class="num col-2">{each.nonzero === null ? "" : part(each.nonzero)}</td>}
               {bits && <td class="num col-2">{each.bits === null ? "" : short(each.bits)}</td>}
               {acc && <td class="num">{each.accuracy === null ? "" : accuracy(each.accuracy)}</td>}
-              <td class="num col-2">{each.seconds === null ? "" : clock(each.seconds * 1000)}</td>
+              <td class="num col-2">{each.seconds === null ? "" : seconds(each.seconds)}</td>
             </tr>
           ))}
         </tbody>
@@ -177,7 +177,7 @@ function TensorCard({ report, total }: { report: Report; total: number }) {
                 <td class="grow">
                   <Bar kind="after" value={each.bytes} scale={scale} text={bytes(each.bytes)} />
                 </td>
-                <td class="num col-2">{percent((each.bytes / total) * 100)}</td>
+                <td class="num col-2">{part(each.bytes / total)}</td>
                 <td class="num">{each.rawBytes !== null && each.bytes > 0 ? ratio(each.rawBytes / each.bytes) : ""}</td>
               </tr>
             ))}

@@ -241,6 +241,7 @@ function Charts({ name }: { name: string }) {
   const all = useSeries([name], METRICS, rangeMs, stepMs);
   const series = all.of.get(name);
   const common = { rangeMs, stepMs, now: all.now, loading: all.loading, fit: true };
+  const told = line(series, "rss_bytes").v.some((value) => value !== null); // it reports, only not everything
   const powerHow = method(series?.methods?.["power_mw"]);
   return (
     <div class="stack">
@@ -270,7 +271,7 @@ function Charts({ name }: { name: string }) {
           testid="chart-power"
           format={watts}
           lines={[{ label: "power", line: line(series, "power_mw") }]}
-          absent="This board cannot tell its power."
+          absent={told ? "This board cannot tell its power." : undefined}
         />
         <Chart
           {...common}
@@ -278,7 +279,7 @@ function Charts({ name }: { name: string }) {
           testid="chart-temperature"
           format={celsius}
           lines={[{ label: "processor", line: line(series, "temp_c") }]}
-          absent="This board cannot tell its temperature."
+          absent={told ? "This board cannot tell its temperature." : undefined}
         />
       </div>
     </div>

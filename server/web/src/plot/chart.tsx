@@ -24,7 +24,7 @@ interface ChartProps {
   zero?: boolean; // the axis starts at zero
   loading?: boolean;
   testid?: string;
-  absent?: string; // why there is nothing to draw
+  absent?: string | undefined; // why there is nothing to draw
   height?: number;
   fit?: boolean; // a history shorter than the range fills the width, from a minute on
   compact?: boolean; // many lines: the extents only for screen readers

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { accuracy, ago, bytes, celsius, clock, count, micros, percent, perSecond, plural, ratio, shape, short, span, until, watts } from "./format";
+import { accuracy, ago, bytes, celsius, clock, count, micros, part, percent, perSecond, plural, ratio, seconds, shape, short, span, until, watts } from "./format";
 
 describe("numbers keep three digits and change unit before a fourth appears", () => {
   it.each([
@@ -47,6 +47,11 @@ describe("lengths of time", () => {
     [span(26 * 3_600_000), "1 d"],
     [clock(83_000), "1:23"],
     [clock(3_723_000), "1:02:03"],
+    [seconds(0.38), "0.4 s"],
+    [seconds(212.4), "3:32"],
+    [part(0.0004), "< 0.1 %"],
+    [part(0.8361), "83.6 %"],
+    [part(0), "0.0 %"],
     [ago(null, 0), "never"],
     [ago(1000, 3000), "just now"],
     [ago(1000, 91_000), "1 min ago"],

@@ -63,6 +63,9 @@ export const millijoules = (value: Maybe) => (value === 0 ? "0 mJ" : scaled(valu
 export const celsius = (value: Maybe) =>
   value === null || value === undefined ? ABSENT : `${value.toFixed(1)} °C`;
 export const percent = (value: Maybe) => (value === null || value === undefined ? ABSENT : `${short(value)} %`);
+/** A part of a whole, 0..1, in tenths of a percent; what is smaller says so. */
+export const part = (share: Maybe) =>
+  share === null || share === undefined ? ABSENT : share > 0 && share < 0.001 ? "< 0.1 %" : `${(share * 100).toFixed(1)} %`;
 /** A share 0..1 as percent with two decimals: accuracies differ in the second. */
 export const accuracy = (share: Maybe) =>
   share === null || share === undefined ? ABSENT : `${(share * 100).toFixed(2)} %`;
@@ -104,6 +107,10 @@ export function clock(ms: number): string {
   const shown = parts[0] === 0 ? parts.slice(1) : parts;
   return shown.map((part, i) => (i === 0 ? String(part) : String(part).padStart(2, "0"))).join(":");
 }
+
+/** How long a step took: tenths of a second below a minute, then a clock. */
+export const seconds = (value: Maybe) =>
+  value === null || value === undefined ? ABSENT : value < 59.95 ? `${value.toFixed(1)} s` : clock(value * 1000);
 
 const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
 const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });

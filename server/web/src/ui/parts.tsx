@@ -6,6 +6,7 @@ import type { ApiError } from "../api/client";
 import type { Resource } from "../api/resource";
 import type { Tone, Word } from "../text/words";
 import { Icon, type IconName } from "./icon";
+import { hasMoved } from "./route";
 
 export function Badge({ word, testid }: { word: Word; testid?: string }) {
   return (
@@ -46,6 +47,7 @@ export function Page({ title, lead, actions, above, children }: PageProps) {
     document.title = `${title} · edgepress`;
   }, [title]);
   useEffect(() => {
+    if (!hasMoved()) return;
     if (document.activeElement === document.body || document.activeElement?.closest("nav")) {
       heading.current?.focus({ preventScroll: true });
     }

@@ -6,8 +6,13 @@ const listeners = new Set<() => void>();
 const changed = () => listeners.forEach((listener) => listener());
 window.addEventListener("popstate", changed);
 
+let moved = false;
+/** Whether the page has changed within the application; the first one is the browser's to announce. */
+export const hasMoved = () => moved;
+
 export function navigate(to: string, how: "push" | "replace" = "push"): void {
   if (to === location.pathname + location.search) return;
+  moved = true;
   if (how === "push") history.pushState(null, "", to);
   else history.replaceState(null, "", to);
   changed();
