@@ -144,7 +144,7 @@ function UnderWay({ rollouts, jobs }: { rollouts: readonly Rollout[]; jobs: read
 }
 
 function LiveFleet({ devices, profiles }: { devices: readonly Device[]; profiles: readonly Profile[] }) {
-  const able = devices.filter((device) => device.status === "online" || device.latest !== null);
+  const able = devices.filter((device) => device.status === "online" || (device.status === "offline" && device.latest));
   // As many as a chart can hold apart: those online first, by name, so that colours stay with their device.
   const drawn = [...able]
     .sort((a, b) => Number(b.status === "online") - Number(a.status === "online") || a.name.localeCompare(b.name))
