@@ -83,7 +83,8 @@ def test_resume_gives_the_failed_another_try(fleet: Fleet) -> None:
     rollout = fleet.roll_out(fleet.release(fleet.artifact("v1")))
     fleet.settle()
     one.fail()
-    assert fleet.rollout(rollout).state == "paused"
+    paused = fleet.rollout(rollout)
+    assert (paused.state, paused.resume_state) == ("paused", "canary")
     first = one.floors.want
     fleet.store.rollouts.resume(rollout, actor="ada")
     assert fleet.states(rollout) == {"one": "wanted"}  # the old report, of the old want, says nothing

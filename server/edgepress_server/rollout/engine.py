@@ -136,7 +136,8 @@ class Engine:
             case GiveBack(device):
                 self._give_back(rollout, device)
             case GoTo(state, reason):
-                rollouts.set_state(rollout.id, state, reason)
+                resume = rollout.state if state == "paused" else None
+                rollouts.set_state(rollout.id, state, reason, resume=resume)
                 log.info("rollout %s: %s %s", rollout.id, state, reason)
 
     def _sign(self, rollout: Rollout) -> None:
