@@ -84,7 +84,7 @@ def test_an_upload_that_breaks_off_is_refused(operator: Browser, store: Store) -
         headers=operator.headers,
         environ_overrides={"CONTENT_LENGTH": "100000"},
     )
-    assert answer.status_code == 400, answer.text
+    assert (answer.status_code, operator.refused(answer.json)) == (400, "upload_broke_off")
     assert operator.get("/models") == [] and nothing_left_aside(store)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import request
+from werkzeug.exceptions import ClientDisconnected
 
 from edgepress_server.api.context import context
 from edgepress_server.errors import InvalidInputError, TooLargeError
@@ -34,13 +35,14 @@ def check_size() -> None:
 
 def receive(writer: BlobWriter) -> None:
     """Copy the body into the writer. Raises InvalidInputError (empty, broke off), TooLargeError."""
-    while part := request.stream.read(COPY_BYTES):
+    while part := _read():
         writer.write(part)
-    announced = request.content_length
-    if announced is not None and writer.size_bytes < announced:
-        raise InvalidInputError(
-            "upload_broke_off",
-            f"Only {writer.size_bytes:,} of {announced:,} bytes came. Send the file again.",
-        )
     if writer.size_bytes == 0:
         raise InvalidInputError("empty_upload", "The upload is empty. Send the file's bytes as the body.")
+
+
+def _read() -> bytes:
+    try:
+        return request.stream.read(COPY_BYTES)
+    except (ClientDisconnected, OSError) as error:  # OSError: gunicorn's word for a broken connection or chunk
+        raise InvalidInputError("upload_broke_off", "The upload broke off. Send the file again.") from error
