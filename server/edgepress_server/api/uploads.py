@@ -44,5 +44,5 @@ def receive(writer: BlobWriter) -> None:
 def _read() -> bytes:
     try:
         return request.stream.read(COPY_BYTES)
-    except (ClientDisconnected, OSError) as error:  # OSError: gunicorn's word for a broken connection or chunk
+    except (ClientDisconnected, OSError) as error:  # OSError: gunicorn, for a broken chunk
         raise InvalidInputError("upload_broke_off", "The upload broke off. Send the file again.") from error
