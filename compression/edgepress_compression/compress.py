@@ -1,6 +1,7 @@
 """From a model to an artifact and its report.
 
-    load -> measure as it is -> passes of the recipe -> write the artifact -> decode it -> measure what was decoded
+    load -> measure as it is -> passes of the recipe -> write the artifact -> decode it -> measure what
+    was decoded
 
 What is measured is what ships: every figure under "after" is of the decoded artifact in onnxruntime.
 """
@@ -75,9 +76,9 @@ def compress(
 ) -> Result:
     """Compresses a model for a profile. The same arguments give the same artifact on one kind of machine.
 
-    `model_name` chooses the data set's preprocessing and is written into the artifact; by default the file's name.
-    `threads` are used to measure. Raises an EdgepressError with a sentence for people; CompressionCancelledError
-    soon after `cancelled` says so.
+    `model_name` chooses the data set's preprocessing and is written into the artifact; by default the
+    file's name. `threads` are used to measure. Raises an EdgepressError with a sentence for people;
+    CompressionCancelledError soon after `cancelled` says so.
     """
     started = time.monotonic()
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -188,9 +189,7 @@ class _Work:
 
     def check(self) -> None:
         if self._cancelled():
-            raise CompressionCancelledError(
-                "The compression was cancelled; start it again to get an artifact."
-            )
+            raise CompressionCancelledError()
 
     def say(self, step: str, fraction: float, message: str) -> None:
         """Fractions never go back, whatever a pass says."""

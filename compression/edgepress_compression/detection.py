@@ -1,7 +1,7 @@
 """Boxes: from a detector's output to boxes, and how well they match the truth.
 
-FastestDet (github.com/dog-qiuqiu/FastestDet, BSD-3) gives for each of H x W cells: objectness, dx, dy, w, h and one
-probability for each class. A cell holds one box, of its most probable class.
+FastestDet (github.com/dog-qiuqiu/FastestDet, BSD-3) gives for each of H x W cells: objectness, dx, dy, w,
+h and one probability for each class. A cell holds one box, of its most probable class.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def decode_fastestdet(output: np.ndarray) -> Boxes:
     """(5 + classes, H, W) -> boxes after non-maximum suppression for each class."""
     if output.ndim != 3 or output.shape[0] < 6:
         raise DatasetError(
-            f"A FastestDet model gives (5 + classes, rows, columns) for a picture, this one gives {output.shape}; "
+            "A FastestDet model gives (5 + classes, rows, columns) for a picture, this one gives "
+            f"{output.shape}; "
             "the data set's `decode` does not fit the model."
         )
     _, rows, columns = output.shape
@@ -69,7 +70,8 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     area_first = np.prod(np.clip(first[:, 2:] - first[:, :2], 0, None), axis=1)
     area_second = np.prod(np.clip(second[:, 2:] - second[:, :2], 0, None), axis=1)
     union = area_first[:, None] + area_second[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    ratio: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ratio
 
 
 def average_precision(found: list[Boxes], truth: list[np.ndarray], wanted_class: int) -> float:

@@ -73,7 +73,8 @@ def evaluate(
     limit: int | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Accuracy:
-    """The data set's metric on the split, with the model's first output. `progress` gets 0..1 after each batch.
+    """The data set's metric on the split, with the model's first output. `progress` gets 0..1 after each
+    batch.
 
     An exception that `progress` raises ends the evaluation: that is how a job is cancelled.
     """
@@ -114,7 +115,8 @@ def paired_latency(
     min_runs: int = 20,
     check: Callable[[], None] = lambda: None,
 ) -> list[Latency]:
-    """Latencies of several models on the same input, run in turns so that whatever else the machine does hits all.
+    """Latencies of several models on the same input, run in turns so that whatever else the machine does
+    hits all.
 
     Takes about `seconds` in all, at least `min_runs` rounds. `check` is called once a round and may raise.
     """

@@ -21,8 +21,8 @@ MARGIN = 4  # times what fused and separate kernels differ by here
 def make_probe(graph: Graph, *, sample: Mapping[str, np.ndarray] | None = None, seed: int = 0) -> Probe:
     """Runs the model on a generated input in the range of `sample` and keeps some of its outputs.
 
-    The tolerance is what the same model differs by between onnxruntime's fused and unfused kernels, with a margin.
-    Raises GraphError when the model gives NaN or infinity.
+    The tolerance is what the same model differs by between onnxruntime's fused and unfused kernels, with
+    a margin. Raises GraphError when the model gives NaN or infinity.
     """
     specs = input_specs(graph, sample)
     inputs = probe_inputs(Probe(seed=seed, inputs=specs))

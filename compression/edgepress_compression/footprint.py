@@ -1,4 +1,5 @@
-"""How much memory a model takes, measured in a fresh process: `python -m edgepress_compression.footprint < MODEL`.
+"""How much memory a model takes, measured in a fresh process: `python -m edgepress_compression.footprint
+< MODEL`.
 
 Prints one JSON line: resident bytes before the model is loaded, and at most while and after it ran.
 """

@@ -42,7 +42,8 @@ class Top1:
         """output (B, C) scores, labels int64 (B,)."""
         if output.ndim != 2 or len(output) != len(labels):
             raise DatasetError(
-                f"The model's first output has shape {output.shape}; a classifier gives one score for each class."
+                f"The model's first output has shape {output.shape}; a classifier gives one score for each "
+                "class."
             )
         self.correct += int((output.argmax(axis=1) == labels).sum())
         self.n += len(labels)
@@ -65,7 +66,8 @@ class MeanAveragePrecision:
         self.truth: list[np.ndarray] = []
 
     def add(self, output: np.ndarray, labels: np.ndarray) -> None:
-        """output (B, 5 + classes, H, W), labels float32 (B, M, 5): class, x1, y1, x2, y2; class -1 is padding."""
+        """output (B, 5 + classes, H, W), labels float32 (B, M, 5): class, x1, y1, x2, y2; class -1 is
+        padding."""
         for one, boxes in zip(output, labels, strict=True):
             self.found.append(decode_fastestdet(one))
             self.truth.append(boxes[boxes[:, 0] >= 0])

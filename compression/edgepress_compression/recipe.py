@@ -80,8 +80,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         close = difflib.get_close_matches(text.lower(), shipped, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise RecipeError(
-            f"There is no recipe {text[:80]!r}. {hint}Known: {', '.join(sorted(shipped))}. Or give the path of a "
-            ".toml file."
+            f"There is no recipe {text[:80]!r}. {hint}Known: {', '.join(sorted(shipped))}. Or give the "
+            "path of a .toml file."
         )
     return _read(shipped[text])
 
@@ -93,9 +93,8 @@ def check_recipe(recipe: Recipe) -> list[tuple[str, Pass]]:
 
 def _prepare(recipe: Recipe, step: Step) -> Pass:
     if step.name not in PASSES:
-        raise RecipeError(
-            f"The recipe {recipe.name} asks for the pass {step.name!r}; there are: {', '.join(sorted(PASSES))}."
-        )
+        known = ", ".join(sorted(PASSES))
+        raise RecipeError(f"The recipe {recipe.name} asks for the pass {step.name!r}; there are: {known}.")
     module = importlib.import_module(PASSES[step.name])
     try:
         options = msgspec.convert(step.options, module.Options)

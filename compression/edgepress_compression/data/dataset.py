@@ -36,7 +36,8 @@ class Split:
     def batches(
         self, batch_size: int, limit: int | None = None, shuffle_seed: int | None = None
     ) -> Iterator[Batch]:
-        """Batches of at most `batch_size`, of the first `limit` samples (of the shuffled order, when shuffled)."""
+        """Batches of at most `batch_size`, of the first `limit` samples (of the shuffled order, when
+        shuffled)."""
         order = np.arange(len(self))
         if shuffle_seed is not None:
             np.random.default_rng(shuffle_seed).shuffle(order)
@@ -198,14 +199,16 @@ def _plain_npz(path: Path) -> Dataset:
     arrays = read_npz(path)
     if "labels" not in arrays:
         raise DatasetError(
-            f"{path.name} has no array `labels`; it has: {', '.join(arrays) or 'none'}. Save the class numbers under "
+            f"{path.name} has no array `labels`; it has: {', '.join(arrays) or 'none'}. Save the class "
+            "numbers under "
             "that name beside the model's inputs."
         )
     return dataset_from_arrays(path.stem, arrays)
 
 
 def dataset_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Dataset:
-    """A data set of arrays by model input, `labels`, and if wanted `split` (text per sample) and `class_names`."""
+    """A data set of arrays by model input, `labels`, and if wanted `split` (text per sample) and
+    `class_names`."""
     labels = whole_labels(arrays["labels"], name)
     inputs = {key: array for key, array in arrays.items() if key not in RESERVED}
     if not inputs:

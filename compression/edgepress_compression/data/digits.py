@@ -40,7 +40,7 @@ def digits_dataset() -> Dataset:
     return dataset_from_arrays("digits", digits_arrays())
 
 
-def write_digits(path: Path) -> None:
+def write_digits_npz(path: Path) -> None:
     """Writes the data set as the plain .npz that a person would upload."""
     content = io.BytesIO()
     np.savez_compressed(content, **digits_arrays())  # type: ignore[arg-type]
@@ -91,11 +91,10 @@ def _as_onnx(weights: dict[str, np.ndarray]) -> bytes:
         numpy_helper.from_array(array, f"{names[key.split('.')[0]]}.{key.split('.')[1]}")
         for key, array in weights.items()
     ]
-    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
     nodes = [
-        helper.make_node("Conv", ["input", "conv1.weight", "conv1.bias"], ["conv1"], **same),
+        helper.make_node("Conv", ["input", "conv1.weight", "conv1.bias"], ["conv1"], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["conv1"], ["relu1"]),
-        helper.make_node("Conv", ["relu1", "conv2.weight", "conv2.bias"], ["conv2"], **same),
+        helper.make_node("Conv", ["relu1", "conv2.weight", "conv2.bias"], ["conv2"], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["conv2"], ["relu2"]),
         helper.make_node("MaxPool", ["relu2"], ["pool"], kernel_shape=[2, 2], strides=[2, 2]),
         helper.make_node("Flatten", ["pool"], ["flat"]),

@@ -1,4 +1,5 @@
-"""Fits a data set to a model: the right preprocessing, names and types, or one sentence that says what does not fit."""
+"""Fits a data set to a model: the right preprocessing, names and types, or one sentence that says what
+does not fit."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ def fit(
 ) -> Dataset:
     """The data set with batches named, typed and shaped as the model's inputs ask.
 
-    Where the data set has several preprocessings: the one whose `models` match the model's name, else the first that
-    fits. Raises DatasetError when none fits, or when a label is beyond the model's outputs.
+    Where the data set has several preprocessings: the one whose `models` match the model's name, else the
+    first that fits. Raises DatasetError when none fits, or when a label is beyond the model's outputs.
     """
     problems = []
     for candidate in _candidates(dataset, model_name):
@@ -137,6 +138,7 @@ def _check_labels(dataset: Dataset, outputs: Sequence[TensorInfo]) -> None:
         highest = int(labels.max(initial=0))
         if highest >= classes:
             raise DatasetError(
-                f"The data set {dataset.name} does not fit the model: split {name} has class {highest}, and the "
+                f"The data set {dataset.name} does not fit the model: split {name} has class {highest}, "
+                "and the "
                 f"model's output {outputs[0].name} has {classes} classes, numbered from 0."
             )

@@ -1,7 +1,9 @@
-"""Reads `.npz` files that strangers made: every length is checked before anything is allocated, nothing is unpickled.
+"""Reads `.npz` files that strangers made: every length is checked before anything is allocated, nothing
+is unpickled.
 
-An .npz file is a zip archive of `NAME.npy` members; each starts with a small header (dtype, order, shape) and goes on
-with exactly shape x itemsize bytes. NumPy's own loader trusts the header; here it must agree with the archive.
+An .npz file is a zip archive of `NAME.npy` members; each starts with a small header (dtype, order, shape)
+and goes on with exactly shape x itemsize bytes. NumPy's own loader trusts the header; here it must agree
+with the archive.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ def _read_archive(
     total_bytes = sum(member.file_size for member in members)
     if total_bytes > max_bytes:
         raise DatasetError(
-            f"{path.name} unpacks to {total_bytes:,} bytes; at most {max_bytes:,} are read. Save fewer samples."
+            f"{path.name} unpacks to {total_bytes:,} bytes; at most {max_bytes:,} are read. Save fewer "
+            "samples."
         )
     arrays: dict[str, np.ndarray] = {}
     for member in members:

@@ -1,7 +1,7 @@
 """Pictures from a folder, a tar archive or one atlas, decoded when first asked for.
 
-Archives are read in place and never unpacked, so no member's name can lead outside. A picture's size is known from
-its header and limited before its pixels are allocated.
+Archives are read in place and never unpacked, so no member's name can lead outside. A picture's size is
+known from its header and limited before its pixels are allocated.
 """
 
 from __future__ import annotations
@@ -102,13 +102,15 @@ def open_picture(content: bytes, name: str) -> Image.Image:
             picture = Image.open(io.BytesIO(content))  # reads the header only
             if picture.width * picture.height > MAX_PIXELS:
                 raise DatasetError(
-                    f"{name} has {picture.width} x {picture.height} pixels; at most {MAX_PIXELS:,} are decoded."
+                    f"{name} has {picture.width} x {picture.height} pixels; at most {MAX_PIXELS:,} are "
+                    "decoded."
                 )
             picture.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DatasetError(f"{name} has far too many pixels; at most {MAX_PIXELS:,} are decoded.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        # Pillow raises OSError for truncated data, SyntaxError for broken PNG chunks, ValueError for bad modes
+        # Pillow raises OSError for truncated data, SyntaxError for broken PNG chunks, ValueError for bad
+        # modes
         raise DatasetError(
             f"{name} is not an intact picture ({error}); save it as JPEG or PNG again."
         ) from error
@@ -128,9 +130,10 @@ class PictureRows:
         pictures = [self._one(int(row)) for row in rows]
         shapes = {picture.shape for picture in pictures}
         if len(shapes) > 1:
+            two = " and ".join(str(shape) for shape in sorted(shapes)[:2])
             raise DatasetError(
-                f"The pictures have different sizes (for example {' and '.join(map(str, sorted(shapes)[:2]))}); "
-                "set `crop`, or `resize = [height, width]`, in [input]."
+                f"The pictures have different sizes (for example {two}); set `crop`, or "
+                "`resize = [height, width]`, in [input]."
             )
         return np.stack(pictures)
 
@@ -156,7 +159,8 @@ def read_atlas(path: Path, tile: tuple[int, int], count: int, spec: InputSpec) -
     across, down = picture.width // width, picture.height // height
     if across * down < count:
         raise DatasetError(
-            f"{path.name} has room for {across * down} tiles of {height} x {width} pixels and {count} labels are given."
+            f"{path.name} has room for {across * down} tiles of {height} x {width} pixels and {count} "
+            "labels are given."
         )
     pixels = np.asarray(picture, dtype=np.uint8)[: down * height, : across * width]
     tiles = (

@@ -1,6 +1,7 @@
 """From a decoded picture or stored array to what the model's input expects.
 
-stored --resize, crop--> uint8 or float (H, W, C) --channel order--> (x * scale - mean) / std --layout--> float32
+stored --resize, crop--> uint8 or float (H, W, C) --channel order--> (x * scale - mean) / std --layout-->
+float32
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from edgepress_compression.errors import DatasetError
 
 
 class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `[input]` table of a data set file. All values apply to stored values of 0..255 unless the source says else."""
+    """The `[input]` table of a data set file. All values apply to stored values of 0..255 unless the
+    source says else."""
 
     name: str | None = None  # the model's input; None fits a model with one input
     channels: Literal["RGB", "BGR", "grey"] = "RGB"
@@ -44,7 +46,8 @@ def fit_picture(picture: Image.Image, spec: InputSpec) -> np.ndarray:
         height, width = (spec.crop, spec.crop) if isinstance(spec.crop, int) else spec.crop
         if picture.width < width or picture.height < height:
             raise DatasetError(
-                f"A picture of {picture.width} x {picture.height} pixels is smaller than the crop of {width} x "
+                f"A picture of {picture.width} x {picture.height} pixels is smaller than the crop of "
+                f"{width} x "
                 f"{height}; set `resize` in [input] to at least {max(width, height)}."
             )
         left, top = (picture.width - width) // 2, (picture.height - height) // 2
@@ -62,13 +65,15 @@ def normalise_pictures(pixels: np.ndarray, spec: InputSpec) -> np.ndarray:
 
 
 def normalise_arrays(stored: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """(N, ...) stored numbers, reshaped if the spec says so -> float32; channels are where the layout has them."""
+    """(N, ...) stored numbers, reshaped if the spec says so -> float32; channels are where the layout has
+    them."""
     if spec.reshape is not None:
         try:
             stored = stored.reshape((len(stored), *spec.reshape))
         except ValueError:
             raise DatasetError(
-                f"A sample of shape {stored.shape[1:]} cannot become {spec.reshape}; correct `reshape` in [input]."
+                f"A sample of shape {stored.shape[1:]} cannot become {spec.reshape}; correct `reshape` in "
+                "[input]."
             ) from None
     return _normalise(stored, spec, channel_axis=1 if spec.layout == "NCHW" else stored.ndim - 1)
 

@@ -28,7 +28,8 @@ DEFAULT_INPUT = "input"  # stands for "the model's only input" until a model is 
 def open_split(
     spec: s.DatasetSpec, name: str, input_spec: InputSpec, paths: Paths
 ) -> tuple[np.ndarray, Fetch]:
-    """(labels, fetch). Labels: int64 (N,), or for detection float32 (N, M, 5) with -1 as class of empty rows."""
+    """(labels, fetch). Labels: int64 (N,), or for detection float32 (N, M, 5) with -1 as class of empty
+    rows."""
     source = spec.source
     choice = s.split_spec(spec, name, s.SPLIT_TYPES[type(source)])
     match source:
@@ -52,7 +53,8 @@ def whole_labels(labels: np.ndarray, where: str) -> np.ndarray:
     """Class numbers as int64 (N,)."""
     if labels.dtype.kind not in "iub" or labels.ndim != 1:
         raise DatasetError(
-            f"{where}: labels must be one row of whole numbers, and are {labels.dtype} of shape {labels.shape}."
+            f"{where}: labels must be one row of whole numbers, and are {labels.dtype} of shape "
+            f"{labels.shape}."
         )
     if len(labels) and labels.min() < 0:
         raise DatasetError(f"{where}: a label is negative; classes are numbered from 0.")
@@ -209,7 +211,8 @@ def _open_text(source: s.TextSource, split: s.TextSplit, paths: Paths) -> tuple[
             numbers.append(int(cells[source.label_column]))
         except (IndexError, ValueError):
             raise DatasetError(
-                f"{path.name}, line {number}: needs a class number in column {source.label_column} and text in "
+                f"{path.name}, line {number}: needs a class number in column {source.label_column} and "
+                "text in "
                 f"column {source.text_column}, separated by a tab."
             ) from None
     labels = whole_labels(np.array(numbers, dtype=np.int64), path.name)

@@ -1,4 +1,5 @@
-"""BERT's tokens: basic tokens, then greedy longest-first word pieces (Devlin et al. 2019; Wu et al. 2016, section 4.1)."""
+"""BERT's tokens: basic tokens, then greedy longest-first word pieces (Devlin et al. 2019; Wu et al. 2016,
+section 4.1)."""
 
 from __future__ import annotations
 
@@ -82,11 +83,8 @@ def _basic_tokens(text: str, lowercase: bool) -> Iterator[str]:
             continue
         else:
             spaced.append(f" {character} " if _is_cjk(ord(character)) else character)
-    for word in "".join(spaced).split():
-        if lowercase:
-            word = "".join(
-                c for c in unicodedata.normalize("NFD", word.lower()) if unicodedata.category(c) != "Mn"
-            )
+    for spelled in "".join(spaced).split():
+        word = _without_accents(spelled.lower()) if lowercase else spelled
         current = ""
         for character in word:
             if _is_punctuation(character):
@@ -98,6 +96,10 @@ def _basic_tokens(text: str, lowercase: bool) -> Iterator[str]:
                 current += character
         if current:
             yield current
+
+
+def _without_accents(word: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", word) if unicodedata.category(c) != "Mn")
 
 
 def _is_punctuation(character: str) -> bool:

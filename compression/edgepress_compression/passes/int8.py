@@ -1,7 +1,7 @@
 """Static int8: weights s8 for each output channel, activations u8 or s8 as the profile asks.
 
-Ranges of activations come from a calibration run over the data set's training samples. The integer form buys speed on
-devices with integer kernels and a quarter of the bytes everywhere.
+Ranges of activations come from a calibration run over the data set's training samples. The integer form
+buys speed on devices with integer kernels and a quarter of the bytes everywhere.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def _activations(state: PassState, options: Options) -> Activations:
     asked = state.profile.int8.activations
     if asked is None:
         state.warn(
-            f"{state.profile.name} runs int8 slower than fp32 ({state.profile.int8.reason}); the artifact is smaller, "
+            f"{state.profile.name} runs int8 slower than fp32 ({state.profile.int8.reason}); the artifact "
+            "is smaller, "
             "not faster."
         )
         return "u8"
@@ -109,7 +110,8 @@ def _calibration(state: PassState, samples: int) -> Iterable[Mapping[str, np.nda
     dataset = state.dataset
     if dataset is None:
         state.warn(
-            "int8 was calibrated on generated inputs because no data set was given; expect a loss of accuracy. Give "
+            "int8 was calibrated on generated inputs because no data set was given; expect a loss of "
+            "accuracy. Give "
             "a data set."
         )
         yield from generated_batches(state.graph, count=min(samples, 16), seed=state.seed)
@@ -151,7 +153,8 @@ def _integers(
 
 
 def _weight_bits(state: PassState, options: Options) -> int:
-    """7 where two u8 x s8 products are added in 16 bits (VPMADDUBSW of AVX2 without VNNI), which overflows with 8."""
+    """7 where two u8 x s8 products are added in 16 bits (VPMADDUBSW of AVX2 without VNNI), which
+    overflows with 8."""
     if options.weight_bits != "auto":
         return options.weight_bits
     isa = state.profile.cpu.isa

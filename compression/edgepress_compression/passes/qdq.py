@@ -1,8 +1,9 @@
-"""Rewrites a float graph with QuantizeLinear / DequantizeLinear pairs that onnxruntime fuses into integer kernels.
+"""Rewrites a float graph with QuantizeLinear / DequantizeLinear pairs that onnxruntime fuses into integer
+kernels.
 
-Every activation x on the integer side becomes  x -> Q -> DQ -> its readers, so that each integer node stands between
-DQ and Q and is replaced by its integer kernel. Weights are stored as s8 with one scale for each output channel,
-biases as s32 with the product of input and weight scale.
+Every activation x on the integer side becomes  x -> Q -> DQ -> its readers, so that each integer node
+stands between DQ and Q and is replaced by its integer kernel. Weights are stored as s8 with one scale for
+each output channel, biases as s32 with the product of input and weight scale.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ def _has_constant_weights(node: onnx.NodeProto, graph: Graph) -> bool:
 def _trim(
     result: Plan, graph: Graph, users: dict[str, list[tuple[onnx.NodeProto, int]]], outputs: set[str]
 ) -> None:
-    """Takes off trailing nodes that feed no integer node: rounding there would cost accuracy and gain nothing."""
+    """Takes off trailing nodes that feed no integer node: rounding there would cost accuracy and gain
+    nothing."""
     for node in reversed(graph.proto.graph.node):
         if node.name in result.nodes and node.op_type not in (*MATRIX_OPS, *CLAMPS):
             readers = [user for name in node.output for user, _ in users.get(name, [])]
@@ -154,9 +156,11 @@ def _share_ranges(result: Plan, graph: Graph) -> None:
 
 
 def short_scale(scale: np.ndarray) -> np.ndarray:
-    """float32 with a significand of 8 bits, at most 0.2 % away: two of its bytes are 0, and of a product of two one.
+    """float32 with a significand of 8 bits, at most 0.2 % away: two of its bytes are 0, and of a product
+    of two one.
 
-    Integers are rounded with the short scale, so nothing is lost, and the artifact codes it in half the bytes.
+    Integers are rounded with the short scale, so nothing is lost, and the artifact codes it in half the
+    bytes.
     """
     bits = np.asarray(scale, dtype=np.float32).view(np.uint32)
     rounded = (bits + np.uint32(0x8000)) & SCALE_MASK
@@ -187,11 +191,13 @@ class Integers:
 
     @property
     def lowest(self) -> float:
-        return float(self.scale) * (int(np.iinfo(self.dtype).min) - self.zero_point)  # type: ignore[type-var]
+        lowest: int = np.iinfo(self.dtype).min  # type: ignore[type-var]
+        return float(self.scale) * (lowest - self.zero_point)
 
     @property
     def highest(self) -> float:
-        return float(self.scale) * (int(np.iinfo(self.dtype).max) - self.zero_point)  # type: ignore[type-var]
+        highest: int = np.iinfo(self.dtype).max  # type: ignore[type-var]
+        return float(self.scale) * (highest - self.zero_point)
 
 
 def weight_axis(node: onnx.NodeProto) -> int:
@@ -224,7 +230,8 @@ def quantize_weight(weight: np.ndarray, axis: int, bits: int) -> tuple[np.ndarra
 
 
 def insert_pairs(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> None:
-    """Puts the Q/DQ pair on every planned activation; clamps that the integers' own limits do are taken out."""
+    """Puts the Q/DQ pair on every planned activation; clamps that the integers' own limits do are taken
+    out."""
     proto = graph.proto.graph
     _drop_clamps(graph, chosen, integers)
     nodes: list[onnx.NodeProto] = []
@@ -262,7 +269,8 @@ def insert_pairs(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> N
 
 
 def _drop_clamps(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> None:
-    """conv -> relu -> Q saturates at 0 by itself when 0 is the lowest integer; likewise the upper limit of relu6."""
+    """conv -> relu -> Q saturates at 0 by itself when 0 is the lowest integer; likewise the upper limit
+    of relu6."""
     proto = graph.proto.graph
     producers = {name: node for node in proto.node for name in node.output}
     dropped = set()
@@ -303,8 +311,8 @@ def quantize_constants(
 ) -> None:
     """Replaces the node's weight and bias by integers and their DequantizeLinear.
 
-    `channel_mean` (C,) of the input corrects the bias for the mean error that rounding the weights makes (Nagel et
-    al. 2019, "Data-Free Quantization", section 4.2, with means from calibration).
+    `channel_mean` (C,) of the input corrects the bias for the mean error that rounding the weights makes
+    (Nagel et al. 2019, "Data-Free Quantization", section 4.2, with means from calibration).
     """
     weight_name = node.input[1]
     weight = graph.weights[weight_name]
@@ -346,7 +354,8 @@ def quantize_constants(
 def _mean_shift(
     node: onnx.NodeProto, rounding: np.ndarray, axis: int, channel_mean: np.ndarray
 ) -> np.ndarray | None:
-    """(out,) mean error of the output that the weights' rounding error causes; zero padding is left out of account."""
+    """(out,) mean error of the output that the weights' rounding error causes; zero padding is left out
+    of account."""
     if node.op_type == "Gemm":
         inner = rounding if axis == 0 else rounding.T  # (out, in)
         return inner @ channel_mean if inner.shape[1] == len(channel_mean) else None

@@ -1,6 +1,7 @@
 """Folds what does not depend on the input: shape arithmetic, constants, BatchNorm and Pad into convolutions.
 
-onnxruntime's own "basic" rewrites do it: they keep the meaning of the graph and are the same on every machine.
+onnxruntime's own "basic" rewrites do it: they keep the meaning of the graph and are the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ PER_CHANNEL_OPSET = 13  # the first whose QuantizeLinear has an axis
 
 
 def simplified(graph: Graph) -> Graph:
-    """An equal graph with fewer nodes, in opset 13 or later. Raises GraphError when onnxruntime cannot run it."""
+    """An equal graph with fewer nodes, in opset 13 or later. Raises GraphError when onnxruntime cannot
+    run it."""
     proto = graph.proto
     if graph.opset < PER_CHANNEL_OPSET:
         try:

@@ -65,9 +65,7 @@ class PassState:
     def check_cancelled(self) -> None:
         """Raises CompressionCancelledError when the person who started the job took it back."""
         if self.cancelled():
-            raise CompressionCancelledError(
-                "The compression was cancelled; start it again to get an artifact."
-            )
+            raise CompressionCancelledError()
 
     def warn(self, sentence: str) -> None:
         if sentence not in self.warnings:

@@ -1,8 +1,8 @@
 """The first convolution of a picture network stays in floats: integers are slower there.
 
-With 3 input channels an integer kernel cannot fill its lanes. Measured with onnxruntime 1.31.1 on AVX-512 VNNI, one
-thread: the first convolution of SqueezeNet 1.1 takes 0.81 ms in u8 x s8 and 0.33 ms in fp32, EfficientNet-Lite0's
-0.56 and 0.22 ms.
+With 3 input channels an integer kernel cannot fill its lanes. Measured with onnxruntime 1.31.1 on AVX-512
+VNNI, one thread: the first convolution of SqueezeNet 1.1 takes 0.81 ms in u8 x s8 and 0.33 ms in fp32,
+EfficientNet-Lite0's 0.56 and 0.22 ms.
 """
 
 from __future__ import annotations
@@ -17,23 +17,31 @@ FEW_CHANNELS = 4
 
 
 def keep_stem(graph: Graph) -> list[str]:
-    """Names of the nodes to leave in floats: first convolutions with few channels, and what makes their output smaller.
+    """Names of the nodes to leave in floats: first convolutions with few channels, and what makes their
+    output smaller.
 
-    That is max pooling, depthwise convolutions and convolutions to fewer channels, each with its clamp: behind them
-    there is less to quantize, and on so large a picture that costs as much as computing.
+    That is max pooling, depthwise convolutions and convolutions to fewer channels, each with its clamp:
+    behind them there is less to quantize, and on so large a picture that costs as much as computing.
     """
     users = graph.users()
     kept: list[str] = []
     for one in graph.inputs:
         for node, position in users.get(one.name, []):
             weight = _weight(node, graph)
-            if node.op_type == "Conv" and position == 0 and weight is not None and weight.shape[1] <= FEW_CHANNELS:
+            if (
+                node.op_type == "Conv"
+                and position == 0
+                and weight is not None
+                and weight.shape[1] <= FEW_CHANNELS
+            ):
                 kept += _follow(node, graph, users)
                 users = graph.users()
     return kept
 
 
-def _follow(first: onnx.NodeProto, graph: Graph, users: dict[str, list[tuple[onnx.NodeProto, int]]]) -> list[str]:
+def _follow(
+    first: onnx.NodeProto, graph: Graph, users: dict[str, list[tuple[onnx.NodeProto, int]]]
+) -> list[str]:
     kept: list[str] = []
     last: onnx.NodeProto = first
     clamp: onnx.NodeProto | None = None
@@ -79,9 +87,9 @@ def _only_reader(
 def _pool_first(graph: Graph, clamp: onnx.NodeProto, pool: onnx.NodeProto) -> None:
     """conv -> relu -> max pool becomes conv -> max pool -> relu, which is the same: both keep order.
 
-    onnxruntime moves a quantization that follows a max pooling in front of it, where the pooling then runs in u8 and
-    channels first: 5.9 ms in SqueezeNet 1.1 in place of 0.1. It also melts a Relu into the quantization; a LeakyRelu
-    with slope 0 is a Relu that stays where it is.
+    onnxruntime moves a quantization that follows a max pooling in front of it, where the pooling then
+    runs in u8 and channels first: 5.9 ms in SqueezeNet 1.1 in place of 0.1. It also melts a Relu into the
+    quantization; a LeakyRelu with slope 0 is a Relu that stays where it is.
     """
     before, between, after = clamp.input[0], clamp.output[0], pool.output[0]
     pool.input[0], pool.output[0] = before, between
