@@ -125,7 +125,7 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """What this agent does, for people and programs on the device."""
         enrolment, model = self._identity.enrolment, self._runtime.model()
-        state = msgspec.to_builtins(self._work.state())
+        state = msgspec.structs.asdict(self._work.state())  # every field, those at their defaults too
         state.pop("hardware", None)
         return {
             **state,

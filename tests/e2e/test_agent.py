@@ -457,6 +457,8 @@ def test_a_killed_agent_is_reported_offline_by_its_will(server: ProtocolServer, 
 def test_without_a_model_it_stays_small(server: ProtocolServer, agent: AgentProcess) -> None:
     agent.start()
     server.wait_for(lambda: len(server.samples(DEVICE)) >= 3)
+    shown = command("status", "--state", str(agent.folder))
+    assert "model     none\njob       idle\n" in shown.stdout
     rss_bytes = psutil.Process(agent.pid).memory_info().rss
     print(f"resident memory without a model: {rss_bytes / 1e6:.1f} MB")
     assert rss_bytes < 60e6
