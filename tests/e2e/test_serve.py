@@ -369,3 +369,14 @@ def test_a_killed_mosquitto_comes_back_with_users_and_wants(mosquitto: Server) -
     device.fetch(accepted)
     device.commit(accepted)
     mosquitto.wait_until_done(rollout)
+
+
+def test_keys_that_are_not_whole_stop_the_start_with_a_sentence(tmp_path: Path) -> None:
+    """New ones would lock every device out."""
+    (tmp_path / "data" / "keys").mkdir(parents=True, mode=0o700)
+    (tmp_path / "data" / "keys" / "root.json").write_text("{}")
+    done = run_serve("--data", str(tmp_path / "data"), "--port", "0", "--mqtt-port", "0")
+    assert done.returncode == 1
+    assert "Restore the keys folder from a back-up" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "password:" not in done.stdout, "no login is told that is not kept"

@@ -41,11 +41,10 @@ BACKOFF_MOST_S: Final = 30.0
 STEADY_S: Final = 60.0
 START_TRIES: Final = 3
 LOG_MAX_BYTES: Final = 16 * 1024 * 1024
-LOG_TAIL_LINES: Final = 12
 
 
 class StartError(ServerError):
-    """The server did not come up; the message shows the last words of what failed."""
+    """The server did not come up; the message has the last words of what failed."""
 
 
 class RoleProcess:
@@ -125,14 +124,15 @@ class RoleProcess:
         process.wait()
         self._process = None
 
-    def tail(self) -> str:
+    def last_words(self) -> str:
+        """The last line of its log: where a program names its error."""
         try:
             with self.log_file.open("rb") as file:
                 file.seek(max(0, self.log_file.stat().st_size - 8192))
-                lines = file.read().decode("utf-8", "replace").splitlines()
+                lines = file.read().decode("utf-8", "replace").split("\n")
         except OSError as error:
             return f"(its log cannot be read: {error})"
-        return "\n".join(f"    {line}" for line in lines[-LOG_TAIL_LINES:])
+        return next((line.strip() for line in reversed(lines) if line.strip()), "(it wrote nothing)")
 
     @staticmethod
     def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -251,7 +251,8 @@ class Supervisor:
         if not self._was_ready and role.failures >= START_TRIES:
             raise StartError(
                 "role_fails",
-                f"The {role.name} process ended {role.failures} times. Its log ends:\n{role.tail()}",
+                f"The {role.name} process does not stay up. Its last words: {role.last_words()}\n"
+                f"All of them are in {role.log_file}.",
             )
         how = f"signal {-code}" if code < 0 else f"code {code}"
         wait_s = max(0.0, role.next_start - time.monotonic())
