@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -150,6 +151,18 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.password:
         parser.error("give --password, or set EDGEPRESS_PASSWORD")
+    try:
+        made = take(arguments)
+    except PlaywrightError as error:
+        reason = error.message.splitlines()[0]
+        print(f"No pictures: {reason}. Is a server running at {arguments.url}?", file=sys.stderr)
+        return 1
+    for path in made:
+        print(f"{path}  {path.stat().st_size / 1000:.0f} KB")
+    return 0
+
+
+def take(arguments: argparse.Namespace) -> list[Path]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         if arguments.dashboard:
@@ -157,9 +170,7 @@ def main() -> int:
         else:
             made = shoot(browser, arguments)
         browser.close()
-    for path in made:
-        print(f"{path}  {path.stat().st_size / 1000:.0f} KB")
-    return 0
+    return made
 
 
 if __name__ == "__main__":

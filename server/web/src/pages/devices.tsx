@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { telemetryDevices, touches, useResource } from "../api/resource";
 import { useMay } from "../api/session";
 import type { Change, Device, DeviceStatus, Profile } from "../api/types";
-import { ago, celsius, plural } from "../text/format";
+import { ago, celsius, plural, watts } from "../text/format";
 import { deviceWords } from "../text/words";
 import { DeviceStatusBadge, latencyOf, memoryOf, Power, Running, StepBadge } from "../ui/device_bits";
 import { Icon } from "../ui/icon";
@@ -109,7 +109,7 @@ export function DeviceTable({ devices, profiles, spark }: TableProps) {
   const profileName = (id: string) => profiles.find((profile) => profile.id === id)?.name ?? id;
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Devices">
-      <table>
+      <table class="stacking">
         <thead>
           <tr>
             <th scope="col">Device</th>
@@ -142,10 +142,6 @@ export function DeviceTable({ devices, profiles, spark }: TableProps) {
                 <th scope="row">
                   <Link href={`/devices/${device.name}`}>{device.name}</Link>
                   <span class="sub">{profileName(device.profile)}</span>
-                  <span class="phone sub">
-                    {device.running ? (device.running.model ?? "unknown model") : "no model"}
-                    {live && ` · ${memoryOf(live)}`}
-                  </span>
                 </th>
                 <td>
                   <span class="row tight">
@@ -156,8 +152,12 @@ export function DeviceTable({ devices, profiles, spark }: TableProps) {
                 <td class="col-2">
                   <Running device={device} />
                 </td>
-                <td class={spark ? "" : "num"}>
-                  <span class="with-spark">
+                <td class={spark ? "grow-phone" : "num grow-phone"}>
+                  <span class="phone sub">
+                    {device.running ? (device.running.model ?? "unknown model") : "no model"}
+                    {live && `: p95 ${latencyOf(live, "p95_us")}, ${memoryOf(live)}, ${watts(live.power_mw?.value)}`}
+                  </span>
+                  <span class="with-spark col-2">
                     {spark && <span class="spark-box col-3">{live && spark(device.name)}</span>}
                     <span class="num">{latencyOf(live, "p95_us")}</span>
                   </span>
