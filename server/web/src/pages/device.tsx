@@ -10,7 +10,7 @@ import { ago, bytes, celsius, date, digest, micros, percent, plural, watts } fro
 import { labelsText, parseLabels } from "../text/names";
 import { deviceDoing, method } from "../text/words";
 import { Confirm, Dialog, useAction } from "../ui/dialog";
-import { DeviceStatusBadge, latencyOf, memoryOf, Running, StepBadge } from "../ui/device_bits";
+import { DeviceStatusBadge, latencyOf, memoryOf, powerOf, Running, StepBadge } from "../ui/device_bits";
 import { Choice, Field } from "../ui/field";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
@@ -145,7 +145,7 @@ function Body({ device }: { device: Device }) {
         <div class="tile">
           <dt>Power</dt>
           <dd class="figure" data-testid="metric-power">
-            {live?.power_mw ? watts(live.power_mw.value) : "–"}
+            {powerOf(live)}
           </dd>
           <dd class="aside" data-testid="metric-power-method">
             {live?.power_mw ? powerWords(live.power_mw.method, live.power_mw.scope) : "this board cannot tell"}

@@ -2,9 +2,9 @@ import { useState } from "preact/hooks";
 import { telemetryDevices, touches, useResource } from "../api/resource";
 import { useMay } from "../api/session";
 import type { Change, Device, DeviceStatus, Profile } from "../api/types";
-import { ago, celsius, plural, watts } from "../text/format";
+import { ago, celsius, plural } from "../text/format";
 import { deviceWords } from "../text/words";
-import { DeviceStatusBadge, latencyOf, memoryOf, Power, Running, StepBadge } from "../ui/device_bits";
+import { DeviceStatusBadge, latencyOf, memoryOf, Power, powerOf, Running, StepBadge } from "../ui/device_bits";
 import { Icon } from "../ui/icon";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
@@ -155,7 +155,7 @@ export function DeviceTable({ devices, profiles, spark }: TableProps) {
                 <td class={spark ? "grow-phone" : "num grow-phone"}>
                   <span class="phone sub">
                     {device.running ? (device.running.model ?? "unknown model") : "no model"}
-                    {live && `: p95 ${latencyOf(live, "p95_us")}, ${memoryOf(live)}, ${watts(live.power_mw?.value)}`}
+                    {live && `: p95 ${latencyOf(live, "p95_us")}, ${memoryOf(live)}, ${powerOf(live)}`}
                   </span>
                   <span class="with-spark col-2">
                     {spark && <span class="spark-box col-3">{live && spark(device.name)}</span>}

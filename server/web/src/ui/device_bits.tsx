@@ -37,12 +37,17 @@ export function Power({ sample }: { sample: Sample | null }) {
   const how = method(reading.method);
   return (
     <>
-      {how?.word === "estimate" ? "≈ " : ""}
-      {watts(reading.value)}
+      {powerOf(sample)}
       {how && <span class="sub">{how.word}</span>}
     </>
   );
 }
 
+/** "≈ 4.2 W" for an estimate, "4.2 W" for a measurement. */
+export function powerOf(sample: Sample | null): string {
+  const reading = sample?.power_mw;
+  if (!reading) return watts(null);
+  return (method(reading.method)?.word === "estimate" ? "≈ " : "") + watts(reading.value);
+}
 export const latencyOf = (sample: Sample | null, key: "p50_us" | "p95_us" | "p99_us") => micros(sample?.[key]);
 export const memoryOf = (sample: Sample | null) => bytes(sample?.rss_bytes);
