@@ -38,6 +38,7 @@ class Installation:
         self.folder = folder
         self.data_dir = folder / "server"
         self.broker = broker
+        self.agent_command = AGENT
         self.password = ""
         self.url = ""
         self._server: subprocess.Popen[bytes] | None = None
@@ -95,7 +96,7 @@ class Installation:
     def enrol(self, name: str, profile: str) -> None:
         made = self.cli("device", "register", name, "--profile", profile)
         done = subprocess.run(
-            [*AGENT, "enroll", made["enrol_url"], "--state", str(self.agent_dir(name))],
+            [*self.agent_command, "enroll", made["enrol_url"], "--state", str(self.agent_dir(name))],
             env=ENV, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -104,7 +105,7 @@ class Installation:
         return self.folder / name
 
     def start_agent(self, name: str) -> None:
-        command = [*AGENT, "run", "--state", str(self.agent_dir(name)), "--http-port", "0"]
+        command = [*self.agent_command, "run", "--state", str(self.agent_dir(name)), "--http-port", "0"]
         self._agents[name] = self._start(name, command)
 
     def kill_agent(self, name: str) -> None:
