@@ -38,19 +38,20 @@ class Loss:
         if not self.classification:
             distances = [_relative_distance(outputs[name], answers[name]) for name in answers]
             return torch.stack(distances).mean()
-        logits = self._logits(outputs[self.output])  # (batch, classes)
+        logits = self.logits(outputs[self.output])  # (batch, classes)
         total = logits.new_zeros(())
         if self.label_share > 0:
             total = total + self.label_share * F.cross_entropy(logits, labels)
         if self.label_share < 1:
             t = self.temperature
-            target = F.log_softmax(self._logits(answers[self.output]) / t, dim=1)
+            target = F.log_softmax(self.logits(answers[self.output]) / t, dim=1)
             softened = F.log_softmax(logits / t, dim=1)
             divergence = F.kl_div(softened, target, reduction="batchmean", log_target=True)
             total = total + (1 - self.label_share) * t * t * divergence
         return total
 
-    def _logits(self, output: Tensor) -> Tensor:
+    def logits(self, output: Tensor) -> Tensor:
+        """Class scores (batch, classes) that a softmax turns into probabilities."""
         scores = output.reshape(output.shape[0], -1)
         return scores.clamp(min=_SMALLEST_PROBABILITY).log() if self.probabilities else scores
 

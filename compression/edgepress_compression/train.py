@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgepress_compression.augment import shifted
 from edgepress_compression.executor import Executor
 from edgepress_compression.losses import Loss, correct_answers
 
@@ -60,6 +61,9 @@ class Schedule:
     steps: int
     batch_size: int
     learning_rate: float
+    shift: float = (
+        0.0  # pictures are moved by up to this fraction of their size; the answers are those of the unmoved
+    )
     hold: float = 0.0  # fraction of the steps at the full rate; then it falls to 1 % along half a cosine
 
     def rate(self, step: int) -> float:
@@ -129,7 +133,10 @@ def fine_tune(
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
         executor.zero_grad(set_to_none=True)
-        outputs = executor({name: torch.from_numpy(array) for name, array in samples.fetch(batch).items()})
+        inputs = samples.fetch(batch)
+        if schedule.shift > 0:
+            inputs = {name: shifted(array, schedule.shift, order) for name, array in inputs.items()}
+        outputs = executor({name: torch.from_numpy(array) for name, array in inputs.items()})
         labels = torch.from_numpy(np.asarray(samples.labels[batch]))
         value = loss(outputs, labels, teacher(batch) if teacher is not None and loss.label_share < 1 else {})
         value.backward()  # type: ignore[no-untyped-call]

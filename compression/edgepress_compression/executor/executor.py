@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,8 @@ _LEARNED_SCALARS = {
     "BatchNormalization",
     "LayerNormalization",
 }
+
+Watch = Callable[[Call, Sequence[str], Sequence[Tensor | None]], None]
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,19 @@ class Executor(nn.Module):
                 self._constants[name] = tensor
         self._steps = self._plan(graph)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Inputs by name -> outputs by name. Raises GraphError when an input is missing."""
+    def forward(self, inputs: Mapping[str, Tensor], watch: Watch | None = None) -> dict[str, Tensor]:
+        """Inputs by name -> outputs by name. Raises GraphError when an input is missing.
+
+        `watch` is told of each node before it runs: what it is, the names of its inputs, and their values.
+        """
         values: dict[str, Tensor] = {**self._constants, **self.weights}
         for name, dtype in self._inputs.items():
             if name not in inputs:
                 raise GraphError(f"The model's input {name} is missing; it takes {', '.join(self._inputs)}.")
             values[name] = inputs[name].to(dtype)
         for step in self._steps:
+            if watch is not None:
+                watch(step.call, step.inputs, [values[name] if name else None for name in step.inputs])
             produced = _run(step, values)
             values.update(zip(step.outputs, produced, strict=False))
             for name in step.dead_after:

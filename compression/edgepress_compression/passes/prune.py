@@ -40,7 +40,11 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The three kinds of training_data.py have each their own sparsity: the fraction of weights to zero."""
+    """The most that is zeroed with labels, and what is zeroed without data (see training_data.py).
+
+    With too few samples to train on nothing is pruned: rounding in share.py makes zeros where they do no
+    harm.
+    """
 
     sparsity: Fraction = 0.97  # with labels: the most; less where accuracy asks for it
     most_lost_points: Positive = 2.0  # of accuracy on held-out samples, while the rate is still high
@@ -50,13 +54,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     learning_rate: Positive = 1e-3
     label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3  # the rest: the original's answers
     temperature: Positive = 4.0
+    shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
     ramp: Fraction = 0.6  # of the steps in which sparsity rises; afterwards the rate falls
     most_gmacs: Positive = 6000.0  # 1e9 multiply-accumulates of training, at most
-    answers_sparsity: Fraction = 0.5
-    answers_steps: Count = 60
-    answers_batch_size: Count = 16
-    answers_learning_rate: Positive = 1e-4
-    answers_rounds: Count = 6
     blind_sparsity: Fraction = 0.2  # without data
 
 
@@ -65,7 +65,7 @@ def run(state: PassState, options: Options) -> None:
     data = training_data(state)
     if data is None:
         _prune_blind(state, options.blind_sparsity)
-    else:
+    elif data.kind == "labels":
         _prune_trained(state, options, data)
 
 
@@ -80,11 +80,9 @@ def _prune_blind(state: PassState, sparsity: float) -> None:
 
 def _prune_trained(state: PassState, options: Options, data: TrainingData) -> None:
     started = time.monotonic()
-    labels = data.kind == "labels"
     graph = state.graph
-    batch_size = batch_limit(graph, options.batch_size if labels else options.answers_batch_size)
-    wanted = options.steps if labels else options.answers_steps
-    steps = step_budget(graph, steps=wanted, batch_size=batch_size, most_gmacs=options.most_gmacs)
+    batch_size = batch_limit(graph, options.batch_size)
+    steps = step_budget(graph, steps=options.steps, batch_size=batch_size, most_gmacs=options.most_gmacs)
     executor = Executor(graph)
     teacher = Teacher(Executor(state.original), data.split)
     output = graph.outputs[0].name
@@ -92,8 +90,8 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
     masks = Pruning(
         executor,
         _candidates(graph),
-        sparsity=options.sparsity if labels else options.answers_sparsity,
-        rounds=min(options.rounds if labels else options.answers_rounds, max(1, steps // 4)),
+        sparsity=options.sparsity,
+        rounds=min(options.rounds, max(1, steps // 4)),
         ramp=options.ramp,
         judge=judge,
     )
@@ -102,15 +100,16 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
         data.split,
         loss_for(
             graph,
-            "classification" if data.classification else "other",
-            label_share=options.label_share if labels else 0.0,
+            "classification",
+            label_share=options.label_share,
             temperature=options.temperature,
         ),
         masks,
         Schedule(
             steps=steps,
             batch_size=batch_size,
-            learning_rate=options.learning_rate if labels else options.answers_learning_rate,
+            shift=options.shift,
+            learning_rate=options.learning_rate,
             hold=options.ramp,
         ),
         rows=data.rows,

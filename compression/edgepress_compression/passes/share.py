@@ -3,6 +3,10 @@
 Han et al. 2016 (Deep Compression), section 3: k-means over the weights that are not zero, from centroids
 spread evenly between the smallest and the largest (linear initialization, which keeps large weights apart);
 assignments then stay, and each centroid is trained with the sum of the gradients of its weights (equation 3).
+
+Where there are too few samples to train on, values are evenly spaced instead, as finely in each tensor as its
+sensitivity asks (sensitivity.py), and weights are rounded so that the layers' outputs change least
+(feedback.py).
 """
 
 from __future__ import annotations
@@ -21,32 +25,39 @@ from edgepress_compression.executor import Executor, learned_weights
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.losses import loss_for
 from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.feedback import round_with_feedback
+from edgepress_compression.passes.layer_inputs import layer_inputs
+from edgepress_compression.passes.sensitivity import equal_harm_steps, mean_information
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, batch_limit, step_budget, training_data
 from edgepress_compression.train import Schedule, Teacher, fine_tune, top1
 
 _KMEANS_ROUNDS = 60
+_SENSITIVITY_SAMPLES = 64
 _HALF_MIN, _HALF_MAX = 6.1e-5, 65504.0  # normal numbers of fp16, which keep 11 bits
 
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 Bits = Annotated[int, msgspec.Meta(ge=1, le=12)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Each kind of training_data.py has its own bits: a tensor gets 2^bits values besides zero."""
+    """Each kind of training_data.py has its own options."""
 
+    # labels: a tensor gets 2^bits values besides zero, which are trained
     bits: Bits = 4
     steps: Count = 1500
     batch_size: Count = 100
     learning_rate: Positive = 5e-4
     label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3
     temperature: Positive = 4.0
+    shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
     most_gmacs: Positive = 2000.0
-    answers_bits: Bits = 5
-    answers_steps: Count = 40
-    answers_batch_size: Count = 16
-    answers_learning_rate: Positive = 1e-4
+    # answers: evenly spaced values, as fine as the tensor's sensitivity asks
+    answers_bits: Annotated[float, msgspec.Meta(ge=0.5, le=12.0)] = 3.5  # mean entropy of an index
+    answers_samples: Count = 160
+    # without data
     blind_bits: Bits = 6
     elements_per_value: Count = (
         4  # tensors with fewer than this times 2^bits weights keep their own, in half precision
@@ -57,16 +68,15 @@ def run(state: PassState, options: Options) -> None:
     """Gives the weights of `state.graph` few values, and `state.codes` their indices and codebooks."""
     started = time.monotonic()
     data = training_data(state)
-    bits = {"labels": options.bits, "answers": options.answers_bits, None: options.blind_bits}[
-        data.kind if data is not None else None
-    ]
-    codes: dict[str, SharedWeights] = {}
-    for name, array in shareable(state.graph, bits, options.elements_per_value).items():
-        state.check_cancelled()
-        codes[name] = share(array, 2**bits)
-        state.graph.set_weight(name, codes[name].codebook[codes[name].indices])
-    if data is not None:
-        codes = _train(state, options, data, codes)
+    if data is not None and data.kind == "answers":
+        codes = _round_by_answers(state, options, data)
+        name = f"share, {options.answers_bits:g} bits a weight by sensitivity"
+    else:
+        bits = options.blind_bits if data is None else options.bits
+        codes = _cluster(state, bits, options.elements_per_value)
+        if data is not None:
+            codes = _train(state, options, data, codes)
+        name = f"share, {2**bits} values a tensor"
     _round_others(state.graph, codes)
     state.codes.update(codes)
     accuracy = None
@@ -76,7 +86,7 @@ def run(state: PassState, options: Options) -> None:
     shared = sum(code.indices.size for code in codes.values())
     state.stages.append(
         Stage(
-            name=f"share, {2**bits} values a tensor",
+            name=name,
             seconds=time.monotonic() - started,
             bytes_estimate=weight_bytes_estimate(weights, codes),
             nonzero=nonzero_fraction(weights),
@@ -192,29 +202,83 @@ class Codebooks:
         }
 
 
+def _cluster(state: PassState, bits: int, elements_per_value: int) -> dict[str, SharedWeights]:
+    codes = {}
+    for name, array in shareable(state.graph, bits, elements_per_value).items():
+        state.check_cancelled()
+        codes[name] = share(array, 2**bits)
+        state.graph.set_weight(name, codes[name].codebook[codes[name].indices])
+    return codes
+
+
+def _round_by_answers(state: PassState, options: Options, data: TrainingData) -> dict[str, SharedWeights]:
+    """Evenly spaced values, since entropy coding makes those better than clusters of the same cost."""
+    graph = state.graph
+    executor = Executor(graph)
+    loss = loss_for(graph, "classification" if data.classification else "other", label_share=0.0)
+    weights = {name: a for name, a in shareable(graph, 1, 32).items() if a.ndim > 1}
+    if not weights:
+        return {}
+    rows = data.rows[: options.answers_samples]
+    batch_size = batch_limit(graph, 10)
+    state.progress(0.0, "finding out which weights matter")
+    information = mean_information(
+        executor, data.split.fetch, rows[:_SENSITIVITY_SAMPLES], loss, seed=state.seed,
+        check_cancelled=state.check_cancelled,
+    )  # fmt: skip
+    state.progress(0.4, "looking at what goes into each layer")
+    moments = layer_inputs(
+        executor, data.split.fetch, rows, list(weights), batch_size=batch_size, seed=state.seed,
+        check_cancelled=state.check_cancelled,
+    )  # fmt: skip
+    steps = equal_harm_steps(weights, information, options.answers_bits)
+    codes = {}
+    for position, (name, array) in enumerate(weights.items()):
+        state.check_cancelled()
+        state.progress(0.7 + 0.3 * position / len(weights), f"rounding {name}")
+        if name in moments:
+            whole, gain = round_with_feedback(array, moments[name], steps[name])
+            _correct_bias(graph, moments[name].bias, gain)
+        else:
+            whole = np.rint(array / steps[name]).astype(np.int64)
+        codes[name] = _evenly_spaced(whole, steps[name])
+        graph.set_weight(name, codes[name].codebook[codes[name].indices])
+    return codes
+
+
+def _correct_bias(graph: Graph, bias: str | None, gain: np.ndarray) -> None:
+    if bias is not None and bias in graph.weights:
+        old = graph.weights[bias]
+        if old.dtype == np.float32 and old.shape == gain.shape:
+            graph.set_weight(bias, old + gain)
+
+
+def _evenly_spaced(whole: np.ndarray, step: float) -> SharedWeights:
+    """Indices and a codebook of multiples of `step`."""
+    used, indices = np.unique(whole, return_inverse=True)
+    values = half_precision((used * step).astype(np.float32))
+    return SharedWeights(indices.reshape(whole.shape).astype(np.int32), values)
+
+
 def _train(
     state: PassState, options: Options, data: TrainingData, codes: dict[str, SharedWeights]
 ) -> dict[str, SharedWeights]:
-    labels = data.kind == "labels"
     graph = state.graph
-    batch_size = batch_limit(graph, options.batch_size if labels else options.answers_batch_size)
-    wanted = options.steps if labels else options.answers_steps
+    batch_size = batch_limit(graph, options.batch_size)
     executor = Executor(graph)
     codebooks = Codebooks(executor, codes)
     fine_tune(
         executor,
         data.split,
-        loss_for(
-            graph,
-            "classification" if data.classification else "other",
-            label_share=options.label_share if labels else 0.0,
-            temperature=options.temperature,
-        ),
+        loss_for(graph, "classification", label_share=options.label_share, temperature=options.temperature),
         codebooks,
         Schedule(
-            steps=step_budget(graph, steps=wanted, batch_size=batch_size, most_gmacs=options.most_gmacs),
+            steps=step_budget(
+                graph, steps=options.steps, batch_size=batch_size, most_gmacs=options.most_gmacs
+            ),
             batch_size=batch_size,
-            learning_rate=options.learning_rate if labels else options.answers_learning_rate,
+            learning_rate=options.learning_rate,
+            shift=options.shift,
         ),
         rows=data.rows,
         teacher=Teacher(Executor(state.original), data.split),

@@ -52,7 +52,7 @@ def training_data(state: PassState) -> TrainingData | None:
     if missing:
         state.warn(
             f"The model uses {', '.join(missing)}, which cannot be trained here, so nothing is fine-tuned: "
-            f"pruned "
+            "pruned "
             "and quantized lightly instead."
         )
         return None
@@ -63,7 +63,7 @@ def training_data(state: PassState) -> TrainingData | None:
     if not classification or len(split) < needed:
         state.warn(
             f"The split train has {len(split)} samples; too few to train on their labels, so the original "
-            f"model's "
+            "model's "
             "answers are the target, and compression stays moderate."
         )
         return TrainingData("answers", split, rows, rows[:0], classification)
