@@ -253,6 +253,19 @@ def test_the_real_child_tells_in_a_sentence_what_cannot_work(wall_store: Store) 
     assert job.state == "failed" and "does not fit the model" in job.message
 
 
+def test_the_real_child_tells_when_the_disk_has_lost_the_model(wall_store: Store) -> None:
+    wall_store.blobs.path(wall_store.models.get("tiny").blob).write_bytes(b"flipped")
+    submit(wall_store)
+    job = wall_store.jobs.take("w")
+    assert job is not None
+    child = start_child(Settings(data_dir=wall_store.data_dir), job)
+    assert child.stdin is not None
+    with child.stdin:
+        assert child.wait(120) == 0
+    job = wall_store.jobs.get(job.id)
+    assert job.state == "failed" and "damaged on disk" in job.message
+
+
 def test_the_real_child_stops_when_asked(wall_store: Store) -> None:
     submit(wall_store)
     job = wall_store.jobs.take("w")

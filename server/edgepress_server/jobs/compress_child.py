@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress_compression.errors import CompressionCancelledError, EdgepressError
 from edgepress_devices.profile import ProfileError, load_profile
-from edgepress_server.errors import ServerError, StoreError
+from edgepress_server.errors import StoreError
 from edgepress_server.jobs.child_process import die_with_pipe, settle_in
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.jobs import Job, LeaseLostError, Result
@@ -73,7 +73,7 @@ def run_job(store: Store, job: Job, cancelled: threading.Event, compress: Compre
     except (CompressionCancelledError, LeaseLostError):
         raise
     except (EdgepressError, ProfileError) as error:
-        if isinstance(error, ServerError) and isinstance(error, StoreError):
+        if isinstance(error, StoreError) and error.code != "blob_damaged":
             raise  # the store may be back for the next attempt
         return store.jobs.fail(job, str(error))
     except MemoryError:
@@ -86,10 +86,9 @@ def run_job(store: Store, job: Job, cancelled: threading.Event, compress: Compre
 
 def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Compress) -> Result:
     model = store.models.get(job.model)
-    store.blobs.read(model.blob)  # flipped bits on the disk are told as such
     with tempfile.TemporaryDirectory(dir=store.blobs.aside(), prefix="job-") as folder:
         source = Path(folder) / f"{model.name}.onnx"  # reports and data set variants go by the model's name
-        source.symlink_to(store.blobs.path(model.blob).resolve())
+        source.symlink_to(store.blobs.intact(model.blob).resolve())
         result = compress(
             source,
             recipe=job.recipe,
@@ -116,7 +115,7 @@ def _dataset(store: Store, job: Job, folder: Path) -> Dataset | None:
     if row.path is not None:
         return load_dataset(Path(row.path))
     named = folder / f"{row.name}.npz"  # load_dataset goes by the suffix
-    named.symlink_to(store.blobs.path(row.blob or "").resolve())
+    named.symlink_to(store.blobs.intact(row.blob or "").resolve())
     return load_dataset(named)
 
 
