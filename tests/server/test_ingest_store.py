@@ -189,6 +189,21 @@ def test_minutes_hold_the_merged_histogram_of_the_samples(fleet: Fleet) -> None:
     assert quantile(merged, 1.0) == pytest.approx(10_000, rel=0.011)
 
 
+def test_counts_beyond_the_wire_format_leave_the_minute_readable(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgepress_server.store import minutes as minutes_module
+
+    monkeypatch.setattr(minutes_module, "BUCKET_COUNT_MAX", 3)
+    for number in (1, 2):
+        fleet.store.telemetry.store([batch(number, sample(START_MS, latency_us=latencies(7, 7)))])
+    (row,) = minutes(fleet.store)
+    blob = row["latency_us"]
+    assert isinstance(blob, bytes)
+    assert total(msgspec.msgpack.decode(blob, type=Histogram)) == 2
+    assert row["inferences"] == 6
+
+
 def test_a_minute_is_counted_once_when_a_commit_fails(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     telemetry = fleet.store.telemetry
     telemetry.store([batch(1)])

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from edgepress_devices.histogram import merge
-from edgepress_devices.protocol import Histogram, Sample
+from edgepress_devices.protocol import BUCKET_COUNT_MAX, Histogram, Sample
 from edgepress_server.store.database import Database
 
 MINUTE_MS: Final = 60_000
@@ -75,7 +75,9 @@ class Minutes:
                 if minute.latency_us is not None:
                     histograms.append(_histogram.decode(minute.latency_us))
                 merged = merge(histograms)
-                minute.latency_us = None if merged is None else msgspec.msgpack.encode(merged)
+                if merged is not None and max([merged.zero_count, *merged.counts]) <= BUCKET_COUNT_MAX:
+                    minute.latency_us = msgspec.msgpack.encode(merged)
+                # else: more than can be true; the row keeps what it had, which readers can decode
             rows.append((*key, *msgspec.structs.astuple(minute)))
         with self._database.transaction() as connection:
             connection.executemany(_WRITE, rows)

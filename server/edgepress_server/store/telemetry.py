@@ -86,7 +86,7 @@ class Telemetry:
             raise
 
     def _store(self, received: Sequence[Received], quarantined: Sequence[Quarantined]) -> Stored:
-        known = self._known({item.device for item in (*received, *quarantined)})
+        known = self._known({item.device for item in received} | {item.device for item in quarantined})
         received = [item for item in received if item.device in known]
         quarantined = [item for item in quarantined if item.device in known]
         ledger = _Ledger(self._database)
