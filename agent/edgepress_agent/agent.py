@@ -16,6 +16,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ from edgepress_devices.protocol import Ack, ProtocolError, ServerState, from_jso
 from edgepress_devices.sensors import Sensors, describe_hardware
 
 GOODBYE_S: Final = 1.0  # for the broker to acknowledge the last state
-HALT_S: Final = 1.2  # for threads to come to a good place
+HALT_S: Final = 1.5  # for all threads together to come to a good place
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,9 @@ class Agent:
             try:
                 work()
             except OSError as error:
+                if self._stop.is_set():
+                    log.debug("the %s thread ended: %s", name, error)
+                    return
                 self._failed = f"the state folder {self._folder} cannot be used: {error}"
             finally:
                 if not self._stop.is_set():  # the agent ends with any of its threads: systemd starts it again
@@ -162,9 +166,10 @@ class Agent:
         _put(self._telemetry.inbox, LinkDown())
         self._link.close(GOODBYE_S)
         self._http.server_close()
+        deadline_s = time.monotonic() + HALT_S
         for thread in threads:
-            if thread.name != "http":
-                thread.join(HALT_S)
+            if thread.name != "http":  # its threads wait for requests; they end with the process
+                thread.join(max(0.0, deadline_s - time.monotonic()))
         try:
             self._journal.close()  # a trial that did not come to an end in time is not held against the model
             (self._folder / "http.json").unlink(missing_ok=True)

@@ -76,9 +76,8 @@ class Link:
         """Publish the retained state, now or as soon as there is a connection."""
         with self._lock:
             self._state = payload
-            client = self._client
-        if client is not None:
-            client.publish(self._state_topic, payload, qos=1, retain=True)
+            if self._client is not None and not self._stop.is_set():  # nothing comes after the goodbye
+                self._client.publish(self._state_topic, payload, qos=1, retain=True)
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """QoS 1; False when there is no connection."""
@@ -115,15 +114,15 @@ class Link:
 
     def close(self, seconds: float) -> None:
         """Tell the server that this device goes, and disconnect; waits at most this long for the answer."""
-        client = self._client
+        with self._lock:
+            self._stop.set()
+            client = self._client
         if client is not None:
             info = client.publish(self._state_topic, _offline(), qos=1, retain=True)
             try:
                 info.wait_for_publish(seconds)
             except (RuntimeError, ValueError):
                 pass  # the connection is gone: the broker publishes the same as our will
-        self._stop.set()
-        if client is not None:
             client.disconnect()
 
     def _connection(self) -> str:

@@ -90,6 +90,8 @@ class Work:
         self._key = b""
         self._told_s: deque[float] = deque(maxlen=STATES_PER_SECOND)  # when states went out
         self._dirty = True
+        self._telling = threading.Lock()
+        self._later: threading.Timer | None = None
         self._digest: str | None = None  # what the window and the key are for
         self._wait_until_s: float | None = None
 
@@ -326,12 +328,20 @@ class Work:
 
     def _tell(self) -> None:
         """Publish the state if there is news, at most STATES_PER_SECOND."""
-        now_s = time.monotonic()
-        news = self._dirty or now_s >= self._refresh_s()
-        if news and self.link is not None and now_s >= self._may_tell_s():
-            self.link.publish_state(to_json(self.state()))
-            self._told_s.append(now_s)
-            self._dirty = False
+        with self._telling:
+            now_s = time.monotonic()
+            if self.link is None or not (self._dirty or now_s >= self._refresh_s()):
+                return
+            wait_s = self._may_tell_s() - now_s
+            if wait_s <= 0:
+                self._dirty = False
+                self._told_s.append(now_s)
+                self.link.publish_state(to_json(self.state()))
+            elif self._later is None or not self._later.is_alive():
+                # This thread may be in a trial by then, and people should see that it is.
+                self._later = threading.Timer(wait_s + 0.01, self._tell)
+                self._later.daemon = True
+                self._later.start()
 
     def _refresh_s(self) -> float:
         return self._told_s[-1] + REFRESH_S if self._told_s else 0.0

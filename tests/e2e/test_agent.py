@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import dying_agent
+import held_trial
 import numpy as np
 import psutil
 import pytest
@@ -435,6 +436,24 @@ def test_sigterm_stops_within_three_seconds_and_says_goodbye(
     shown = command("status", "--state", str(agent.folder)).stdout
     assert "not running" in shown
     assert "digits" in shown
+
+
+def test_a_long_trial_is_shown_and_stopping_in_it_is_quick_and_no_death(
+    server: ProtocolServer, agent: AgentProcess
+) -> None:
+    first = release(2.0, 1)
+    for _ in range(3):  # two deaths in a trial would reject it
+        agent.start([sys.executable, held_trial.__file__])
+        server.states.clear()
+        if not server.wants:
+            server.wait_for(lambda: server.state(DEVICE))
+            server.push(DEVICE, first)
+        server.wait_step(DEVICE, "trial")
+        status, seconds = agent.terminate()
+        assert (status, seconds < 3.0) == (0, True)
+    (agent.folder.parent / "go").touch()
+    agent.start([sys.executable, held_trial.__file__])
+    server.wait_committed(DEVICE, first)
 
 
 def test_it_stops_within_three_seconds_while_the_broker_is_away(
