@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Two cores serve the server, three agents and the tests: more threads than that only wait for each other.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup web demo test unit e2e lint format docs constraints system-packages clean
+.PHONY: setup web demo test unit e2e lint format docs screenshots constraints system-packages clean
 
 setup: $(BIN)/.installed web
 
@@ -55,6 +55,10 @@ docs: setup
 
 bench-%: setup
 	$(BIN)/python tests/benchmarks/$*.py $(if $(JSON),--json) $(BENCH_ARGS)
+
+# Every page of the running demo at two widths, light and dark, into screenshots/; and docs/dashboard.png.
+screenshots: setup system-packages
+	$(BIN)/python tests/e2e/demo_screenshots.py screenshots
 
 # mosquitto and Chromium for the end-to-end tests: installed when we may, named when we may not.
 system-packages:

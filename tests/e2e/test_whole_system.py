@@ -102,20 +102,24 @@ def test_a_server_killed_in_the_middle_of_a_rollout_finishes_it_after_a_restart(
     }
 
 
-def test_an_agent_killed_again_and_again_ends_running_the_release(
+def test_an_agent_killed_during_and_after_an_installation_ends_running_the_release(
     installation: Installation, digits: tuple[Path, Path]
 ) -> None:
+    """Each single step is in test_agent.py; here the whole system lives through it."""
     installation.start_server()
     installation.enrol("pi", "x86-pc")
     add_digits(installation, digits)
     jobs = installation.cli("compress", "digits-cnn", "--recipe", "none", "--profile", "x86-pc")
     release = installation.cli("release", "create", "digits-cnn")
     rollout = installation.cli("rollout", "create", release["id"], "--all")
-    for _ in range(5):  # each life lasts until the agent has said something; then it is killed
-        installation.start_agent("pi")
-        wait_for("a sign of life", lambda: installation.device("pi")["status"] == "online" or None)
-        installation.kill_agent("pi")
-        wait_for("its will", lambda: installation.device("pi")["status"] == "offline" or None)
+    installation.start_agent("pi")
+    wait_for("a sign of life", lambda: installation.device("pi")["status"] == "online" or None)
+    installation.kill_agent("pi")  # somewhere in the middle: it has just read what it should run
+    wait_for("its will", lambda: installation.device("pi")["status"] == "offline" or None)
     installation.start_agent("pi")
     assert rollout_ends(installation, rollout["id"])["state"] == "done"
+    installation.kill_agent("pi")
+    wait_for("its will", lambda: installation.device("pi")["status"] == "offline" or None)
+    installation.start_agent("pi")
+    wait_for("its return", lambda: installation.device("pi")["status"] == "online" or None)
     assert installation.device("pi")["running"]["digest"] == jobs[0]["artifact"]
