@@ -56,12 +56,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     temperature: Positive = 4.0
     shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
     ramp: Fraction = 0.6  # of the steps in which sparsity rises; afterwards the rate falls
+    most_epochs: Positive = 40.0  # small data sets are done sooner
     most_gmacs: Positive = 6000.0  # 1e9 multiply-accumulates of training, at most
-    blind_sparsity: Fraction = 0.2  # without data
+    blind_sparsity: Fraction = 0.1  # without data
 
 
 def run(state: PassState, options: Options) -> None:
     """Zeroes weights of `state.graph`. Changes no shapes."""
+    if not _candidates(state.graph):
+        return
     data = training_data(state)
     if data is None:
         _prune_blind(state, options.blind_sparsity)
@@ -82,7 +85,14 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
     started = time.monotonic()
     graph = state.graph
     batch_size = batch_limit(graph, options.batch_size)
-    steps = step_budget(graph, steps=options.steps, batch_size=batch_size, most_gmacs=options.most_gmacs)
+    steps = step_budget(
+        graph,
+        len(data.rows),
+        steps=options.steps,
+        batch_size=batch_size,
+        most_epochs=options.most_epochs,
+        most_gmacs=options.most_gmacs,
+    )
     executor = Executor(graph)
     teacher = Teacher(Executor(state.original), data.split)
     output = graph.outputs[0].name

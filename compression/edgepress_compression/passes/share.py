@@ -53,9 +53,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3
     temperature: Positive = 4.0
     shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
+    most_epochs: Positive = 10.0  # small data sets are done sooner
     most_gmacs: Positive = 2000.0
     # answers: evenly spaced values, as fine as the tensor's sensitivity asks
-    answers_bits: Annotated[float, msgspec.Meta(ge=0.5, le=12.0)] = 3.5  # mean entropy of an index
+    answers_bits: Annotated[float, msgspec.Meta(ge=0.5, le=12.0)] = 3.7  # mean entropy of an index
     answers_samples: Count = 160
     # without data
     blind_bits: Bits = 6
@@ -74,7 +75,7 @@ def run(state: PassState, options: Options) -> None:
     else:
         bits = options.blind_bits if data is None else options.bits
         codes = _cluster(state, bits, options.elements_per_value)
-        if data is not None:
+        if data is not None and codes:
             codes = _train(state, options, data, codes)
         name = f"share, {2**bits} values a tensor"
     _round_others(state.graph, codes)
@@ -274,7 +275,12 @@ def _train(
         codebooks,
         Schedule(
             steps=step_budget(
-                graph, steps=options.steps, batch_size=batch_size, most_gmacs=options.most_gmacs
+                graph,
+                len(data.rows),
+                steps=options.steps,
+                batch_size=batch_size,
+                most_epochs=options.most_epochs,
+                most_gmacs=options.most_gmacs,
             ),
             batch_size=batch_size,
             learning_rate=options.learning_rate,

@@ -77,14 +77,18 @@ def class_count(graph: Graph) -> int:
     return width if isinstance(width, int) else 1
 
 
-def step_budget(graph: Graph, *, steps: int, batch_size: int, most_gmacs: float) -> int:
-    """`steps`, or fewer where they would take more than `most_gmacs` 1e9 multiply-accumulates.
+def step_budget(
+    graph: Graph, samples: int, *, steps: int, batch_size: int, most_epochs: float, most_gmacs: float
+) -> int:
+    """`steps`, or fewer where they would see each sample more than `most_epochs` times or take too much work.
 
-    A step takes about three forward passes. Work and not time is limited, so that results can be repeated.
-    Where the work is not known, each weight is taken to be used 64 times.
+    Work is counted in 1e9 multiply-accumulates, three forward passes a step, and not in time, so that results
+    can be repeated. Where it is not known, each weight is taken to be used 64 times.
     """
-    macs = graph.macs() or 64 * graph.weight_bytes() // 4
-    return max(1, min(steps, int(most_gmacs * 1e9 / (3 * macs * batch_size))))
+    macs = max(1, graph.macs() or 64 * graph.weight_bytes() // 4)
+    by_work = int(most_gmacs * 1e9 / (3 * macs * batch_size))
+    by_data = int(most_epochs * samples / batch_size)
+    return max(1, min(steps, by_work, by_data))
 
 
 def batch_limit(graph: Graph, wanted: int) -> int:
