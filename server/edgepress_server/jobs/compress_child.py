@@ -11,6 +11,7 @@ anything else: it crashed, and the worker decides whether to try again.
 from __future__ import annotations
 
 import hashlib
+import shlex
 import logging
 import signal
 import sys
@@ -103,7 +104,15 @@ def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Comp
     artifact: bytes = result.artifact
     digest = store.blobs.put(artifact)
     assert digest == hashlib.sha256(artifact).hexdigest()  # noqa: S101 - our own code
-    return Result(digest, len(artifact), result.report)
+    return Result(digest, len(artifact), {**result.report, "command": _command(job)})
+
+
+def _command(job: Job) -> str:
+    """The command that asks this server for the same artifact; the compression knew only temporary files."""
+    words = ["edgepress", "compress", job.model, "--recipe", job.recipe, "--profile", job.profile]
+    if job.dataset is not None:
+        words += ["--data", job.dataset]
+    return shlex.join([*words, "--seed", str(job.options.get("seed", 0))])
 
 
 def _dataset(store: Store, job: Job, folder: Path) -> Dataset | None:

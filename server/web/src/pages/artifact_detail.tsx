@@ -9,6 +9,16 @@ import { accuracy, bytes, part, plural, ratio, seconds, shape, short } from "../
 import { Icon } from "../ui/icon";
 import { Card, CopyButton, Notice } from "../ui/parts";
 
+/** A tensor's name that may wrap after its dots, and not in the middle of a word. */
+function breakable(name: string) {
+  return name.split(/(?<=[./])/).map((word) => (
+    <>
+      {word}
+      <wbr />
+    </>
+  ));
+}
+
 const SHOWN = 12; // tensors before "show all"
 
 export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
@@ -171,7 +181,7 @@ function TensorCard({ report, total }: { report: Report; total: number }) {
             {shown.map((each) => (
               <tr key={each.name}>
                 <th scope="row">
-                  <span class="tensor">{each.name}</span>
+                  <span class="tensor">{breakable(each.name)}</span>
                   <span class="sub">{[each.shape.length > 0 ? `${shape(each.shape)} ${each.dtype ?? ""}` : "", each.coding].filter(Boolean).join(", ")}</span>
                 </th>
                 <td class="grow">
