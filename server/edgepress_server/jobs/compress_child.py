@@ -11,8 +11,8 @@ anything else: it crashed, and the worker decides whether to try again.
 from __future__ import annotations
 
 import hashlib
-import shlex
 import logging
+import shlex
 import signal
 import sys
 import tempfile
