@@ -15,6 +15,7 @@ from edgepress_compression.errors import DatasetError
 SCORE_FLOOR = 0.001
 SAME_OBJECT_IOU = 0.45  # boxes of one class that overlap more are one object (non-maximum suppression)
 MATCH_IOU = 0.5
+RECALL_POINTS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def average_precision(found: list[Boxes], truth: list[np.ndarray], wanted_class: int) -> float:
-    """Area under the interpolated precision-recall curve (PASCAL VOC 2010 and later, all points)."""
+    """Mean interpolated precision at 101 recalls, as COCO's evaluation does."""
     scores: list[np.ndarray] = []
     hits: list[np.ndarray] = []
     total = 0
@@ -91,7 +92,10 @@ def average_precision(found: list[Boxes], truth: list[np.ndarray], wanted_class:
     recall = true_positives / total
     precision = true_positives / np.arange(1, len(hit) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+    at = np.searchsorted(
+        recall, RECALL_POINTS
+    )  # first place that reaches each recall; none gives precision 0
+    return float(np.append(envelope, 0.0)[at].mean())
 
 
 def _match(corners: np.ndarray, right: np.ndarray) -> np.ndarray:

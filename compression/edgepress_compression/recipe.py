@@ -2,7 +2,7 @@
 
 name = "int8"
 description = "Integers for weights and activations: a quarter of the bytes, faster where integers are."
-coding = "auto"              # how weights are coded in the artifact; "auto" takes the smallest for each tensor
+coding = "auto"              # how weights are coded; "auto" takes the smallest for each tensor
 
 [[passes]]                   # in this order; none keeps the model as it is
 name = "int8"                # a module in passes/
@@ -49,7 +49,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
     def as_json(self) -> dict[str, Any]:
         """For the artifact's header and the report."""
-        return cast(dict[str, Any], msgspec.to_builtins(self))
+        return cast(dict[str, Any], msgspec.json.decode(msgspec.json.encode(self)))
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -73,7 +73,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     command: str
 
     def as_json(self) -> dict[str, Any]:
-        return cast(dict[str, Any], msgspec.to_builtins(self))
+        """Plain JSON types only."""
+        return cast(dict[str, Any], msgspec.json.decode(msgspec.json.encode(self)))
 
 
 def accuracy_pair(before: Accuracy, after: Accuracy, split: str) -> AccuracyPair:

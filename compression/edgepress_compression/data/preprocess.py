@@ -1,7 +1,6 @@
 """From a decoded picture or stored array to what the model's input expects.
 
-stored --resize, crop--> uint8 or float (H, W, C) --channel order--> (x * scale - mean) / std --layout-->
-float32
+stored -> resize, crop -> uint8 or float (H, W, C) -> channel order -> (x * scale - mean) / std -> layout
 """
 
 from __future__ import annotations

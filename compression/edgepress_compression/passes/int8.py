@@ -142,9 +142,11 @@ def _integers(
     dtype: np.dtype[np.generic] = np.dtype(np.uint8 if _activations(state, options) == "u8" else np.int8)
     # TensorRT takes zero point 0 only (TensorRT developer guide, explicit quantization)
     symmetric = dtype == np.int8 and "TensorrtExecutionProvider" in state.profile.providers
+    # Generated inputs say nothing about how rare large values are.
+    method = "minmax" if state.dataset is None else options.calibration
     ranges: dict[str, tuple[float, float]] = {}
     for name in chosen.tensors:
-        low, high = chosen_range(seen[name], options.calibration, percentile=options.percentile)
+        low, high = chosen_range(seen[name], method, percentile=options.percentile)
         known = ranges.get(chosen.ranges[name], (0.0, 0.0))
         ranges[chosen.ranges[name]] = (min(low, known[0]), max(high, known[1]))
     return {
