@@ -199,7 +199,7 @@ class _Work:
 
     def part(self, step: str, start: float, end: float) -> Callable[[float, str], None]:
         """A progress function for one part, in which 0..1 stands for start..end."""
-        return lambda fraction, message: self.say(step, start + (end - start) * fraction, message)
+        return lambda fraction, message: self.say(step, start + (end - start) * min(fraction, 1.0), message)
 
 
 def _load(source: Path | bytes | Graph, model_name: str | None) -> tuple[Graph, str, str]:

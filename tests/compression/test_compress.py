@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgepress_compression.artifact.read import decode, read_header
-from edgepress_compression.compress import Progress, Result, compress
+from edgepress_compression.compress import Progress, Result, _Work, compress
 from edgepress_compression.data.digits import digits_dataset, make_digits_model
 from edgepress_compression.errors import CompressionCancelledError, DatasetError, GraphError, RecipeError
 from edgepress_compression.evaluate import evaluate
@@ -49,6 +49,7 @@ def test_int8_is_a_quarter_of_the_bytes_and_reports_the_decoded_artifact(digits:
     assert report["source_sha256"] == hashlib.sha256(digits).hexdigest()
     found = evaluate(decode(result.artifact), digits_dataset().split("test"))
     assert report["accuracy"]["after"] == found.value > 0.97
+    assert report["bytes"]["onnx_after"] == len(decode(result.artifact)) < len(digits) / 3
     assert (
         report["accuracy"]["ci95"] == list(found.ci95 or ())
         or tuple(report["accuracy"]["ci95"]) == found.ci95
@@ -73,7 +74,9 @@ def test_deep_compression_prunes_shares_and_keeps_most_answers(digits: bytes, tm
     )
     result = work(digits, recipe)
     assert result.report["bytes"]["ratio"] > 15
-    assert result.report["accuracy"]["after"] > 0.93
+    after = evaluate(decode(result.artifact), digits_dataset().split("test")).value
+    assert result.report["accuracy"]["after"] == after > 0.93
+    assert after != result.report["accuracy"]["before"]  # so it cannot be the original that was measured
     assert verify_artifact(result.artifact) is None
 
 
@@ -88,6 +91,14 @@ def test_progress_only_grows_and_ends_at_one(digits: bytes) -> None:
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
     assert {step.step for step in steps} == {"load", "measure", "int8", "write", "verify", "time"}
+
+
+def test_a_pass_that_starts_over_does_not_move_progress_back() -> None:
+    fractions: list[float] = []
+    say = _Work(lambda step: fractions.append(step.fraction), lambda: False).part("prune", 0.2, 0.6)
+    for within in (0.0, 0.5, 0.1, 1.0, 2.0):
+        say(within, "working")
+    assert fractions == pytest.approx([0.2, 0.4, 0.4, 0.6, 0.6])
 
 
 def test_it_stops_at_any_step_when_cancelled(digits: bytes) -> None:

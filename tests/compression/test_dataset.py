@@ -193,7 +193,7 @@ def test_a_plain_npz_needs_no_description(tmp_path: Path) -> None:
 
 
 def test_text_becomes_word_pieces_with_a_mask(tmp_path: Path) -> None:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "film", "##s", "!", "cafe"]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "film", "##s", "!", "cafe", "go", "##od"]
     (tmp_path / "vocabulary.txt").write_text("\n".join(pieces) + "\n")
     (tmp_path / "test.tsv").write_text("1\tGood films!\n0\tCafé zzz\n", encoding="utf-8")
     data = toml(

@@ -143,6 +143,10 @@ def test_average_precision_by_hand() -> None:
     assert average_precision([boxes(right, also_right)], truth, 0) == pytest.approx(1.0)
     # one of two found: precision 1 up to recall 0.5 (51 of 101 points), 0 beyond
     assert average_precision([boxes(right, wrong)], truth, 0) == pytest.approx(51 / 101)
+    # a second hit of the same object is wrong: precision 2/3 for the object of the other picture
+    apart = [truth[0][:1], truth[0][1:]]
+    found = average_precision([boxes(right, twice), boxes(also_right)], apart, 0)
+    assert found == pytest.approx((51 + 50 * 2 / 3) / 101)
     # the second hit comes fourth: precision 2/4 for the other 50 points
     assert average_precision([boxes(right, wrong, twice, also_right)], truth, 0) == pytest.approx(
         (51 + 25) / 101

@@ -142,6 +142,11 @@ def _integers(
     dtype: np.dtype[np.generic] = np.dtype(np.uint8 if _activations(state, options) == "u8" else np.int8)
     # TensorRT takes zero point 0 only (TensorRT developer guide, explicit quantization)
     symmetric = dtype == np.int8 and "TensorrtExecutionProvider" in state.profile.providers
+    if symmetric:
+        state.warn(
+            "int8 has the form that TensorRT takes (zero point 0); with onnxruntime's CPU provider "
+            "alone it is slower than fp32."
+        )
     # Generated inputs say nothing about how rare large values are.
     method = "minmax" if state.dataset is None else options.calibration
     ranges: dict[str, tuple[float, float]] = {}
