@@ -107,5 +107,5 @@ def reproduce(*, model: str, recipe: str, profile: str, dataset: str | None, see
     words = ["edgepress", "compress", model, "--recipe", recipe, "--profile", profile]
     if dataset is not None:
         words += ["--data", dataset]
-    words += ["--seed", str(seed), "-o", f"{Path(model).stem}.artifact", "--report", "report.json"]
+    words += ["--seed", str(seed), "-o", f"{Path(model).stem}.epa", "--report", "report.json"]
     return shlex.join(words)

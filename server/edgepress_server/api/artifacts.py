@@ -82,7 +82,7 @@ def get_artifact_file(path: ArtifactPath) -> Response:
         store.blobs.path(artifact.digest),
         mimetype="application/octet-stream",
         as_attachment=True,
-        download_name=f"{name}.edgepress",
+        download_name=f"{name}.epa",
         conditional=True,
         etag=artifact.digest,
     )

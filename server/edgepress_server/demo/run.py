@@ -261,6 +261,10 @@ def _print_summary(summary: dict[str, Any], console: Console) -> None:
         ],
         empty="",
     )  # fmt: skip
+    console.print(
+        "\nAll three run on this machine, so latency is this machine's. int8 for the Raspberry Pi uses the form its"
+        "\ncores are fast at (signed activations), which an x86 processor is slow at; power is an estimate."
+    )
 
 
 def _print_invitation(demo: Demo, console: Console) -> None:
