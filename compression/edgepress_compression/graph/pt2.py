@@ -7,8 +7,7 @@ sympy's `sympify` (an `eval`), resolves operator names with `getattr` from the p
 follows is let through, written into a fresh zip file, so that two readers cannot see two contents:
 
     */archive_format, */archive_version, */byteorder, */.data/*     a few bytes each
-    */models/NAME.json             names are identifiers, operators aten, prims, operator or math, shape
-    expressions
+    */models/NAME.json             names are identifiers, operators aten, prims, operator or math, shapes
                                    arithmetic; guards and metadata (stack traces) are emptied
     */data/weights/*               tensors as raw bytes; a config entry with use_pickle is refused
     */data/constants/*             the same; custom and opaque objects are refused

@@ -28,9 +28,10 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.losses import loss_for
 from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, batch_limit, step_budget, training_data
-from edgepress_compression.train import Schedule, Teacher, fine_tune, top1
+from edgepress_compression.train import Schedule, Teacher, fine_tune
 
 _LEAST_KEPT = 0.002  # of each tensor: a layer without weights passes nothing on
 
@@ -46,7 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     harm.
     """
 
-    sparsity: Fraction = 0.97  # with labels: the most; less where accuracy asks for it
+    sparsity: Fraction = 0.96  # with labels: the most; less where accuracy asks for it
     most_lost_points: Positive = 2.0  # of accuracy on held-out samples, while the rate is still high
     rounds: Count = 20
     steps: Count = 6000
@@ -55,7 +56,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3  # the rest: the original's answers
     temperature: Positive = 4.0
     shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
-    ramp: Fraction = 0.6  # of the steps in which sparsity rises; afterwards the rate falls
+    ramp: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = (
+        0.6  # of the steps in which sparsity rises; afterwards the rate falls
+    )
     most_epochs: Positive = 40.0  # small data sets are done sooner
     most_gmacs: Positive = 6000.0  # 1e9 multiply-accumulates of training, at most
     blind_sparsity: Fraction = 0.1  # without data
@@ -96,14 +99,14 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
     executor = Executor(graph)
     teacher = Teacher(Executor(state.original), data.split)
     output = graph.outputs[0].name
-    judge = _Judge(executor, data, output, options.most_lost_points) if len(data.held_out) else None
+    held_out = HeldOut(executor, data, output, options.most_lost_points)
     masks = Pruning(
         executor,
         _candidates(graph),
         sparsity=options.sparsity,
         rounds=min(options.rounds, max(1, steps // 4)),
         ramp=options.ramp,
-        judge=judge,
+        held_out=held_out,
     )
     fine_tune(
         executor,
@@ -130,13 +133,16 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
         ),
         check_cancelled=state.check_cancelled,
     )
+    accuracy = held_out.accuracy(executor)
+    if not held_out.accepts(accuracy):
+        state.warn("Training after pruning lost accuracy on held-out samples, so nothing was pruned.")
+        return
     executor.write_back(graph)
     if masks.taken_back:
         state.warn(
             f"Pruning stopped at {masks.sparsity():.1%} zeros: the next step lost more than "
             f"{options.most_lost_points:g} points of accuracy on held-out training samples."
         )
-    accuracy = judge.accuracy() if judge is not None else None
     name = f"prune, {masks.done} of {masks.rounds} rounds, {steps} steps of {batch_size}"
     state.stages.append(_stage(name, started, graph.float_weights(), accuracy))
 
@@ -152,15 +158,16 @@ class Pruning:
         sparsity: float,
         rounds: int,
         ramp: float,
-        judge: _Judge | None = None,
+        held_out: HeldOut | None = None,
     ) -> None:
         self._executor = executor
         self._weights = {name: executor.weights[name] for name in names if name in executor.weights}
         self.masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self._weights.items()}
-        self._target, self.rounds, self._ramp, self._judge = sparsity, rounds, ramp, judge
+        self._target, self.rounds, self._ramp, self._held_out = sparsity, rounds, ramp, held_out
         self.done = 0
         self.taken_back = False
-        self._good: dict[str, Tensor] | None = None  # weights before the last round, while it is judged
+        self._settled = False
+        self._before_round: tuple[int, dict[str, Tensor]] | None = None  # rounds done, and weights
 
     def sparsity(self) -> float:
         """Fraction of the candidates that is masked now."""
@@ -172,23 +179,21 @@ class Pruning:
 
     def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
         # one round of training comes before the first pruning, since importance needs gradients
-        due = int(fraction / self._ramp * (self.rounds + 1)) if self._ramp > 0 else self.rounds
-        if self.taken_back or due <= self.done or self.done > self.rounds:
+        due = min(self.rounds + 1, int(fraction / self._ramp * (self.rounds + 1)))
+        if self._settled or due <= self.done:
             return
-        if self._good is not None and self._judge is not None and not self._judge.accepts():
-            self._restore(self._good)
-            self.taken_back = True
-            return
-        self._good = None
-        self.done = min(due, self.rounds + 1)
-        if self.done > self.rounds:  # the last round was judged
-            self.done = self.rounds
-            self._ramp = 2.0  # no round is due any more
-            return
-        self._good = {name: weight.detach().clone() for name, weight in self._executor.weights.items()}
-        level = self._target * (1 - (1 - self.done / self.rounds) ** 3)
-        self.masks = keep_masks(self._scores(optimizer), level)
-        self.apply()
+        if not self._still_right():
+            self._take_back()
+            self._settled = self.taken_back = True
+        elif self.done == self.rounds:
+            self._settled = True
+        else:
+            weights = {name: weight.detach().clone() for name, weight in self._executor.weights.items()}
+            self._before_round = (self.done, weights)
+            self.done = min(due, self.rounds)
+            level = self._target * (1 - (1 - self.done / self.rounds) ** 3)
+            self.masks = keep_masks(self._scores(optimizer), level)
+            self.apply()
 
     def collect(self) -> None:
         """Gradients stay as they are: what is masked is zeroed after the step."""
@@ -206,26 +211,19 @@ class Pruning:
             scores[name] = weight.detach().square() * information * self.masks[name]
         return scores
 
-    def _restore(self, weights: Mapping[str, Tensor]) -> None:
-        self.done -= 1
+    def _still_right(self) -> bool:
+        if self._held_out is None or self._before_round is None:
+            return True
+        return self._held_out.accepts(self._held_out.accuracy(self._executor))
+
+    def _take_back(self) -> None:
+        if self._before_round is None:
+            return
+        self.done, weights = self._before_round
         with torch.no_grad():
             for name, saved in weights.items():
                 self._executor.weights[name].copy_(saved)
         self.masks = {name: weight.detach() != 0 for name, weight in self._weights.items()}
-
-
-class _Judge:
-    """Whether held-out samples still get the right answers."""
-
-    def __init__(self, executor: Executor, data: TrainingData, output: str, most_lost_points: float) -> None:
-        self._executor, self._data, self._output = executor, data, output
-        self._least = self.accuracy() - most_lost_points / 100
-
-    def accuracy(self) -> float:
-        return top1(self._executor, self._data.split, self._data.held_out, self._output)
-
-    def accepts(self) -> bool:
-        return self.accuracy() >= self._least
 
 
 def lamp(weight: Tensor) -> Tensor:

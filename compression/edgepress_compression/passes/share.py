@@ -26,6 +26,7 @@ from edgepress_compression.graph.model import Graph
 from edgepress_compression.losses import loss_for
 from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.feedback import round_with_feedback
+from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.layer_inputs import layer_inputs
 from edgepress_compression.passes.sensitivity import equal_harm_steps, mean_information
 from edgepress_compression.passes.state import PassState, Stage
@@ -52,6 +53,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     learning_rate: Positive = 5e-4
     label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3
     temperature: Positive = 4.0
+    most_lost_points: Positive = 2.0  # of accuracy on held-out samples
     shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
     most_epochs: Positive = 10.0  # small data sets are done sooner
     most_gmacs: Positive = 2000.0
@@ -72,12 +74,11 @@ def run(state: PassState, options: Options) -> None:
     if data is not None and data.kind == "answers":
         codes = _round_by_answers(state, options, data)
         name = f"share, {options.answers_bits:g} bits a weight by sensitivity"
+    elif data is not None:
+        codes, name = _cluster_by_labels(state, options, data)
     else:
-        bits = options.blind_bits if data is None else options.bits
-        codes = _cluster(state, bits, options.elements_per_value)
-        if data is not None and codes:
-            codes = _train(state, options, data, codes)
-        name = f"share, {2**bits} values a tensor"
+        codes = _cluster(state, options.blind_bits, options.elements_per_value)
+        name = f"share, {2**options.blind_bits} values a tensor"
     _round_others(state.graph, codes)
     state.codes.update(codes)
     accuracy = None
@@ -210,6 +211,26 @@ def _cluster(state: PassState, bits: int, elements_per_value: int) -> dict[str, 
         codes[name] = share(array, 2**bits)
         state.graph.set_weight(name, codes[name].codebook[codes[name].indices])
     return codes
+
+
+def _cluster_by_labels(
+    state: PassState, options: Options, data: TrainingData
+) -> tuple[dict[str, SharedWeights], str]:
+    """(codes, name of the stage). Where few values lose too much, weights are rounded by answers instead."""
+    before = state.graph.copy()
+    held_out = HeldOut(Executor(before), data, before.outputs[0].name, options.most_lost_points)
+    codes = _cluster(state, options.bits, options.elements_per_value)
+    if codes:
+        codes = _train(state, options, data, codes)
+    if held_out.accepts(held_out.accuracy(Executor(state.graph))):
+        return codes, f"share, {2**options.bits} values a tensor"
+    state.warn(
+        f"Sharing {2**options.bits} values a tensor lost more than {options.most_lost_points:g} points of "
+        "accuracy on held-out training samples, so weights were rounded more finely."
+    )
+    state.graph = before
+    rounded = _round_by_answers(state, options, data)
+    return rounded, f"share, {options.answers_bits:g} bits a weight by sensitivity"
 
 
 def _round_by_answers(state: PassState, options: Options, data: TrainingData) -> dict[str, SharedWeights]:

@@ -1,10 +1,10 @@
 """What a pass may train on: which split, which of its rows, and how much that teaches.
 
 Three cases, by how many training samples there are:
-    labels   enough to learn from: at least 20 for each class and 500 in all; a part is held out to judge by
-    answers  too few to learn labels from without learning them by heart: only the original model's answers
-    are used nothing  no data set, no training split of its own, or operators that the executor cannot
-    differentiate
+    labels   enough to learn from: at least 20 for each class and 500 in all, and a model small enough to be
+             trained for 300 steps of 100 samples within the budget of work; a part is held out to judge by
+    answers  otherwise: only the original model's answers are used, which takes few samples and little work
+    nothing  no data set, no training split of its own, or operators that the executor cannot differentiate
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from edgepress_compression.passes.state import PassState
 
 _SAMPLES_PER_CLASS: Final = 20
 _SAMPLES: Final = 500
+_LEAST_STEPS: Final = 300
+_MOST_GMACS: Final = 6000.0
 _HELD_OUT: Final = 0.1
 _HELD_OUT_MOST: Final = 2000
 
@@ -67,6 +69,12 @@ def training_data(state: PassState) -> TrainingData | None:
             "answers are the target, and compression stays moderate."
         )
         return TrainingData("answers", split, rows, rows[:0], classification)
+    if step_budget(state.graph, len(split)) < _LEAST_STEPS:
+        state.warn(
+            "The model is too large to be trained within the budget of work, so the original model's answers "
+            "are the target, and compression stays moderate."
+        )
+        return TrainingData("answers", split, rows, rows[:0], classification)
     held = min(_HELD_OUT_MOST, int(_HELD_OUT * len(rows)))
     return TrainingData("labels", split, rows[held:], rows[:held], classification)
 
@@ -78,7 +86,13 @@ def class_count(graph: Graph) -> int:
 
 
 def step_budget(
-    graph: Graph, samples: int, *, steps: int, batch_size: int, most_epochs: float, most_gmacs: float
+    graph: Graph,
+    samples: int,
+    *,
+    steps: int = 1_000_000,
+    batch_size: int = 100,
+    most_epochs: float = 1_000_000.0,
+    most_gmacs: float = _MOST_GMACS,
 ) -> int:
     """`steps`, or fewer where they would see each sample more than `most_epochs` times or take too much work.
 
