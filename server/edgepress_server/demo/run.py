@@ -262,8 +262,8 @@ def _print_summary(summary: dict[str, Any], console: Console) -> None:
         empty="",
     )  # fmt: skip
     console.print(
-        "\nAll three run on this machine, so latency is this machine's. int8 for the Raspberry Pi uses the form its"
-        "\ncores are fast at (signed activations), which an x86 processor is slow at; power is an estimate."
+        "\nAll three run on this machine, so the latency is this machine's: int8 for the Raspberry Pi has the"
+        "\nform its cores are fast at (signed activations), which x86 is slow at. Power is an estimate."
     )
 
 
