@@ -231,6 +231,8 @@ def run_demo(*, check: bool, port: int, console: Console) -> dict[str, Any] | No
         tempfile.TemporaryDirectory(prefix="edgepress-demo-") as folder,
         Demo(Path(folder), port, console) as demo,
     ):
+        # torch makes itself a folder for compiled kernels beside ours, even when it compiles none
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{folder}/torch")
         try:
             summary = demo.run()
             _print_summary(summary, console)
