@@ -115,8 +115,23 @@ def load_settings(
             remembered | given | {"data_dir": str(data_dir)}, Settings, strict=False, dec_hook=_decode
         )
     except msgspec.ValidationError as error:
-        raise InvalidInputError("bad_setting", f"A setting is not usable: {error}.") from error
+        raise InvalidInputError("bad_setting", _unusable(str(error), given, data_dir)) from error
     return check(settings)
+
+
+def _unusable(said: str, given: Mapping[str, Any], data_dir: Path) -> str:
+    """msgspec's finding ("Expected `int`, got `str` - at `$.port`") with where the value came from."""
+    what, _, where = said.partition(" - at `$.")
+    what = what.replace("Expected `int`, got `str`", "it must be a whole number")
+    name = where.rstrip("`")
+    if name not in Settings.__struct_fields__:
+        return f"A setting is not usable: {said}."
+    if name not in given:
+        return f"{name} in {data_dir / 'settings.json'} is not usable: {what}. Correct it or delete the file."
+    variable = ENVIRONMENT_PREFIX + name.upper()
+    return (
+        f"{name} ({variable}={str(given[name])[:80]!r}) is not usable: {what}. See `edgepress serve --help`."
+    )
 
 
 def check(settings: Settings) -> Settings:

@@ -1,11 +1,13 @@
 """Whatever goes wrong, the answer is one sentence in JSON and never a stack trace."""
 
+import io
 import logging
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from flask_openapi3.openapi import OpenAPI
+from gunicorn.http.errors import InvalidChunkSize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from server_story import Browser
@@ -50,6 +52,34 @@ def test_a_body_that_is_no_json_is_told_as_such(operator: Browser) -> None:
     headers = {**operator.headers, "Content-Type": "application/json"}
     answer = operator.client.post("/api/v1/devices", data=b"{name", headers=headers)
     assert (answer.status_code, operator.refused(answer.json)) == (400, "invalid_json")
+
+
+def test_json_nested_without_end_is_unreadable_and_no_fault(operator: Browser) -> None:
+    headers = {**operator.headers, "Content-Type": "application/json"}
+    answer = operator.client.post("/api/v1/devices", data=b"[" * 200_000, headers=headers)
+    assert (answer.status_code, operator.refused(answer.json)) == (400, "invalid_json")
+
+
+class BrokenChunks(io.BytesIO):
+    """What gunicorn hands over for a chunked body whose chunk size is no number."""
+
+    def read(self, _size: int | None = -1) -> bytes:
+        raise InvalidChunkSize(b"ZZ")
+
+    def readinto(self, _buffer: Any) -> int:
+        raise InvalidChunkSize(b"ZZ")
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/models?name=m", "upload_broke_off"), ("/devices", "bad_request")]
+)
+def test_a_body_of_broken_chunks_is_told_as_such(operator: Browser, path: str, code: str) -> None:
+    answer = operator.client.post(
+        f"/api/v1{path}",
+        input_stream=BrokenChunks(b"{}"),
+        headers={**operator.headers, "Content-Type": "application/json"},
+    )
+    assert (answer.status_code, operator.refused(answer.json)) == (400, code)
 
 
 def test_findings_name_the_field(operator: Browser) -> None:

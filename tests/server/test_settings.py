@@ -101,3 +101,11 @@ def test_a_damaged_settings_file_is_said_so(tmp_path: Path, content: bytes) -> N
     (tmp_path / "settings.json").write_bytes(content)
     with pytest.raises(InvalidInputError):
         load_settings({"data_dir": tmp_path}, {})
+
+
+def test_a_wrong_value_is_named_by_where_it_came_from(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="EDGEPRESS_PORT='abc'"):
+        load_settings({"data_dir": tmp_path}, {"EDGEPRESS_PORT": "abc"})
+    (tmp_path / "settings.json").write_text('{"mqtt_port": "x"}')
+    with pytest.raises(InvalidInputError, match=r"mqtt_port in .*settings\.json .* delete the file"):
+        load_settings({"data_dir": tmp_path}, {})

@@ -178,3 +178,20 @@ def test_opening_a_store_twice_in_one_process_loses_no_commit(tmp_path: Path) ->
     assert other("two") == "['one', 'two']"
     first.events.append("server", "this", "three")
     assert other("four") == "['one', 'two', 'three', 'four']"
+
+
+def test_a_damaged_page_is_found_before_it_is_needed(store: Store) -> None:
+    for number in range(200):
+        store.events.append("server", "a", f"event {number}")
+    store.database.check()
+    with sqlite3.connect(store.database.path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
+        (size_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    store.close()
+    with store.database.path.open("r+b") as file:
+        file.seek((page - 1) * size_bytes)
+        file.write(b"\xa5" * 100)
+    with pytest.raises(StoreError, match="back-up"):
+        store.database.check()

@@ -88,7 +88,6 @@ def create_app(settings: Settings, store: Store | None = None) -> OpenAPI:
         # Only a proxy on this machine can reach us: what it says about the client is true.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = JSON_MAX_BYTES
-    app.json.sort_keys = False  # type: ignore[attr-defined]
     store = open_store(settings.data_dir) if store is None else store
     app.extensions[EXTENSION] = Context(settings=settings, store=store, fan=EventFan(store))
     problems.install(app)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from typing import Any
 
 from flask import Flask, Response, jsonify, request
+from flask.json.provider import DefaultJSONProvider
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -46,7 +49,20 @@ class ErrorBody(BaseModel):
     error: Problem
 
 
+class ShallowJSON(DefaultJSONProvider):
+    """JSON nested so deeply that no honest program sends it is unreadable, not a fault of the server."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        try:
+            return super().loads(s, **kwargs)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+
 def install(app: Flask) -> None:
+    app.json = ShallowJSON(app)
+    app.json.sort_keys = False
+    app.register_error_handler(ParseException, _broken_body)
     app.register_error_handler(ServerError, _server_error)
     app.register_error_handler(EdgepressError, _edgepress_error)
     app.register_error_handler(ProfileError, _profile_error)
@@ -98,6 +114,10 @@ def _profile_error(error: ProfileError) -> Response:
 
 def _os_error(error: OSError) -> Response:
     return _server_error(DiskFullError()) if is_disk_full(error) else _unforeseen(error)
+
+
+def _broken_body(_error: ParseException) -> Response:
+    return _answer(400, *_SENTENCES[400])
 
 
 def _http_error(error: HTTPException) -> Response:

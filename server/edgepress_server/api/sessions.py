@@ -70,7 +70,11 @@ def sign_in(body: SignIn) -> Response:
     if person is None:
         for limit, source in limits:
             limit.failed(source)
-        raise UnauthenticatedError("wrong_login", "Name and password do not match.")
+        raise UnauthenticatedError(
+            "wrong_login",
+            "Name and password do not match. A lost password is replaced on the server's machine, with "
+            "`edgepress password NAME`.",
+        )
     here.name_failures.succeeded(body.name.lower())  # not the address: one account must not cover for another
     cookie, session = store.people.open_session(person)
     response = _session_answer(session)

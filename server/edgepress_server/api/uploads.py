@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import ClientDisconnected
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from edgepress_server.api.context import context
 from edgepress_server.errors import InvalidInputError, TooLargeError
@@ -38,11 +39,17 @@ def receive(writer: BlobWriter) -> None:
     while part := _read():
         writer.write(part)
     if writer.size_bytes == 0:
-        raise InvalidInputError("empty_upload", "The upload is empty. Send the file's bytes as the body.")
+        raise InvalidInputError(
+            "empty_upload", "The upload is empty: no bytes came in its body. Copy or export the file again."
+        )
 
 
 def _read() -> bytes:
     try:
         return request.stream.read(COPY_BYTES)
-    except (ClientDisconnected, OSError) as error:  # OSError: gunicorn, for a broken chunk
+    except RequestEntityTooLarge as error:  # it announced no length, and went on
+        raise TooLargeError(
+            "too_large", f"The upload is larger than the limit of {UPLOAD_MAX_BYTES >> 30} GiB."
+        ) from error
+    except (ClientDisconnected, OSError, ParseException) as error:  # ParseException: a broken chunk
         raise InvalidInputError("upload_broke_off", "The upload broke off. Send the file again.") from error

@@ -17,7 +17,8 @@ def listen(host: str, port: int, option: str, purpose: str) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
         raise InvalidInputError(
-            "bad_host", f"{host!r} is no address of this machine ({error.strerror})."
+            "bad_host",
+            f"{host!r} is no address of this machine ({error.strerror}). Use 127.0.0.1 or one that it has.",
         ) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -33,7 +34,9 @@ def listen(host: str, port: int, option: str, purpose: str) -> socket.socket:
                 f"choose another port, for example {option} {port + 1}.",
             ) from error
         raise InvalidInputError(
-            "cannot_listen", f"{purpose} cannot listen on {host} port {port}: {error.strerror}."
+            "cannot_listen",
+            f"{purpose[:1].upper()}{purpose[1:]} cannot listen on {host} port {port}: {error.strerror}. "
+            f"Choose another address or {option}.",
         ) from error
     return listener
 

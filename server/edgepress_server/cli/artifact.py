@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from .client import Api
 from .compress import print_report
 from .model import artifact_table
-from .output import api, emit_json, facts, server_options, size, table
-from .transfer import download_file
+from .output import api, emit_json, facts, server_options, size, table, writing
+from .transfer import download_artifact
 
 
 @click.group()
@@ -28,26 +29,34 @@ def list_(model: str | None, profile: str | None, url: str, token: str | None, a
     if as_json:
         emit_json(found)
     else:
-        artifact_table(found)
+        fitting = [f"{kind} {name}" for kind, name in (("model", model), ("profile", profile)) if name]
+        artifact_table(found, fitting=" and ".join(fitting))
 
 
 def _resolve(source: str, url: str, token: str | None) -> tuple[bytes, dict[str, Any] | None]:
     """The artifact's bytes, and the server's record of it when SOURCE is a digest (or the start of one)."""
     if Path(source).is_file():
-        return Path(source).read_bytes(), None
+        try:
+            return Path(source).read_bytes(), None
+        except OSError as error:
+            raise click.ClickException(f"cannot read {source}: {error.strerror}") from error
     if not re.fullmatch(r"[0-9a-f]{6,64}", source):
         raise click.BadParameter(
             f"{source!r} is neither a file nor a digest (6 to 64 hexadecimal characters)"
         )
     client = api(url, token)
-    matching = [a for a in client.get("/artifacts") if a["digest"].startswith(source)]
+    record = _record(client, source)
+    return b"".join(client.artifact(record["digest"])), record
+
+
+def _record(client: Api, digest: str) -> dict[str, Any]:
+    """The server's record of the one artifact whose digest begins so. Raises ClickException."""
+    matching = [a["digest"] for a in client.get("/artifacts") if a["digest"].startswith(digest)]
     if len(matching) != 1:
-        raise click.BadParameter(
-            f"{len(matching)} artifacts begin with {source}; see `edgepress artifact list`"
-            + ("" if matching else ".")
-        )
-    record = client.get(f"/artifacts/{matching[0]['digest']}")
-    return b"".join(client.download(f"/artifacts/{record['digest']}/file")), record
+        said = "no artifact begins" if not matching else f"{len(matching)} artifacts begin"
+        raise click.ClickException(f"{said} with {digest}; see `edgepress artifact list`")
+    found: dict[str, Any] = client.get(f"/artifacts/{matching[0]}")
+    return found
 
 
 @artifact.command()
@@ -64,7 +73,7 @@ def show(source: str, url: str, token: str | None, as_json: bool) -> None:
         header = read.read_header(data)
         parts = read.sizes(data)
     except ArtifactError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"{source}: {error}") from error
     summary = {
         "model": header.name,
         "profile": header.profile,
@@ -92,7 +101,10 @@ def show(source: str, url: str, token: str | None, as_json: bool) -> None:
     click.echo()
     table(
         ("SECTION", "SHAPE", "CODING", ">BYTES"),
-        [(p.name, "x".join(map(str, p.shape)) or None, p.coding, f"{p.stored_bytes:,}") for p in parts],
+        [
+            (p.name or f"({p.part})", "x".join(map(str, p.shape)) or None, p.coding, f"{p.stored_bytes:,}")
+            for p in parts
+        ],
         empty="",
     )
 
@@ -113,14 +125,13 @@ def decode(source: str, out: Path, url: str, token: str | None, as_json: bool) -
     from edgepress_compression.artifact import read
     from edgepress_compression.errors import ArtifactError
 
-    from .compress import _write
-
     data, _ = _resolve(source, url, token)
     try:
         onnx_bytes = read.decode(data)
     except ArtifactError as error:
-        raise click.ClickException(str(error)) from error
-    _write(out, bytes(onnx_bytes))
+        raise click.ClickException(f"{source}: {error}") from error
+    with writing(out) as stream:
+        stream.write(onnx_bytes)
     if as_json:
         emit_json({"output": str(out), "bytes": len(onnx_bytes), "artifact_bytes": len(data)})
     else:
@@ -139,7 +150,7 @@ def verify(source: str, url: str, token: str | None, as_json: bool) -> None:
     try:
         said = verify_artifact(data)
     except (ArtifactError, GraphError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"{source}: {error}") from error
     if as_json:
         emit_json({"ok": said is None, "reason": said})
     elif said is None:
@@ -160,10 +171,10 @@ def verify(source: str, url: str, token: str | None, as_json: bool) -> None:
 )
 @server_options
 def download(digest: str, out: Path, url: str, token: str | None, as_json: bool) -> None:
-    """Download the artifact file itself."""
+    """Download the artifact with this DIGEST (or its start), and check that it is whole."""
     client = api(url, token)
-    record = client.get(f"/artifacts/{digest}")
-    download_file(client, f"/artifacts/{digest}/file", out, total_bytes=record["bytes"], quiet=as_json)
+    record = _record(client, digest)
+    download_artifact(client, record["digest"], out, total_bytes=record["bytes"], quiet=as_json)
     if as_json:
         emit_json({"output": str(out), "bytes": record["bytes"]})
     else:

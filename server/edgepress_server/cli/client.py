@@ -1,16 +1,23 @@
 """The REST API as the command line sees it: one class, one kind of error."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import quote, urlencode
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode, urlsplit
 
 import click
 import urllib3
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class Readable(Protocol):
+    """What an upload reads from; a file, for example."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 class ApiFailure(click.ClickException):
@@ -55,6 +62,11 @@ class Api:
     """One server and one token. Paths are relative to ``/api/v1``; answers are decoded JSON."""
 
     def __init__(self, url: str, token: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise click.BadParameter(
+                f"{url!r} is no web address; give one such as {DEFAULT_URL}", param_hint="--url"
+            )
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # A restarted server refuses connections for a moment; reads are safe to repeat, writes are not.
@@ -87,14 +99,33 @@ class Api:
     def delete(self, path: str) -> Any:
         return self._json("DELETE", path)
 
-    def upload(self, path: str, stream: BinaryIO, size_bytes: int, **query: Any) -> Any:
+    def upload(self, path: str, stream: "Readable", size_bytes: int, **query: Any) -> Any:
         """POST ``size_bytes`` raw bytes from ``stream`` without holding them in memory."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
         return self._decode(self._send("POST", path, query, headers, stream))
 
     def download(self, path: str, **query: Any) -> Iterator[bytes]:
         response = self._send("GET", path, query, {}, None)
-        yield from response.stream(1 << 16)
+        try:
+            yield from response.stream(1 << 16)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._broke_off() from error
+
+    def artifact(self, digest: str) -> Iterator[bytes]:
+        """The bytes of an artifact. Raises ApiFailure at their end when their SHA-256 is another."""
+        hashed = hashlib.sha256()
+        for block in self.download(f"/artifacts/{digest}/file"):
+            hashed.update(block)
+            yield block
+        if hashed.hexdigest() != digest:
+            raise ApiFailure(
+                f"the file of artifact {digest[:12]} is damaged, most likely on the server's disk. Restore "
+                "it there from a back-up, or compress again.",
+                "damaged",
+            )
+
+    def _broke_off(self) -> ApiFailure:
+        return ApiFailure(f"the connection to {self.url} broke off before the answer was complete; try again")
 
     def _json(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -111,9 +142,8 @@ class Api:
                 method, url, body=body, headers={**self._headers, **headers}, preload_content=False
             )
         except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
             raise ApiFailure(
-                f"no edgepress server answers at {self.url} ({type(reason).__name__}). Start one with "
+                f"no edgepress server answers at {self.url} ({_in_words(error)}). Start one with "
                 "`edgepress serve`, or name yours with --url or EDGEPRESS_URL."
             ) from error
         if response.status >= 400:
@@ -121,7 +151,10 @@ class Api:
         return response
 
     def _failure(self, response: urllib3.BaseHTTPResponse) -> ApiFailure:
-        raw = response.read(65536)
+        try:
+            raw = response.read(65536)
+        except urllib3.exceptions.HTTPError:
+            return self._broke_off()
         try:
             error = json.loads(raw)["error"]
             message, code = str(error["message"]), str(error["code"])
@@ -133,12 +166,32 @@ class Api:
             )
         return ApiFailure(message, code, response.status)
 
-    @staticmethod
-    def _decode(response: urllib3.BaseHTTPResponse) -> Any:
-        raw = response.read()
+    def _decode(self, response: urllib3.BaseHTTPResponse) -> Any:
+        try:
+            raw = response.read()
+        except urllib3.exceptions.HTTPError as error:
+            raise self._broke_off() from error
         if not raw:
             return None
         try:
             return json.loads(raw)
         except ValueError as error:
             raise ApiFailure("the answer is not JSON; is this an edgepress server?") from error
+
+
+def _in_words(error: Exception) -> str:
+    """Why nobody answers, for a person: 'connection refused' rather than a class name."""
+    reason = getattr(error, "reason", None) or error
+    kinds = urllib3.exceptions
+    if isinstance(reason, kinds.NameResolutionError):
+        return "there is no host of that name"
+    if isinstance(reason, kinds.SSLError):
+        return "it does not speak TLS there, or its certificate is not trusted; is it https://?"
+    cause: BaseException | None = reason
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(reason, kinds.TimeoutError):  # NewConnectionError is one too, with its OSError as the cause
+        return "it did not answer in time"
+    return "the connection was closed"

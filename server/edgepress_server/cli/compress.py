@@ -1,18 +1,19 @@
 """``edgepress compress``: a model on the server as a job there, or a file right here without a server."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from .client import Api
-from .output import api, emit_json, errors, micros, percent, server_options, size, table
+from .output import api, emit_json, errors, micros, percent, server_options, size, table, writing
 
 POLL_SECONDS = 0.5
+NAME_COLUMNS = 20  # the longest profile id
 
 
 @click.command()
@@ -103,9 +104,11 @@ def _here(
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(f"{error.strerror}: {error.filename or model}") from error
-    _write(out, result.artifact)
+    with writing(out) as stream:
+        stream.write(result.artifact)
     if report is not None:
-        _write(report, (json.dumps(result.report, indent=2) + "\n").encode())
+        with writing(report) as stream:
+            stream.write((json.dumps(result.report, indent=2) + "\n").encode())
     if as_json:
         emit_json(result.report)
     else:
@@ -115,27 +118,17 @@ def _here(
         )
 
 
-def _write(target: Path, content: bytes) -> None:
-    aside = target.with_name(target.name + ".part")
-    try:
-        with aside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(target)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
-
-
 def _bars(*, quiet: bool) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=NAME_COLUMNS)),
+        BarColumn(bar_width=16),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[step]}"),
+        # What is said last gives way on a narrow terminal, not the name and the bar.
+        TextColumn("{task.fields[step]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
         console=errors,
-        disable=quiet,
+        expand=True,
+        disable=quiet or not errors.is_terminal,
     )
 
 

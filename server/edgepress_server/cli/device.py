@@ -1,6 +1,7 @@
 """``edgepress device``: register, list, show, label, revoke."""
 
 import re
+import time
 from typing import Any
 
 import click
@@ -27,7 +28,7 @@ def register(
     """Register device NAME and print its single-use enrolment code."""
     body = {"name": name, "profile": profile, "labels": output.labels(pairs)}
     answer = api(url, token).post("/devices", body)
-    _print_code(answer, as_json)
+    _print_code(answer, as_json, "Registered")
 
 
 @device.command()
@@ -35,29 +36,28 @@ def register(
 @server_options
 def code(name: str, url: str, token: str | None, as_json: bool) -> None:
     """Print a new enrolment code for NAME (a re-flashed board, an expired code)."""
-    _print_code(api(url, token).post(f"/devices/{name}/code"), as_json)
+    _print_code(api(url, token).post(f"/devices/{name}/code"), as_json, "A new code for")
 
 
-def _print_code(answer: dict[str, Any], as_json: bool) -> None:
+def _print_code(answer: dict[str, Any], as_json: bool, done: str) -> None:
     if as_json:
         emit_json(answer)
         return
     import segno
 
-    minutes = max(1, round((answer["expires_at"] - answer["device"]["created_at"]) / 60_000))
-    click.echo(
-        f"Registered {answer['device']['name']} ({answer['device']['profile']}). On the device, run:\n"
-    )
+    minutes = max(1, round((answer["expires_at"] / 1000 - time.time()) / 60))
+    click.echo(f"{done} {answer['device']['name']} ({answer['device']['profile']}). On the device, run:\n")
     click.echo(f"    edgepress-agent enroll '{answer['enrol_url']}'\n")
-    click.echo(f"The code {answer['code']} works once and expires in {_duration(minutes)}. As a QR code:\n")
+    said = f"The code {answer['code']} works once and expires in {_duration(minutes)}."
     if output.console.is_terminal:
+        click.echo(f"{said} As a QR code:\n")
         segno.make(answer["enrol_url"], micro=False).terminal(compact=True)
     else:
-        click.echo("    (shown on a terminal only)")
+        click.echo(said)
 
 
 def _duration(minutes: int) -> str:
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"
+    return f"{minutes} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"
 
 
 @device.command("list")
@@ -82,7 +82,7 @@ def list_(pairs: tuple[str, ...], profile: str | None, url: str, token: str | No
                 d["name"],
                 d["profile"],
                 d["status"],
-                ago(d["seen_at"]),
+                ago(_seen_ms(d)),
                 _running(d),
                 micros((d["latest"] or {}).get("p95_us")),
                 size((d["latest"] or {}).get("rss_bytes")),
@@ -90,8 +90,16 @@ def list_(pairs: tuple[str, ...], profile: str | None, url: str, token: str | No
             )
             for d in found
         ],
-        empty="No devices yet. Register one: edgepress device register NAME --profile raspberry-pi-4",
+        empty="No device fits; `edgepress device list` shows all."
+        if pairs or profile
+        else "No devices yet. Register one: edgepress device register NAME --profile raspberry-pi-4",
     )
+
+
+def _seen_ms(d: dict[str, Any]) -> int | None:
+    """A device is seen by what it reports: state when that changes, samples all the time."""
+    sampled = d["latest"]["at_ms"] if d["latest"] else 0
+    return max(d["seen_at"] or 0, min(sampled, int(time.time() * 1000))) or None
 
 
 def _running(d: dict[str, Any]) -> str | None:
@@ -114,7 +122,7 @@ def show(name: str, url: str, token: str | None, as_json: bool) -> None:
         [
             ("name", d["name"]),
             ("profile", d["profile"]),
-            ("status", f"{d['status']}" + (f", seen {ago(d['seen_at'])}" if d["seen_at"] else "")),
+            ("status", f"{d['status']}" + (f", seen {ago(_seen_ms(d))}" if _seen_ms(d) else "")),
             ("labels", " ".join(f"{k}={v}" for k, v in d["labels"].items()) or None),
             ("agent", d["agent_version"]),
             ("board", hardware.get("board")),

@@ -1,5 +1,6 @@
 """The command ``edgepress``. Groups load when they are used, so that ``--help`` is quick."""
 
+import difflib
 import importlib
 import sys
 
@@ -11,6 +12,7 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "serve": ("serve", "serve"),
     "demo": ("demo", "demo"),
     "login": ("token", "login"),
+    "password": ("password", "password"),
     "token": ("token", "token"),
     "device": ("device", "device"),
     "profile": ("profile", "profile"),
@@ -27,6 +29,14 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
 
 
 class LazyGroup(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        close = difflib.get_close_matches(args[0], COMMANDS)  # click itself knows only what is loaded
+        if args[0] not in COMMANDS and close:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

@@ -90,7 +90,8 @@ def _tensors(tensors: list[dict[str, Any]]) -> str:
     return ", ".join(f"{t['name']} {t['dtype']}[{', '.join(map(str, t['shape']))}]" for t in tensors)
 
 
-def artifact_table(artifacts: list[dict[str, Any]]) -> None:
+def artifact_table(artifacts: list[dict[str, Any]], fitting: str = "") -> None:
+    """``fitting``: in words what the list was narrowed to, for when nothing is left of it."""
     rows = []
     for a in artifacts:
         report = a.get("report") or {}
@@ -111,7 +112,9 @@ def artifact_table(artifacts: list[dict[str, Any]]) -> None:
     table(
         ("DIGEST", "MODEL", "PROFILE", "RECIPE", ">BYTES", ">SMALLER", "ACCURACY", "MADE"),
         rows,
-        empty="No artifacts yet. Make one: edgepress compress MODEL --recipe int8 --profile raspberry-pi-4",
+        empty=f"No artifacts of {fitting}; `edgepress artifact list` shows all."
+        if fitting
+        else "No artifacts yet. Make one: edgepress compress MODEL --recipe int8 --profile raspberry-pi-4",
     )
 
 

@@ -1,10 +1,13 @@
 """How the command line speaks: a table for people, ``--json`` for programs, sizes and times in words."""
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import click
 from rich.console import Console
@@ -16,6 +19,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+
+PIPE_COLUMNS = 10_000
 
 
 def json_option(command: Command) -> Command:
@@ -51,7 +56,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, *, 
     """Print rows as a table ('>' before a column's name: right-aligned), or ``empty`` for none."""
     listed = list(rows)
     if not listed:
-        console.print(empty)
+        click.echo(empty)  # not through rich, which would wrap the command that it names
         return
     grid = Table(box=None, pad_edge=False, header_style="bold", show_header=header)
     for column in columns:
@@ -59,8 +64,41 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, *, 
         grid.columns[-1].header = column.lstrip(">")
     for row in listed:
         grid.add_row(*("-" if cell is None else str(cell) for cell in row))
-    # Into a pipe a table must not be wrapped at 80 columns: the next program reads lines.
-    (console if sys.stdout.isatty() else Console(highlight=False, width=240)).print(grid)
+    show(grid)
+
+
+def show(grid: Table) -> None:
+    """Print a table. Into a pipe one line a row, however wide, and no trailing blanks: programs read it."""
+    if sys.stdout.isatty():
+        console.print(grid)
+        return
+    wide = Console(highlight=False, width=PIPE_COLUMNS)
+    with wide.capture() as captured:
+        wide.print(grid)
+    click.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[BinaryIO]:
+    """A stream into ``target``: written aside, synced, put in place when the block ends well, else removed.
+
+    Raises ClickException with a sentence when the disk or the rights do not allow it.
+    """
+    aside = target.with_name(target.name + ".part")
+    try:
+        with aside.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(target)
+    except BaseException as error:
+        try:
+            aside.unlink(missing_ok=True)
+        except OSError:
+            pass  # the folder itself is the trouble, which the error below says
+        if isinstance(error, OSError):
+            raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
+        raise
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:

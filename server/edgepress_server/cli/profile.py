@@ -48,5 +48,7 @@ def _flat(prefix: str, data: object) -> list[tuple[str, object]]:
     if isinstance(data, dict):
         return [pair for key, value in data.items() for pair in _flat(f"{prefix}.{key}".lstrip("."), value)]
     if isinstance(data, list):
-        return [(prefix, ", ".join(map(str, data)))]
+        return [(prefix, ", ".join(map(str, data)) or "none")]
+    if isinstance(data, bool):
+        return [(prefix, "yes" if data else "no")]
     return [(prefix, data)]

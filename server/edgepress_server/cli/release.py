@@ -22,6 +22,7 @@ def create(
 ) -> None:
     """Release MODEL: at most one artifact per profile, signed by the release key."""
     client = api(url, token)
+    client.get(f"/models/{model}")  # says so when there is none of that name
     known = client.get("/artifacts", model=model)
     if digests:
         chosen = []

@@ -12,6 +12,7 @@ from . import output
 from .client import Api
 from .output import ago, api, emit_json, server_options, table
 
+COUNT = click.IntRange(min=0)
 FINAL = {"done", "aborted"}
 POLL_SECONDS = 0.5
 
@@ -27,9 +28,13 @@ def rollout() -> None:
 @click.option("--profile", "profiles", multiple=True, help="All devices of this profile.")
 @click.option("--label", "pairs", multiple=True, metavar="KEY=VALUE", help="All devices with this label.")
 @click.option("--all", "everything", is_flag=True, help="Every device the release has an artifact for.")
-@click.option("--canary", default=1, show_default=True, help="Devices per profile that go first.")
-@click.option("--max-failed", default=0, show_default=True, help="Failures beyond which the rollout pauses.")
-@click.option("--soak", "soak_s", default=0, show_default=True, help="Seconds to watch before it is done.")
+@click.option("--canary", type=COUNT, default=1, show_default=True, help="Devices per profile that go first.")
+@click.option(
+    "--max-failed", type=COUNT, default=0, show_default=True, help="Failures beyond which the rollout pauses."
+)
+@click.option(
+    "--soak", "soak_s", type=COUNT, default=0, show_default=True, help="Seconds to watch before it is done."
+)
 @click.option("--max-p95", "max_p95_ms", type=float, help="Trial fails above this p95 latency, in ms.")
 @click.option("--watch", is_flag=True, help="Stay and show the progress.")
 @server_options
@@ -56,7 +61,7 @@ def create(
     if everything:
         found = next((r for r in client.get("/releases") if r["id"] == release), None)
         if found is None:
-            raise click.BadParameter(f"there is no release {release}; see `edgepress release list`")
+            raise click.BadParameter(f"there is no release {release!r}; see `edgepress release list`")
         body["profiles"] = sorted(found["artifacts"])
     else:
         body |= {"devices": list(devices)} if devices else {}
@@ -119,7 +124,7 @@ def status(name: str, watch: bool, url: str, token: str | None, as_json: bool) -
         emit_json(found)
         return
     click.echo(_sentence(found))
-    output.console.print(_devices(found))
+    output.show(_devices(found))
 
 
 def _sentence(r: dict[str, Any]) -> str:
@@ -155,7 +160,7 @@ def _watch(client: Api, name: str, *, quiet: bool) -> None:
             found = client.get(f"/rollouts/{name}")
     if not quiet:
         if not output.errors.is_terminal:
-            output.console.print(_devices(found))
+            output.show(_devices(found))
         click.echo(_sentence(found))
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from .output import ago, api, emit_json, micros, server_options, size, table
+from .output import ago, api, emit_json, micros, server_options, size, table, writing
+
+HOURS = click.FloatRange(min=0, min_open=True, max=10 * 365 * 24)
 
 
 @click.group()
@@ -20,8 +22,10 @@ def telemetry() -> None:
 @server_options
 def show(device: str | None, url: str, token: str | None, as_json: bool) -> None:
     """Show the newest sample of DEVICE, or of every device."""
-    latest = api(url, token).get("/telemetry/latest")
+    client = api(url, token)
+    latest = client.get("/telemetry/latest")
     if device is not None:
+        client.get(f"/devices/{device}")  # says so when nobody registered it
         if device not in latest:
             raise click.ClickException(
                 f"{device} has not reported yet; see `edgepress device show {device}` for its state"
@@ -53,7 +57,7 @@ def show(device: str | None, url: str, token: str | None, as_json: bool) -> None
 
 @telemetry.command()
 @click.option("--device", help="Only this device.")
-@click.option("--hours", type=float, default=24, show_default=True, help="How far back.")
+@click.option("--hours", type=HOURS, default=24, show_default=True, help="How far back.")
 @click.option(
     "--format",
     "form",
@@ -86,8 +90,6 @@ def export(
         for block in blocks:
             sys.stdout.buffer.write(block)
         return
-    aside = out.with_name(out.name + ".part")
-    with aside.open("wb") as stream:
+    with writing(out) as stream:
         stream.writelines(blocks)
-    aside.replace(out)
     click.echo(f"Wrote {out} ({size(out.stat().st_size)}).", err=True)

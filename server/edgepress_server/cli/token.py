@@ -37,6 +37,8 @@ def token() -> None:
 @server_options
 def create(name: str, url: str, token: str | None, as_json: bool) -> None:
     """Create a token called NAME; it is shown once."""
+    if not name.strip():
+        raise click.BadParameter("a token needs a name that says who uses it", param_hint="NAME")
     made = api(url, token).post("/tokens", {"name": name})
     if as_json:
         emit_json(made)
@@ -77,9 +79,8 @@ def revoke(name: str, url: str, token: str | None, as_json: bool) -> None:
     client = api(url, token)
     valid = [t for t in client.get("/tokens") if not t["revoked_at"] and name in (t["id"], t["name"])]
     if len(valid) != 1:
-        raise ApiFailure(
-            f"{len(valid)} valid tokens are called {name}; see `edgepress token list`", "not_found"
-        )
+        said = f"{len(valid)} valid tokens are" if valid else "no valid token is"
+        raise ApiFailure(f"{said} called {name!r}; take its ID from `edgepress token list`", "not_found")
     client.delete(f"/tokens/{valid[0]['id']}")
     if as_json:
         emit_json({"id": valid[0]["id"], "revoked": True})

@@ -17,7 +17,7 @@ import msgspec
 
 from edgepress_server.broker.mosquitto import find_mosquitto, server_password
 from edgepress_server.broker.ports import free_port, listen
-from edgepress_server.errors import ConflictError, InvalidInputError
+from edgepress_server.errors import ConflictError, DiskFullError, InvalidInputError, is_disk_full
 from edgepress_server.settings import Settings, remember
 from edgepress_server.store import Store, open_store
 from edgepress_server.trust.keys import create_keys_if_missing
@@ -42,12 +42,16 @@ def prepare(settings: Settings, tell: Callable[[str], None]) -> Prepared:
         if settings.broker == "mosquitto":
             find_mosquitto()
         settings, web = _ports(settings)
+        is_new = not (settings.data_dir / "edgepress.db").exists()
+        had_keys = settings.keys_dir.exists()
         store = open_store(settings.data_dir)
+        if not is_new:
+            store.database.check()
         create_keys_if_missing(settings.keys_dir)
         if settings.broker == "mosquitto":
             server_password(settings)
         remember(settings)
-        _first_login(settings, store, tell)
+        _first_login(settings, store, tell, had_keys)
     except BaseException:
         os.close(lock)
         raise
@@ -59,6 +63,8 @@ def _make_folder(settings: Settings) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         settings.log_dir.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
+        if is_disk_full(error):
+            raise DiskFullError() from error
         raise InvalidInputError(
             "no_data_dir",
             f"The data folder {settings.data_dir} cannot be used ({error.strerror}). Choose one with --data.",
@@ -66,7 +72,15 @@ def _make_folder(settings: Settings) -> None:
 
 
 def _lock(settings: Settings) -> int:
-    handle = os.open(settings.data_dir / "serve.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    path = settings.data_dir / "serve.lock"
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFullError() from error
+        raise InvalidInputError(
+            "no_data_dir", f"{path} cannot be used ({error.strerror}). Check who owns the data folder."
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -78,7 +92,13 @@ def _lock(settings: Settings) -> int:
             "choose another folder with --data.",
         ) from error
     os.ftruncate(handle, 0)
-    os.write(handle, f"{os.getpid()}\n".encode())
+    try:
+        os.write(handle, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        os.close(handle)
+        if is_disk_full(error):
+            raise DiskFullError() from error
+        raise
     return handle
 
 
@@ -107,10 +127,15 @@ def _ports(settings: Settings) -> tuple[Settings, socket.socket]:
             )
 
 
-def _first_login(settings: Settings, store: Store, tell: Callable[[str], None]) -> None:
+def _first_login(settings: Settings, store: Store, tell: Callable[[str], None], had_keys: bool) -> None:
     # Told before it is committed: killed between the two, the next start makes another one and tells that.
     with store.transaction():
         password = store.people.ensure_admin()
+        if password is not None and had_keys:
+            tell(
+                f"Note: {settings.keys_dir} has keys of an earlier server, but its store is empty: devices, "
+                "models and accounts start anew. If edgepress.db was lost, stop and restore a back-up of it."
+            )
         if password is not None:
             tell(
                 f"First start: everything is kept in {settings.data_dir}\n"
@@ -119,5 +144,5 @@ def _first_login(settings: Settings, store: Store, tell: Callable[[str], None]) 
                 "Sign in with\n"
                 "    name:     admin\n"
                 f"    password: {password}\n"
-                "This password is shown only now. Keep it.\n"
+                "This password is shown only now. Keep it; if it gets lost, run `edgepress password` here.\n"
             )

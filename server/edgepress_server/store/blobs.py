@@ -33,7 +33,9 @@ class Blobs:
         path = self._place(digest)
         if not path.is_file():
             raise NotFoundError(
-                "blob_missing", f"The file {digest[:12]}... is gone from {self.folder}. Add it again."
+                "blob_missing",
+                f"The file {digest[:12]}... is gone from {self.folder}. Restore it from a back-up, "
+                "or add it again (an artifact: compress again).",
             )
         return path
 

@@ -67,11 +67,7 @@ class People:
             raise InvalidInputError(
                 "person_name", "A name has 1 to 64 letters, digits and . _ @ -, and begins and ends with one."
             )
-        if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
-            raise InvalidInputError(
-                "password", f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters."
-            )
-        hashed = generate_password_hash(password, method=HASH_METHOD)
+        hashed = _hash(password)
         with self._database.transaction() as connection:
             if self.find(name) is not None:
                 raise ConflictError("person_exists", f"There is already a person {name!r}.")
@@ -86,7 +82,7 @@ class People:
         """At the first start: make ``admin`` and return its generated password; later None."""
         if self._database.row("SELECT 1 FROM people LIMIT 1") is not None:
             return None
-        password = secrets.token_urlsafe(12)
+        password = random_password()
         try:
             self.add("admin", password, "admin")
         except ConflictError:
@@ -103,6 +99,24 @@ class People:
         hashed = row["password_hash"] if row is not None else _nobodys_hash()
         right = check_password_hash(hashed, password[:PASSWORD_MAX])
         return Person(row["name"], row["role"]) if row is not None and right else None
+
+    def set_password(self, name: str, password: str, *, actor: str | None = None) -> Person:
+        """A new password; every browser session of that person ends. Tokens stay: programs use them.
+
+        Raises InvalidInputError (password) and NotFoundError.
+        """
+        hashed = _hash(password)
+        with self._database.transaction() as connection:
+            person = self.find(name)
+            if person is None:
+                names = [row["name"] for row in self._database.rows("SELECT name FROM people ORDER BY name")]
+                raise NotFoundError(
+                    "person_unknown", f"There is no person {name[:80]!r}. Known: {', '.join(names)}."
+                )
+            connection.execute("UPDATE people SET password_hash = ? WHERE name = ?", (hashed, name))
+            connection.execute("DELETE FROM sessions WHERE person = ?", (name,))
+            self._events.append("person", name, "password_set", actor=actor)
+        return person
 
     # --- browser sessions -----------------------------------------------------------------------------
 
@@ -191,6 +205,17 @@ class People:
             with self._database.transaction() as connection:
                 connection.execute("UPDATE tokens SET last_used_at = ? WHERE id = ?", (now, row["id"]))
         return Person(row["name"], row["role"])
+
+
+def random_password() -> str:
+    """Sixteen characters, 96 random bits."""
+    return secrets.token_urlsafe(12)
+
+
+def _hash(password: str) -> str:
+    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
+        raise InvalidInputError("password", f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters.")
+    return generate_password_hash(password, method=HASH_METHOD)
 
 
 def _sha256(secret: str) -> str:

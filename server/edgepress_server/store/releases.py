@@ -81,7 +81,7 @@ class Releases:
         found = self._read("WHERE id = ?", (release_id,))
         if not found:
             raise NotFoundError(
-                "no_such_release", f"There is no release {release_id!r}; list them to see the ids."
+                "no_such_release", f"There is no release {release_id!r}; `edgepress release list` shows them."
             )
         return found[0]
 
@@ -132,7 +132,8 @@ class Releases:
         row = self._database.row("SELECT model, profile, bytes FROM artifacts WHERE digest = ?", (digest,))
         if row is None:
             raise NotFoundError(
-                "no_such_artifact", f"There is no artifact {digest[:80]!r}; list them to see the digests."
+                "no_such_artifact",
+                f"There is no artifact {digest[:80]!r}; `edgepress artifact list` shows them.",
             )
         if row["bytes"] <= 0:
             raise ConflictError("empty_artifact", f"Artifact {digest[:12]} is empty; compress again.")

@@ -332,7 +332,7 @@ class Rollouts:
         row = self._database.row("SELECT * FROM rollouts WHERE id = ?", (rollout_id,))
         if row is None:
             raise NotFoundError(
-                "no_such_rollout", f"There is no rollout {rollout_id!r}; list them to see the ids."
+                "no_such_rollout", f"There is no rollout {rollout_id!r}; `edgepress rollout list` shows them."
             )
         return row
 
@@ -368,7 +368,9 @@ class Rollouts:
     def _named(self, name: str, release: Release) -> sqlite3.Row:
         row = self._database.row("SELECT * FROM devices WHERE name = ?", (name,))
         if row is None:
-            raise NotFoundError("no_such_device", f"There is no device {name!r}; list them to see the names.")
+            raise NotFoundError(
+                "no_such_device", f"There is no device {name!r}; `edgepress device list` shows them."
+            )
         if row["revoked_at"] is not None:
             raise ConflictError("device_revoked", f"Device {name} is revoked; it takes no orders any more.")
         if row["enrolled_at"] is None:
