@@ -53,7 +53,7 @@ def load_model(source: Path | bytes) -> Graph:
     if data.startswith(b"PK\x03\x04"):
         from edgepress_compression.graph.torch_export import onnx_from_pt2
 
-        return _checked(onnx_from_pt2(data))
+        return _checked(onnx_from_pt2(data, max_bytes=MAX_MODEL_BYTES))
     for offset, magic, what in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             raise GraphError(f"This is {what}.")

@@ -20,14 +20,12 @@ OPSET = 20  # what the exporter writes best; onnxruntime >= 1.17 runs it
 MAX_BATCH = 65_535
 
 
-def onnx_from_pt2(data: bytes) -> onnx.ModelProto:
-    """Converts an archive of `torch.export.save`.
+def onnx_from_pt2(data: bytes, *, max_bytes: int) -> onnx.ModelProto:
+    """Converts an archive of `torch.export.save` that unpacks to at most `max_bytes`.
 
     Raises GraphError when it is unsafe, damaged or not exportable.
     """
-    from edgepress_compression.graph.load import MAX_MODEL_BYTES
-
-    safe = vetted(data, max_bytes=MAX_MODEL_BYTES)
+    safe = vetted(data, max_bytes=max_bytes)
     with _quiet():
         try:
             program = torch.export.load(io.BytesIO(safe))
