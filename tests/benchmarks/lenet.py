@@ -16,6 +16,10 @@ import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # read by torch: waiting threads leave the cores to others
+
 import torch
 
 from edgepress_compression.compress import Progress, compress
@@ -36,13 +40,16 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON line last")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", choices=MODELS, action="append", help="only this one")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="of torch; results may differ"
+    )
     arguments = parser.parse_args()
     folder = Path(os.environ.setdefault("EDGEPRESS_DATA", "../shared/data"))
     if not folder.is_dir():
         print(f"There is no data folder {folder}; set EDGEPRESS_DATA to it.", file=sys.stderr)
         return 2
     os.environ["EDGEPRESS_DATA"] = str(folder.resolve())
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(arguments.threads)
     rows = [measure(folder, name, arguments.seed) for name in arguments.model or MODELS]
     print(
         f"{'model':<22}{'fp32 B':>11}{'artifact B':>12}{'ratio':>8}{'error':>9}{'after':>9}{'points':>9}"

@@ -151,3 +151,10 @@ def test_masks_zero_the_asked_fraction_and_leave_every_tensor_something(
     kept = sum(int(mask.sum()) for mask in masks.values())
     wanted = sum(sizes) - int(sparsity * sum(sizes))
     assert wanted <= kept <= wanted + len(sizes)
+
+
+def test_training_that_only_harms_is_not_kept(learned: Graph) -> None:
+    work = state(learned.copy(), DATA)
+    prune.run(work, prune.Options(steps=40, rounds=4, sparsity=0.5, learning_rate=30.0))
+    assert work.graph.serialize() == learned.serialize()
+    assert any("nothing was pruned" in warning for warning in work.warnings)

@@ -16,6 +16,7 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes import share
 from edgepress_compression.passes.state import PassState
+from edgepress_compression.train import top1
 
 torch.set_num_threads(1)
 DATA = blobs(3000)
@@ -128,3 +129,17 @@ def test_sharing_any_tensor_keeps_shape_zeros_and_the_number_of_values(array: np
     assert np.count_nonzero(code.codebook) <= count
     assert len(np.unique(code.indices)) == len(code.codebook)
     assert np.isfinite(decoded).all()
+
+
+def test_where_few_values_lose_too_much_weights_are_rounded_more_finely() -> None:
+    graph = sparse_mlp()
+    learn = state(graph, DATA)
+    share.run(learn, share.Options(bits=8, elements_per_value=1, steps=150, learning_rate=1e-2))
+    good = learn.graph
+    work = state(good.copy(), DATA)
+    share.run(work, share.Options(bits=1, steps=1, learning_rate=1e-9))
+    assert_codes_are_true(work)
+    assert any("rounded more finely" in warning for warning in work.warnings)
+    split = DATA.split("test")
+    before, after = (top1(Executor(g), split, np.arange(len(split)), "y") for g in (good, work.graph))
+    assert after > before - 0.02
