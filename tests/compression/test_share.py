@@ -14,7 +14,7 @@ from tiny_models import cnn, mlp, normal
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes import share
+from edgepress_compression.passes import kmeans, share
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.train import top1
 
@@ -73,7 +73,7 @@ def test_training_moves_shared_values_and_keeps_indices_and_zeros() -> None:
 
 def test_the_gradient_of_a_value_is_the_sum_over_its_weights() -> None:
     graph = sparse_mlp()
-    codes = {"w1": share.share(graph.weights["w1"], 4)}
+    codes = {"w1": kmeans.share(graph.weights["w1"], 4)}
     graph.set_weight("w1", codes["w1"].codebook[codes["w1"].indices])
     executor = Executor(graph)
     codebooks = share.Codebooks(executor, codes)
@@ -103,7 +103,7 @@ def test_statistics_of_operators_are_not_shared() -> None:
 
 def test_kmeans_is_as_good_as_scikit_learns_from_the_same_start() -> None:
     values = np.random.default_rng(0).standard_normal(2000)
-    ours = share.kmeans(values, 8)
+    ours = kmeans.kmeans(values, 8)
     start = np.linspace(values.min(), values.max(), 8).reshape(-1, 1)
     theirs = KMeans(8, init=start, n_init=1, max_iter=300, tol=0).fit(values.reshape(-1, 1))
 
@@ -122,7 +122,7 @@ FLOATS = st.floats(-1e4, 1e4, width=32)
     st.integers(1, 40),
 )
 def test_sharing_any_tensor_keeps_shape_zeros_and_the_number_of_values(array: np.ndarray, count: int) -> None:
-    code = share.share(array, count)
+    code = kmeans.share(array, count)
     decoded = code.codebook[code.indices]
     assert decoded.shape == array.shape
     assert not decoded[array == 0].any()

@@ -27,15 +27,14 @@ from edgepress_compression.losses import loss_for
 from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.feedback import round_with_feedback
 from edgepress_compression.passes.held_out import HeldOut
+from edgepress_compression.passes.kmeans import half_precision, share
 from edgepress_compression.passes.layer_inputs import layer_inputs
 from edgepress_compression.passes.sensitivity import equal_harm_steps, mean_information
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, batch_limit, step_budget, training_data
 from edgepress_compression.train import Schedule, Teacher, fine_tune, top1
 
-_KMEANS_ROUNDS = 60
 _SENSITIVITY_SAMPLES = 64
-_HALF_MIN, _HALF_MAX = 6.1e-5, 65504.0  # normal numbers of fp16, which keep 11 bits
 
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 Bits = Annotated[int, msgspec.Meta(ge=1, le=12)]
@@ -107,55 +106,6 @@ def shareable(graph: Graph, bits: int, elements_per_value: int) -> dict[str, np.
         for name, array in graph.float_weights().items()
         if array.dtype == np.float32 and array.size >= least and name in learned
     }
-
-
-def share(array: np.ndarray, count: int) -> SharedWeights:
-    """k-means of the nonzero weights into at most `count` values; zeros stay zero.
-
-    array: fp32 of any shape. The codebook is sorted, holds 0.0 if the array does, and no value that is not
-    used.
-    """
-    flat = array.reshape(-1)
-    kept = flat != 0
-    centroids = kmeans(flat[kept].astype(np.float64), count)
-    values = half_precision(centroids.astype(np.float32))
-    values = np.unique(values if kept.all() else np.append(values, np.float32(0.0)))
-    nonzero = np.flatnonzero(values)
-    indices = np.empty(flat.size, np.int32)
-    indices[~kept] = np.searchsorted(values, 0.0)
-    edges = (values[nonzero][1:].astype(np.float64) + values[nonzero][:-1]) / 2
-    indices[kept] = nonzero[np.searchsorted(edges, flat[kept])]
-    return _compact(SharedWeights(indices.reshape(array.shape), values))
-
-
-def kmeans(values: np.ndarray, count: int) -> np.ndarray:
-    """Sorted centroids (at most `count`) of one-dimensional k-means, linear initialization, by Lloyd's
-    algorithm.
-
-    values: (n,) float64. Clusters that become empty are dropped.
-    """
-    if values.size == 0:
-        return values
-    ordered = np.sort(values)
-    total = np.concatenate([[0.0], np.cumsum(ordered)])
-    centroids = np.unique(np.linspace(ordered[0], ordered[-1], count))
-    for _ in range(_KMEANS_ROUNDS):
-        edges = (centroids[1:] + centroids[:-1]) / 2
-        ends = np.concatenate([[0], np.searchsorted(ordered, edges), [ordered.size]])  # (k + 1,)
-        members = np.diff(ends)
-        sums = total[ends[1:]] - total[ends[:-1]]
-        moved = sums[members > 0] / members[members > 0]
-        if moved.size == centroids.size and np.array_equal(moved, centroids):
-            break
-        centroids = moved
-    return centroids
-
-
-def half_precision(values: np.ndarray) -> np.ndarray:
-    """fp32 numbers rounded to fp16 and its 11 bits; unchanged where fp16 has fewer bits for one of them."""
-    magnitude = np.abs(values)
-    fits = bool(((magnitude == 0) | ((magnitude >= _HALF_MIN) & (magnitude <= _HALF_MAX))).all())
-    return values.astype(np.float16).astype(np.float32) if fits else values
 
 
 @dataclass
@@ -326,11 +276,3 @@ def _round_others(graph: Graph, codes: dict[str, SharedWeights]) -> None:
         array = graph.weights[name]
         if name not in codes and array.dtype == np.float32:
             graph.set_weight(name, half_precision(array))
-
-
-def _compact(code: SharedWeights) -> SharedWeights:
-    """Without values that no weight has."""
-    used, indices = np.unique(code.indices, return_inverse=True)
-    return SharedWeights(
-        indices.reshape(code.indices.shape).astype(np.int32), np.ascontiguousarray(code.codebook[used])
-    )
