@@ -135,19 +135,18 @@ def replay(inputs: Path, rate: float, count: int | None, state: Path | None) -> 
     tally = replaying.Replayed()
     began = time.monotonic()
     try:
-        for tally in replaying.replay(  # noqa: B007 - the last tally is said below
+        for now in replaying.replay(
             connect(state=state), feeds, rate_per_s=rate, stopped=ended.wait, count=count
         ):
-            pass
+            tally = now
     except ConnectionError as error:
-        raise click.ClickException(str(error)) from error
-    finally:
-        seconds = max(time.monotonic() - began, 1e-9)
-        click.echo(
-            f"{tally.answered} answers in {seconds:.1f} s ({tally.answered / seconds:.1f}/s), "
-            f"{tally.failed} while no model was there, {tally.late} asked late",
-            err=True,
-        )
+        raise replaying.NoAgentError(str(error)) from error
+    seconds = max(time.monotonic() - began, 1e-9)
+    click.echo(
+        f"{tally.answered} answers in {seconds:.1f} s ({tally.answered / seconds:.1f}/s), "
+        f"{tally.failed} while no model was there, {tally.late} asked late",
+        err=True,
+    )
 
 
 def main() -> None:

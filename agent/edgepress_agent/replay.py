@@ -25,6 +25,10 @@ class RecordedInputsError(AgentError):
     """The file of recorded inputs cannot be used."""
 
 
+class NoAgentError(AgentError):
+    """No agent answers on this device, or it went away."""
+
+
 @dataclass
 class Replayed:
     answered: int = 0
