@@ -1,4 +1,4 @@
-"""Few values for many numbers: one-dimensional k-means with linear initialization (Han et al. 2016, section 3.2)."""
+"""Few values for many numbers: k-means with linear initialization (Han et al. 2016, section 3.2)."""
 
 from __future__ import annotations
 
