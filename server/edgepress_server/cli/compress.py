@@ -78,6 +78,7 @@ def _here(
     for target in (out, report):  # minutes of work must not end in a typing error
         if target is not None and not target.resolve().parent.is_dir():
             raise click.BadParameter(f"the folder {target.resolve().parent} does not exist; create it first")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads leave the cores to others
     with errors.status("Loading torch and onnxruntime ..."):
         from edgepress_compression.compress import Progress as Step
         from edgepress_compression.compress import compress as run
