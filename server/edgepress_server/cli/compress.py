@@ -1,6 +1,7 @@
 """``edgepress compress``: a model on the server as a job there, or a file right here without a server."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
