@@ -21,6 +21,8 @@ from .processes import DemoFailure, Processes
 START_SECONDS = 60.0
 COMMIT_SECONDS = 180.0
 TELEMETRY_SECONDS = 30.0
+MEASURE_SECONDS = 15.0  # of live inference behind the figures of the summary
+HOUR_MS = 3_600_000  # a chart step that holds it all
 EDGEPRESS = [sys.executable, "-m", "edgepress_server.cli.main"]
 AGENT = [sys.executable, "-m", "edgepress_agent"]
 RATE_PER_SECOND = 3.0  # inferences per device; three models share this machine with the server
@@ -63,10 +65,10 @@ class Demo:
                 artifacts[device.profile] = self._compress(api, model, device, say)
         with self._step("Signing the release and rolling it out over MQTT"):
             rollout = self._roll_out(api, model, list(artifacts.values()))
-        with self._step("Feeding live inputs and waiting for the devices' own figures"):
+        with self._step("Asking each device's model live and waiting for its own figures") as say:
             self._start_programs(model)
-            latest = self._wait_telemetry(api)
-        return self._summary(api, model, rollout, latest)
+            reported = self._wait_telemetry(api, say)
+        return self._summary(api, model, rollout, reported)
 
     def keep_running(self) -> None:
         """Until Ctrl-C. Raises DemoFailure when a process ends by itself."""
@@ -158,24 +160,39 @@ class Demo:
                 f"program on {device.name}", [*AGENT, *command, "--rate", str(RATE_PER_SECOND)]
             )
 
-    def _wait_telemetry(self, api: Api) -> dict[str, Any]:
+    def _wait_telemetry(self, api: Api, say: Any) -> dict[str, Any]:
+        """What each device itself reported over some seconds of live inference; latency histograms merged."""
+
         def complete() -> dict[str, Any] | None:
             latest: dict[str, Any] = api.get("/telemetry/latest")
             told = [latest.get(d.name, {}).get("p95_us") and latest[d.name].get("rss_bytes") for d in DEVICES]
             return latest if all(told) else None
 
-        return self._processes.wait_for(
-            "latency and memory from all three devices", complete, TELEMETRY_SECONDS
-        )
+        self._processes.wait_for("latency and memory from all three devices", complete, TELEMETRY_SECONDS)
+        until = time.monotonic() + MEASURE_SECONDS
+        while time.monotonic() < until:
+            say(f"{until - time.monotonic():.0f} s")
+            self._processes.check()
+            time.sleep(0.5)
+        return {device.name: self._reported(api, device) for device in DEVICES}
+
+    @staticmethod
+    def _reported(api: Api, device: DemoDevice) -> dict[str, Any]:
+        now_ms = int(time.time() * 1000)
+        span = {"from": now_ms - 1000 * round(MEASURE_SECONDS), "to": now_ms, "step_ms": HOUR_MS}
+        metrics = ("latency_p50_us", "latency_p95_us", "rss_bytes", "power_mw")
+        found = api.get("/telemetry/series", device=device.name, metric=",".join(metrics), **span)
+        newest = {m: next((v for v in reversed(found["series"][m]) if v is not None), None) for m in metrics}
+        return {**newest, "power_method": found["methods"].get("power_mw")}
 
     def _summary(
-        self, api: Api, model: DemoModel, rollout: dict[str, Any], latest: dict[str, Any]
+        self, api: Api, model: DemoModel, rollout: dict[str, Any], reported: dict[str, Any]
     ) -> dict[str, Any]:
         per_profile = {}
         for device in DEVICES:
             row = next(d for d in rollout["devices"] if d["device"] == device.name)
             report = api.get(f"/artifacts/{row['digest']}")["report"]
-            sample = latest[device.name]
+            told = reported[device.name]
             per_profile[device.profile] = {
                 "device": device.name,
                 "recipe": device.recipe,
@@ -185,10 +202,11 @@ class Demo:
                 "accuracy_before": report["accuracy"]["before"],
                 "accuracy_after": report["accuracy"]["after"],
                 "accuracy_n": report["accuracy"]["n"],
-                "device_p50_us": sample["p50_us"],
-                "device_p95_us": sample["p95_us"],
-                "device_rss_bytes": sample["rss_bytes"],
-                "device_power_mw": sample.get("power_mw"),
+                "device_p50_us": told["latency_p50_us"],
+                "device_p95_us": told["latency_p95_us"],
+                "device_rss_bytes": told["rss_bytes"],
+                "device_power_mw": told["power_mw"],
+                "device_power_method": told["power_method"],
             }
         return {
             "model": model.name,
@@ -265,7 +283,8 @@ def _print_summary(summary: dict[str, Any], console: Console) -> None:
     )  # fmt: skip
     console.print(
         "\nAll three run on this machine, so the latency is this machine's: int8 for the Raspberry Pi has the"
-        "\nform its cores are fast at (signed activations), which x86 is slow at. Power is an estimate."
+        "\nform its cores are fast at (signed activations), which x86 is slow at. Power is an estimate.",
+        soft_wrap=True,
     )
 
 
