@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import lzma
+import math
 import os
 import sys
 import time
@@ -81,24 +82,31 @@ class Row:
 
 
 def pruned_and_clustered(name: str, weights: list[NDArray[np.float32]], kept: float, bits: int) -> Set:
-    """The largest ``kept`` of each tensor, clustered by k-means (linear start, as in Deep Compression)."""
+    """The largest ``kept`` of each tensor in 2**bits clusters (k-means, linear start: Deep Compression).
+
+    Quantile, clusters and rounds as the design page's table has them: its zero-order entropies come out.
+    """
     made = Set(name)
     for tensor in weights:
-        mask = np.abs(tensor) >= np.quantile(np.abs(tensor), 1 - kept)
+        mask = np.abs(tensor) > np.quantile(np.abs(tensor), 1 - kept)
         values = tensor[mask].astype(np.float64)
-        centroids = np.linspace(values.min(), values.max(), 2**bits - 1)
-        for _ in range(20):
-            # Sorted centroids: the nearest one lies on either side of the midpoints.
-            nearest = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
+        centroids = np.linspace(values.min(), values.max(), 2**bits)
+        for _ in range(30):
+            nearest = _nearest(centroids, values)
             counts = np.bincount(nearest, minlength=len(centroids))
             sums = np.bincount(nearest, values, len(centroids))
             centroids = np.where(counts > 0, sums / np.maximum(counts, 1), centroids)
+        nearest = _nearest(centroids, values)
         symbols = np.zeros(tensor.shape, np.int64)
         below = int((centroids < 0).sum())  # zero takes its place among the sorted centroids
         symbols[:] = below
         symbols[mask] = np.where(nearest < below, nearest, nearest + 1)
         made.add(symbols)
     return made
+
+
+def _nearest(centroids: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)  # centroids are sorted
 
 
 def uniform(name: str, weights: list[NDArray[np.float32]], bits: int) -> Set:
@@ -124,7 +132,7 @@ def model_weights(path: Path) -> list[NDArray[np.float32]]:
     return [
         np.frombuffer(data[hole.start : hole.stop], "<f4").reshape(hole.shape)
         for hole in find_holes(data)
-        if hole.dtype == "float32" and len(hole.shape) > 1
+        if hole.dtype == "float32" and len(hole.shape) in (2, 4) and math.prod(hole.shape) >= 256
     ]
 
 
