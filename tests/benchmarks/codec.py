@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress_compression.artifact.holes import find_holes
+from edgepress_compression.codec.coder import symbol_dtype
 from edgepress_compression.codec.registry import SYMBOL_CODERS
 
 RUNS_MAX = 7
@@ -38,14 +39,14 @@ class Set:
     """Symbols of some tensors (each flat, uint16), their shapes, and the alphabet of each."""
 
     name: str
-    tensors: list[NDArray[np.uint16]] = field(default_factory=list)
+    tensors: list[NDArray[Any]] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     alphabets: list[int] = field(default_factory=list)
 
     def add(self, symbols: NDArray[Any]) -> None:
-        self.tensors.append(symbols.reshape(-1).astype(np.uint16))
-        self.shapes.append(symbols.shape)
         self.alphabets.append(int(symbols.max()) + 1)
+        self.tensors.append(symbols.reshape(-1).astype(symbol_dtype(self.alphabets[-1])))
+        self.shapes.append(symbols.shape)
 
     @property
     def weights(self) -> int:
@@ -186,21 +187,19 @@ def measure(of: Set) -> list[Row]:
         for place in range(len(of.tensors))
     ]
     rows.append(_row("smallest of ours", of, chosen, sum(sum(times) for times in seconds.values())))
-    narrow = [
-        tensor.astype(np.uint8 if alphabet <= 256 else np.uint16)
-        for tensor, alphabet in zip(of.tensors, of.alphabets, strict=True)
-    ]
-    rows.append(_peer("zlib -9", of, narrow, lambda data: zlib.compress(data, 9), zlib.decompress))
-    rows.append(_peer("xz", of, narrow, lzma.compress, lzma.decompress))
+    rows.append(_peer("zlib -9", of, of.tensors, lambda data: zlib.compress(data, 9), zlib.decompress))
+    rows.append(_peer("xz", of, of.tensors, lzma.compress, lzma.decompress))
     return rows
 
 
 def _row(label: str, of: Set, coded: list[tuple[str, bytes]], encode_s: float) -> Row:
-    def decode() -> list[NDArray[np.uint16]]:
-        return [
-            SYMBOL_CODERS[name].decode(memoryview(payload), alphabet, shape)
-            for (name, payload), alphabet, shape in zip(coded, of.alphabets, of.shapes, strict=True)
-        ]
+    def decode() -> list[NDArray[Any]]:
+        decoded: list[NDArray[Any]] = [np.empty_like(tensor) for tensor in of.tensors]
+        for (name, payload), alphabet, shape, out in zip(
+            coded, of.alphabets, of.shapes, decoded, strict=True
+        ):
+            SYMBOL_CODERS[name].decode(memoryview(payload), alphabet, shape, out)
+        return decoded
 
     for back, tensor in zip(decode(), of.tensors, strict=True):
         assert np.array_equal(back, tensor), f"{label} does not give {of.name} back"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edgepress_compression.artifact.format import TensorEntry, storage
 from edgepress_compression.codec.bytestream import ByteReader, CodecError, varint
-from edgepress_compression.codec.coder import Symbols
+from edgepress_compression.codec.coder import Symbols, symbol_dtype
 from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
 
 _CODEBOOK_CODER: Final = "planes"
@@ -22,7 +22,7 @@ def is_float(dtype: str) -> bool:
 def byte_symbols(data: bytes, dtype: str) -> Symbols:
     """int8 or uint8 elements as symbols 0..255, in the order of their values."""
     low = 128 if dtype == "int8" else 0
-    return (np.frombuffer(data, np.uint8) ^ np.uint8(low)).astype(np.uint16)
+    return np.frombuffer(data, np.uint8) ^ np.uint8(low)
 
 
 def decode_section(entry: TensorEntry, section: memoryview) -> bytes:
@@ -32,15 +32,18 @@ def decode_section(entry: TensorEntry, section: memoryview) -> bytes:
         coder = BYTE_CODERS[entry.coding]
         return coder.decode(section, entry.size_bytes, dtype.itemsize, is_float(entry.dtype))
     if entry.codebook == 0:
-        symbols = SYMBOL_CODERS[entry.coding].decode(section, BYTE_ALPHABET, entry.shape)
+        symbols = np.empty(entry.size, symbol_dtype(BYTE_ALPHABET))
+        SYMBOL_CODERS[entry.coding].decode(section, BYTE_ALPHABET, entry.shape, symbols)
         low = 128 if entry.dtype == "int8" else 0
-        return (symbols.astype(np.uint8) ^ np.uint8(low)).tobytes()
+        symbols ^= symbols.dtype.type(low)
+        return symbols.tobytes()
     reader = ByteReader(section)
     stored = reader.take(reader.varint(len(section)))
     values = BYTE_CODERS[_CODEBOOK_CODER].decode(
         stored, entry.codebook * dtype.itemsize, dtype.itemsize, is_float(entry.dtype)
     )
-    indices = SYMBOL_CODERS[entry.coding].decode(reader.rest(), entry.codebook, entry.shape)
+    indices = np.empty(entry.size, symbol_dtype(entry.codebook))
+    SYMBOL_CODERS[entry.coding].decode(reader.rest(), entry.codebook, entry.shape, indices)
     return np.frombuffer(values, dtype)[indices].tobytes()
 
 

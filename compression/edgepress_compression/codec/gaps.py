@@ -72,7 +72,7 @@ class Gaps:
         head = bytes([flags]) + varint(background) + varint(skip) + varint(len(tokens))
         return head + encode_stream(tokens) + (relative if flags & _RELATIVE_SIGNS else plain)
 
-    def decode(self, payload: memoryview, alphabet: int, shape: Shape) -> Symbols:
+    def decode(self, payload: memoryview, alphabet: int, shape: Shape, out: Symbols) -> None:
         reader = ByteReader(payload)
         size = math.prod(shape)
         flags = reader.varint(_FLAGS_MAX)
@@ -97,7 +97,7 @@ class Gaps:
             placed += len(positions)
         if flags & _FIRST_AXIS_FASTEST and size:
             symbols = symbols.reshape(-1, shape[0] if shape else 1).T.reshape(-1)
-        return symbols
+        out[:] = symbols
 
 
 def _ordered(symbols: Symbols, order: int, shape: Shape) -> Symbols:

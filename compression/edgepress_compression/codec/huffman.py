@@ -13,8 +13,7 @@ class Huffman:
     def encode(self, symbols: Symbols, alphabet: int, shape: Shape) -> bytes | None:
         return encode_stream(symbols)
 
-    def decode(self, payload: memoryview, alphabet: int, shape: Shape) -> Symbols:
+    def decode(self, payload: memoryview, alphabet: int, shape: Shape, out: Symbols) -> None:
         reader = ByteReader(payload)
-        symbols = decode_stream(reader, math.prod(shape), alphabet)
+        out[:] = decode_stream(reader, math.prod(shape), alphabet)
         reader.end()
-        return symbols

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepress_compression.codec.coder import Symbols
+from edgepress_compression.codec.coder import Symbols, symbol_dtype
 
 _SAMPLE: Final = 65_536  # elements looked at before all are sorted
 
@@ -28,4 +28,4 @@ def find_codebook(bits: NDArray[Any], as_values: str, limit: int) -> tuple[Symbo
     order = np.lexsort((found, found.view(as_values)))
     rank = np.empty(len(found), np.uint16)
     rank[order] = np.arange(len(found))
-    return rank[indices], found[order]
+    return rank[indices].astype(symbol_dtype(len(found))), found[order]

@@ -1,0 +1,4 @@
+/* The codec's hot loops: one source for CPython (ctypes) and WebAssembly. See edgepress.h for the rules. */
+#include "edgepress.h"
+
+EP_EXPORT int64_t ep_abi(void) { return EP_ABI; }
