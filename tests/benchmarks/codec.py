@@ -1,12 +1,12 @@
-"""Bytes and speed of every coder on the same weights, with peers in the same run, against the codec's targets.
+"""Bytes and speed of every coder on the same weights, peers in the same run, against the codec's targets.
 
-Each set is whole numbers made from a model's weights (codec_sets.py), named by a SHA-256, so that figures from
-different runs can be compared. Sizes count everything that a decoder needs but the codebooks; every round trip is
-asserted. Decoding is timed on one core: the best of several runs, and beside it how far the median lies above (the
-machine's noise). "shuffled" is the smallest mode on the same numbers in a random order inside each tensor: what is
-lost there is what structure gave.
+Each set is whole numbers made from a model's weights (codec_sets.py), named by a SHA-256, so that figures
+from different runs can be compared. Sizes count everything that a decoder needs but the codebooks; every
+round trip is asserted. Decoding is timed on one core: the best of several runs, and beside it how far the
+median lies above (the machine's noise). "shuffled" is the smallest mode on the same numbers in a random order
+inside each tensor: what is lost there is what structure gave.
 
-Models come from the data folder (EDGEPRESS_DATA, default ../shared/data); without it synthetic sets are used.
+Models come from the data folder (EDGEPRESS_DATA, default ../shared/data); without it the sets are synthetic.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from edgepress_compression.codec.registry import SYMBOL_CODERS
 RUNS_MAX = 9
 SECONDS_A_CODER = 2.0  # stop repeating after this
 FAST = tuple(name for name in SYMBOL_CODERS if name not in SLOW_CODERS)
-# NNCodec on the same tensors (the design page's table), for machines without it; its tables are in codec_peers.
+# NNCodec on the same tensors (the design page's table), for machines without it.
 NNCODEC_BYTES = {
     "SqueezeNet 1.0, authors' file": 506_819,
     "SqueezeNet 1.1, 35 %, 5-bit": 328_699,
@@ -155,7 +155,7 @@ def shuffled_bytes(of: Set) -> int:
 
 
 def authors_file(data: Path) -> tuple[int, float] | None:
-    """(bytes, seconds to encode) of the whole artifact of the authors' SqueezeNet 1.0, decoded bit for bit."""
+    """(bytes, seconds to encode) of the artifact of the authors' SqueezeNet 1.0, decoded bit for bit."""
     path = data / "models" / "squeezenet1.0_deepcompressed.onnx"
     if not path.is_file():
         return None
@@ -251,9 +251,8 @@ def main() -> None:
     if not native.available():
         print("the compiled codec is not here: these are the numpy reference's speeds", file=sys.stderr)
     data = Path(os.environ.get("EDGEPRESS_DATA", "../shared/data"))
-    print(
-        f"{'set / coder':26} {'bytes':>10} {'of H0':>7} {'bits/w':>7} {'enc M/s':>8} {'dec M/s':>8} {'noise':>7}"
-    )
+    columns = f"{'bytes':>10} {'of H0':>7} {'bits/w':>7} {'enc M/s':>8} {'dec M/s':>8} {'noise':>7}"
+    print(f"{'set / coder':26} {columns}")
     results: list[dict[str, Any]] = []
     for make in sets(data):
         of = make()
