@@ -12,9 +12,9 @@ export ORT_DISABLE_TELEMETRY := 1
 # Two cores serve the server, three agents and the tests: more threads than that only wait for each other.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: setup web demo test unit e2e lint format docs screenshots constraints system-packages clean
+.PHONY: setup web native wheels fuzz demo test unit e2e lint format docs screenshots constraints system-packages clean
 
-setup: $(BIN)/.installed web
+setup: $(BIN)/.installed web native
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "edgepress needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3 ...)"; exit 1; }
@@ -27,11 +27,21 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 web: $(BIN)/.installed
 	$(BIN)/python deploy/build_web.py
 
+# The codec's hot loops for this machine and for WebAssembly.
+native: $(BIN)/.installed
+	$(BIN)/python deploy/build_native.py
+	$(BIN)/python deploy/build_native.py --wasm
+
+# Wheels for x86-64, aarch64 and armv7, cross-built, and one without compiled code, into dist/.
+wheels: setup
+	$(BIN)/python deploy/build_native.py --wheels dist
+
 demo: setup
 	$(BIN)/edgepress demo $(if $(CHECK),--check) $(DEMO_ARGS)
 
 test: setup lint system-packages
 	$(BIN)/python deploy/build_web.py --check
+	$(BIN)/python deploy/build_native.py --check
 	$(BIN)/python -m pytest tests
 
 unit: setup
