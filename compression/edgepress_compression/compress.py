@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from edgepress_compression.artifact.read import decode, sizes
+from edgepress_compression.artifact.read import decode
+from edgepress_compression.artifact.sizes import sizes
 from edgepress_compression.artifact.write import write_artifact
 from edgepress_compression.data.dataset import Dataset, Split
 from edgepress_compression.data.fit import fit

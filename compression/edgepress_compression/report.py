@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from edgepress_compression.artifact.read import TensorBytes
+from edgepress_compression.artifact.sizes import TensorBytes
 from edgepress_compression.evaluate import Latency
 from edgepress_compression.metric import Accuracy
 from edgepress_compression.passes.state import Stage

@@ -6,57 +6,128 @@ from typing import Final
 
 import numpy as np
 
-from edgepress_compression.artifact.format import CODEBOOK_MAX, storage
+from edgepress_compression.artifact.codes import Codes, ScaledIntegers, SharedWeights
+from edgepress_compression.artifact.format import LEVELS_MAX, Grid, storage
 from edgepress_compression.artifact.holes import Hole
-from edgepress_compression.artifact.section import BYTE_ALPHABET, byte_symbols, encode_shared, is_float
+from edgepress_compression.artifact.section import encode_bytes, encode_side
+from edgepress_compression.artifact.values import BYTE_ALPHABET, byte_symbols
+from edgepress_compression.codec.bytestream import CodecError
+from edgepress_compression.codec.coder import Symbols, symbol_dtype
 from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
 from edgepress_compression.codec.shared import find_codebook
+from edgepress_compression.errors import ArtifactError
 
 AUTO: Final = "auto"
-CODINGS: Final = (AUTO, *BYTE_CODERS, *SYMBOL_CODERS)
+FAST: Final = "fast"
+SMALL: Final = "small"
+_CODERS: Final = tuple(dict.fromkeys((*BYTE_CODERS, *SYMBOL_CODERS)))
+CODINGS: Final = (AUTO, FAST, SMALL, *_CODERS)
+_SLOW: Final = ("context", "bloomier")  # tens of millions of weights a second, not hundreds
+_SLOW_SAVES: Final = 0.01  # of a section: what a slow coder must save where "auto" is asked for
 # Larger tensors skip DEFLATE: on weights it never won there in any model tried, and it is the slowest by far.
 _DEFLATE_MAX_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A coding and the section it gives."""
+    """A coding, what its symbols stand for, and the body it gives (section.py)."""
 
     coding: str
-    codebook: int  # values in it, 0 = none
-    section: bytes
+    values: int | Grid
+    body: bytes
 
 
-def choose(data: bytes, hole: Hole, coding: str) -> Choice:
-    """The smallest section for the tensor's bytes ``data``: of all coders, or of ``coding`` and raw."""
+@dataclass(frozen=True)
+class Source:
+    """A tensor as symbols: what they stand for, and the bytes that say so before the payload."""
+
+    symbols: Symbols  # flat
+    alphabet: int
+    values: int | Grid
+    side: bytes
+
+
+def check_coding(coding: str) -> None:
+    """Raises ArtifactError when there is no such way to choose."""
+    if coding not in CODINGS:
+        raise ArtifactError("coding", f"'{coding}' is not known; use one of {', '.join(CODINGS)}")
+
+
+def choose(data: bytes, hole: Hole, coding: str, code: Codes | None = None) -> Choice:
+    """How the tensor's bytes ``data`` are stored.
+
+    "small" takes the fewest bytes of all coders, "fast" of all but the slow ones; "auto" as "fast", unless a
+    slow one saves at least a hundredth. The name of a coder: it where it can code the tensor and is smaller
+    than the bytes as they are. ``code`` is what a pass knows of the tensor, checked by the caller.
+    """
     best = Choice("raw", 0, data)
-    for choice in _candidates(data, hole, coding):
-        if len(choice.section) < len(best.section):  # ties go to the simpler coder, which comes first
+    slow: Choice | None = None
+    for choice in _candidates(data, hole, coding, code):
+        if coding == AUTO and choice.coding in _SLOW:
+            slow = choice if slow is None or len(choice.body) < len(slow.body) else slow
+        elif len(choice.body) < len(best.body):  # ties go to the simpler coder, which comes first
             best = choice
+    if slow is not None and len(slow.body) <= (1 - _SLOW_SAVES) * len(best.body):
+        return slow
     return best
 
 
-def _candidates(data: bytes, hole: Hole, coding: str) -> Iterator[Choice]:
-    dtype = storage(hole.dtype)
-    for name, byte_coder in BYTE_CODERS.items():
-        if name == coding or (coding == AUTO and (name != "deflate" or len(data) <= _DEFLATE_MAX_BYTES)):
-            yield Choice(name, 0, byte_coder.encode(data, dtype.itemsize, is_float(hole.dtype)))
-    wanted = [name for name in SYMBOL_CODERS if coding in (AUTO, name)]
+def _wanted(name: str, coding: str, size_bytes: int) -> bool:
+    if name == coding:
+        return True
+    if coding not in (AUTO, FAST, SMALL) or (coding == FAST and name in _SLOW):
+        return False
+    return name != "deflate" or size_bytes <= _DEFLATE_MAX_BYTES
+
+
+def _candidates(data: bytes, hole: Hole, coding: str, code: Codes | None) -> Iterator[Choice]:
+    for name in BYTE_CODERS:
+        if name != "raw" and _wanted(name, coding, len(data)):
+            yield Choice(name, 0, encode_bytes(data, name, hole.dtype))
+    wanted = [name for name in SYMBOL_CODERS if _wanted(name, coding, len(data))]
     if not wanted:
         return
-    if hole.dtype in ("int8", "uint8"):
-        symbols = byte_symbols(data, hole.dtype)
+    source = symbol_source(data, hole, code)
+    if source is not None:
         for name in wanted:
-            payload = SYMBOL_CODERS[name].encode(symbols, BYTE_ALPHABET, hole.shape)
+            payload = SYMBOL_CODERS[name].encode(source.symbols, source.alphabet, hole.shape)
             if payload is not None:
-                yield Choice(name, 0, payload)
-        return
+                yield Choice(name, source.values, source.side + payload)
+    if isinstance(code, SharedWeights):
+        yield from _ready(hole, code, wanted)
+
+
+def symbol_source(data: bytes, hole: Hole, code: Codes | None) -> Source | None:
+    """The tensor as symbols, or None when it has too many values."""
+    if isinstance(code, ScaledIntegers):
+        axis = code.axis if len(code.scales) > 1 else -1
+        symbols = (code.integers.reshape(-1) - code.lowest).astype(symbol_dtype(code.count))
+        side = encode_side(code.scales.astype("<f4").tobytes(), hole.dtype)
+        return Source(symbols, code.count, Grid(code.lowest, code.count, axis), side)
+    if hole.dtype in ("int8", "uint8"):
+        return Source(byte_symbols(data, hole.dtype), BYTE_ALPHABET, 0, b"")
+    dtype = storage(hole.dtype)
     values = "u2" if hole.dtype == "bfloat16" else dtype.str
-    shared = find_codebook(np.frombuffer(data, f"<u{dtype.itemsize}"), values, CODEBOOK_MAX)
+    shared = find_codebook(np.frombuffer(data, f"<u{dtype.itemsize}"), values, LEVELS_MAX)
     if shared is None:
-        return
+        return None
     indices, codebook = shared
-    for name in wanted:
-        payload = SYMBOL_CODERS[name].encode(indices, len(codebook), hole.shape)
-        if payload is not None:
-            yield Choice(name, len(codebook), encode_shared(codebook, hole.dtype, payload))
+    return Source(indices, len(codebook), len(codebook), encode_side(codebook.tobytes(), hole.dtype))
+
+
+def _ready(hole: Hole, code: SharedWeights, wanted: list[str]) -> Iterator[Choice]:
+    """The payloads that a pass made itself. Raises ArtifactError when one is not what it should be."""
+    count = len(code.codebook)
+    for name, payload in sorted(code.ready.items()):
+        if name not in wanted:
+            continue
+        symbols = np.empty(code.indices.size, symbol_dtype(count))
+        where = f"tensor '{hole.name}'"
+        try:
+            SYMBOL_CODERS[name].decode(memoryview(payload), count, hole.shape, symbols)
+        except CodecError as error:
+            raise ArtifactError(where, f"its ready payload for '{name}' cannot be read: {error}") from error
+        if not np.array_equal(symbols, code.indices.reshape(-1)):
+            raise ArtifactError(where, f"its ready payload for '{name}' does not give its indices")
+        side = encode_side(code.codebook.astype("<f4").tobytes(), hole.dtype)
+        yield Choice(name, count, side + payload)

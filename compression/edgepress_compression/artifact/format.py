@@ -1,31 +1,32 @@
-"""The artifact's byte format, version 1, and the header inside it. Integers are little endian.
+"""The artifact's byte format, version 2, and the header inside it. Integers are little endian.
 
 ::
 
     offset  width  field
-    0       4      magic              89 45 50 41 ("\\x89EPA")
-    4       1      format version     1
-    5       3      reserved           0
-    8       4      head_bytes   u32   stored bytes of the head
-    12      4      header_bytes u32   bytes of the JSON in the head; 2 .. 16 MiB
-    16      4      crc32        u32   CRC-32 (zlib's) of bytes 0..15 followed by the head
-    20      head_bytes                the head: one raw DEFLATE stream of the header JSON, then the skeleton
-    ...     stored_bytes each         one section per entry of Header.tensors, in that order, back to back
-    end                               nothing may follow
+    0       4      magic               89 45 50 41 ("\\x89EPA")
+    4       1      format version      2
+    5       1      head coding         0 = DEFLATE, 1 = text (codec/text.py)
+    6       4      crc32         u32   CRC-32 (zlib's) of bytes 0..5, then of byte 10 to the end of the head
+    10      1..5   head_bytes          varint: stored bytes of the head
+            1..5   header_bytes        varint: bytes of the JSON in the head; 2 .. 16 MiB
+            1..5   skeleton_bytes      varint: bytes of the skeleton in the head
+            head_bytes                 the head: header JSON and skeleton together, coded as one
+    ...     stored_bytes each          one section per entry of Header.tensors, in that order, back to back
+    end                                nothing may follow
 
 The **skeleton** is the ONNX file with holes: every byte of it that no tensor section holds. Header and
-skeleton share one DEFLATE stream because they share the tensors' names. To build the ONNX file, for each
-entry copy ``skip`` bytes of the skeleton, then the tensor's own ``math.prod(shape) * itemsize`` bytes; then
-copy what is left of the skeleton. The result has ``onnx_bytes`` bytes and the SHA-256 ``onnx_sha256``.
+skeleton are coded together because they share the tensors' names. To build the ONNX file, for each entry copy
+``skip`` bytes of the skeleton, then the tensor's own ``math.prod(shape) * itemsize`` bytes; then copy what is
+left of the skeleton. The result has ``onnx_bytes`` bytes and the SHA-256 ``onnx_sha256``.
 
-A **section** holds one tensor. With ``codebook`` = 0 it is the payload of the coder ``coding`` alone. With
-``codebook`` = k > 0 the tensor is ``values[indices]``: the section is a varint n, then n bytes of the k
-values (coder "planes", dtype as the tensor's), then the payload of the symbol coder ``coding`` for the
-indices. The coders are drawn at the top of their files in ``codec/``.
+A **section** holds one tensor: a body, and 4 bytes CRC-32 of the body. What a body holds, section.py draws.
+A file with ``base`` in its header is a **delta**: its sections may refer to the ONNX file of that SHA-256
+(delta.py).
+
+Version 1 is drawn in version1.py.
 """
 
 import math
-import struct
 from typing import Any, Final, Literal
 
 import msgspec
@@ -34,21 +35,35 @@ import numpy as np
 from edgepress_compression.artifact.probe import Probe
 
 MAGIC: Final = b"\x89EPA"  # a byte no text has, so that no transfer takes the file for text
-VERSION: Final = 1
-PREFIX: Final = struct.Struct("<4sB3sIII")  # magic, version, reserved, head_bytes, header_bytes, crc32
-CRC_AT: Final = 16
+VERSION: Final = 2
+CRC_AT: Final = 6
+LENGTHS_AT: Final = 10
+START_BYTES: Final = 25  # enough to know where the head ends; every artifact is longer
+HEAD_DEFLATE: Final = 0
+HEAD_TEXT: Final = 1
 
 HEADER_MAX_BYTES: Final = 16 << 20
 TENSORS_MAX: Final = 65_536
 NAME_MAX_CHARS: Final = 1024
 DIMS_MAX: Final = 8
-CODEBOOK_MAX: Final = 4096
+LEVELS_MAX: Final = 4096  # values of a codebook, or whole numbers from the lowest to the highest
+INTEGER_MAX: Final = 1 << 23  # exact in float32, with room
 ONNX_MAX_BYTES: Final = (1 << 31) - 1  # protobuf's own limit
 DECODE_MAX_BYTES: Final = 512 << 20  # what decode allows unless told otherwise
+SIDE_CODERS: Final = ("raw", "deflate", "planes", "floats")  # byte coders of codebooks and scales, by number
 
 DType = Literal[
     "float32", "float16", "float64", "bfloat16", "int8", "uint8", "int16", "uint16", "int32", "int64"
 ]
+Form = Literal["bytes", "symbols", "codebook", "integers"]
+
+
+class Grid(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Symbols that stand for whole numbers: symbol s is ``lowest + s``, times a scale."""
+
+    lowest: int
+    count: int  # of whole numbers, the alphabet
+    axis: int  # -1: one scale; else one for each index of this axis
 
 
 class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -58,9 +73,8 @@ class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     dtype: DType
     shape: tuple[int, ...]
     coding: str
-    codebook: int  # number of values in the codebook, 0 = none
+    values: int | Grid  # what symbols stand for: 0 = nothing else, k = a codebook of k values, or a grid
     stored_bytes: int
-    crc32: int  # of the stored bytes
     skip: int  # skeleton bytes between the tensor before (or the start) and this one
 
     @property
@@ -73,8 +87,22 @@ class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         """Bytes of the decoded tensor inside the ONNX file."""
         return self.size * storage(self.dtype).itemsize
 
+    @property
+    def scales(self) -> int:
+        """How many scales the section holds."""
+        if not isinstance(self.values, Grid):
+            return 0
+        return 1 if self.values.axis < 0 else self.shape[self.values.axis]
 
-class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+
+class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The ONNX file that a delta needs."""
+
+    onnx_bytes: int
+    onnx_sha256: str
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What an artifact says about itself. JSON, keys sorted, no spaces."""
 
     name: str  # of the model
@@ -86,8 +114,14 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     onnx_bytes: int
     onnx_sha256: str  # 64 lower-case hex digits
     tensors: tuple[TensorEntry, ...]
+    base: Base | None = None  # left out in a whole artifact
 
 
 def storage(dtype: str) -> np.dtype[Any]:
     """The little-endian numpy type that holds ``dtype``'s bits (bfloat16 has none of its own: uint16)."""
     return np.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
+
+
+def is_float(dtype: str) -> bool:
+    """Whether the bytes of ``dtype`` are a sign, an exponent and a fraction."""
+    return dtype in ("float16", "float32", "float64", "bfloat16")

@@ -1,4 +1,4 @@
-"""Reads artifacts: the header alone, where the bytes went, or the whole ONNX file back.
+"""Reads artifacts: the header alone, or the whole ONNX file back; from memory, a file or a stream.
 
 Nothing in an artifact is trusted before it is checked: lengths against the file and the caller's limit
 before anything of that length is allocated, CRC-32 before a section is decoded, SHA-256 before the ONNX
@@ -6,215 +6,238 @@ file is handed out.
 """
 
 import hashlib
-import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import BinaryIO, Final
 
-import msgspec
-
-from edgepress_compression.artifact.format import (
-    CODEBOOK_MAX,
-    CRC_AT,
-    DECODE_MAX_BYTES,
-    DIMS_MAX,
-    HEADER_MAX_BYTES,
-    MAGIC,
-    NAME_MAX_CHARS,
-    ONNX_MAX_BYTES,
-    PREFIX,
-    TENSORS_MAX,
-    VERSION,
-    Header,
-    TensorEntry,
-)
-from edgepress_compression.artifact.probe import check_probe
-from edgepress_compression.artifact.section import codebook_bytes, decode_section
+from edgepress_compression.artifact import version1
+from edgepress_compression.artifact.format import DECODE_MAX_BYTES, START_BYTES, Header, TensorEntry
+from edgepress_compression.artifact.head import Head, front_bytes, open_head
+from edgepress_compression.artifact.section import decode_body, split_body
+from edgepress_compression.artifact.sink import FileSink, MemorySink, Sink
 from edgepress_compression.codec.bytestream import CodecError
-from edgepress_compression.codec.deflate import Inflater, deflate
-from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
 from edgepress_compression.errors import ArtifactError
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class TensorBytes:
-    """Where bytes of an artifact went. ``raw_bytes``: what they become in the ONNX file, 0 for the header."""
-
-    name: str
-    part: Literal["header", "skeleton", "tensor"]
-    dtype: str | None
-    shape: tuple[int, ...]
-    coding: str  # "deflate" for header and skeleton
-    raw_bytes: int
-    stored_bytes: int
-    codebook_bytes: int  # of the stored bytes
+CHUNK_BYTES: Final = 1 << 16
+_COPY_BYTES: Final = 1 << 20
+_CRC_BYTES: Final = 4
 
 
 def read_header(data: bytes) -> Header:
     """The validated header; of the rest of the file only the length is looked at.
 
-    Raises ArtifactError when ``data`` is no whole artifact of this version, or its header is damaged.
+    Raises ArtifactError when ``data`` is no whole artifact of a known version, or its header is damaged.
     """
-    return _open(data)[0]
+    return open_whole(data).header
+
+
+def tensors(data: bytes) -> Iterator[TensorEntry]:
+    """The tensors' entries, in the order of the file. For listings."""
+    yield from read_header(data).tensors
 
 
 def decode(data: bytes, *, max_bytes: int = DECODE_MAX_BYTES) -> bytes:
     """The ONNX file, bit for bit what was written, when it has at most ``max_bytes``.
 
-    Needs memory for twice the ONNX file and about ten bytes an element of its largest tensor.
+    Needs memory for the ONNX file and little more: symbols are decoded where their elements will lie.
     Raises ArtifactError, which names the section and the reason.
     """
-    header, inflater = _open(data)
-    if header.onnx_bytes > max_bytes:
-        raise ArtifactError(
-            "header",
-            f"the model decodes to {header.onnx_bytes} bytes, more than the {max_bytes} allowed here",
-        )
-    try:
-        return _rebuild(data, header, inflater)
-    except MemoryError as error:
-        reason = (
-            f"there is not enough memory here to decode {header.onnx_bytes} bytes; free some and try again"
-        )
-        raise ArtifactError("file", reason) from error
+    head = open_whole(data)
+    sink = MemorySink()
+    rebuild = Rebuild(head, sink, max_bytes)
+    for entry, section in sections(data, head):
+        rebuild.tensor(entry, section)
+    rebuild.end()
+    return sink.take()
 
 
-def tensors(data: bytes) -> Iterator[TensorEntry]:
-    """The tensor table, in file order (name, shape, coding, stored bytes ...), for listings."""
-    yield from read_header(data).tensors
+def decode_file(source: BinaryIO, target: BinaryIO, *, max_bytes: int = DECODE_MAX_BYTES) -> Header:
+    """Writes the ONNX file to ``target`` while it reads ``source`` once, front to back.
+
+    Holds the head, one section and one tensor in memory. Until this returns, what was written may be wrong:
+    write aside, then rename. Raises ArtifactError and OSError.
+    """
+    reader = ArtifactReader(FileSink(target), max_bytes=max_bytes)
+    while chunk := source.read(CHUNK_BYTES):
+        reader.feed(chunk)
+    return reader.close()
 
 
-def sizes(data: bytes) -> list[TensorBytes]:
-    """Where the bytes went: header, skeleton, then each tensor; the stored bytes add up to the file."""
-    header = read_header(data)
-    head_bytes = PREFIX.unpack_from(data)[3]
-    # Header and skeleton share a DEFLATE stream: the header's part is what it takes alone.
-    alone = len(deflate(msgspec.json.encode(header, order="sorted")))
-    header_stored = min(alone, head_bytes)
-    in_tensors = sum(entry.size_bytes for entry in header.tensors)
-    rows = [
-        TensorBytes("", "header", None, (), "deflate", 0, PREFIX.size + header_stored, 0),
-        TensorBytes(
-            "", "skeleton", None, (), "deflate", header.onnx_bytes - in_tensors, head_bytes - header_stored, 0
-        ),
-    ]
-    for entry, section in _sections(data, header):
-        rows.append(
-            TensorBytes(
-                entry.name,
-                "tensor",
-                entry.dtype,
-                entry.shape,
-                entry.coding,
-                entry.size_bytes,
-                entry.stored_bytes,
-                codebook_bytes(entry, section),
+class ArtifactReader:
+    """Decodes an artifact whose bytes come in chunks of any size; each tensor as soon as it is whole."""
+
+    def __init__(self, sink: Sink, *, max_bytes: int = DECODE_MAX_BYTES) -> None:
+        self._sink = sink
+        self._max_bytes = max_bytes
+        self._part = bytearray()  # of the front, or of the section that is coming
+        self._rebuild: Rebuild | None = None
+        self._entries: Iterator[TensorEntry] = iter(())
+        self._entry: TensorEntry | None = None
+
+    @property
+    def header(self) -> Header | None:
+        """The header, as soon as it has come."""
+        return self._rebuild.head.header if self._rebuild else None
+
+    def feed(self, chunk: bytes | memoryview) -> None:
+        """The next bytes. Raises ArtifactError as soon as something is wrong; the reader is then done for."""
+        view = memoryview(chunk)
+        if self._rebuild is None:
+            view = self._feed_front(view)
+        while self._entry is not None and (len(view) or self._entry.stored_bytes == 0):
+            missing = self._entry.stored_bytes - len(self._part)
+            if missing <= len(view) and not self._part:
+                self._tensor(view[:missing])  # it lies whole in the chunk
+            else:
+                self._part += view[:missing]
+                if missing <= len(view):
+                    whole, self._part = self._part, bytearray()
+                    self._tensor(memoryview(whole))
+            view = view[missing:]
+        if len(view):
+            raise ArtifactError("file", "bytes follow after its end; fetch it again")
+
+    def close(self) -> Header:
+        """No more bytes come: the model is whole, and its SHA-256 is right, or ArtifactError is raised."""
+        if self._rebuild is None:
+            front_bytes(self._part)  # says what is wrong with a file as short as this
+            raise ArtifactError("file", f"it ends in the header, at byte {len(self._part)}; fetch it again")
+        if self._entry is not None:
+            raise ArtifactError(f"tensor '{self._entry.name}'", "the file ends in it; fetch it again")
+        self._rebuild.end()
+        return self._rebuild.head.header
+
+    def _feed_front(self, view: memoryview) -> memoryview:
+        """Take what belongs to the front, and open it when it is whole; what is left."""
+        view = self._fill(view, START_BYTES)
+        if len(self._part) < START_BYTES:
+            return view
+        end = front_bytes(self._part)
+        view = self._fill(view, end)
+        if len(self._part) < end:
+            return view
+        head = open_head(memoryview(bytes(self._part)))
+        self._rebuild = Rebuild(head, self._sink, self._max_bytes)
+        self._entries = iter(head.header.tensors)
+        self._entry = next(self._entries, None)
+        self._part = bytearray()
+        return view
+
+    def _fill(self, view: memoryview, wanted: int) -> memoryview:
+        """Bring the part that is coming to ``wanted`` bytes, as far as ``view`` goes; what is left of it."""
+        missing = max(wanted - len(self._part), 0)
+        self._part += view[:missing]
+        return view[missing:]
+
+    def _tensor(self, section: memoryview) -> None:
+        if self._rebuild is not None and self._entry is not None:
+            self._rebuild.tensor(self._entry, section)
+        self._entry = next(self._entries, None)
+
+
+class Rebuild:
+    """Puts skeleton and tensors together, in order, and checks what came of it."""
+
+    def __init__(self, head: Head, sink: Sink, max_bytes: int) -> None:
+        header = head.header
+        if header.onnx_bytes > max_bytes:
+            raise ArtifactError(
+                "header",
+                f"the model decodes to {header.onnx_bytes} bytes, more than the {max_bytes} allowed here",
             )
-        )
-    return rows
+        self.head = head
+        self._sink = sink
+        self._hash = hashlib.sha256()
+        self._skeleton_left = head.skeleton_bytes
+        self._number = 0
+        sink.begin(header.onnx_bytes)
+
+    def tensor(self, entry: TensorEntry, section: memoryview) -> None:
+        """The next tensor. Raises ArtifactError."""
+        self._skeleton(entry.skip)
+        body = checked_body(self.head, self._number, section)
+        self._number += 1
+        region = self._sink.reserve(entry.size_bytes)
+        try:
+            decode_section(self.head, entry, body, region)
+        except CodecError as error:
+            raise ArtifactError(f"tensor '{entry.name}'", str(error)) from error
+        self._hash.update(region)
+        self._sink.commit(region)
+
+    def end(self) -> None:
+        """All tensors are there. Raises ArtifactError unless the model is the one that was written."""
+        self._skeleton(self._skeleton_left)
+        try:
+            self.head.skeleton.end()
+        except CodecError as error:
+            raise ArtifactError("skeleton", str(error)) from error
+        if self._hash.hexdigest() != self.head.header.onnx_sha256:
+            raise ArtifactError(
+                "file", "the decoded model's SHA-256 is not the header's; fetch the artifact again"
+            )
+
+    def _skeleton(self, count: int) -> None:
+        self._skeleton_left -= count
+        while count > 0:
+            size = min(count, _COPY_BYTES)
+            try:
+                piece = self.head.skeleton.read(size)
+            except CodecError as error:
+                raise ArtifactError("skeleton", str(error)) from error
+            self._hash.update(piece)
+            region = self._sink.reserve(size)
+            region[:] = piece
+            self._sink.commit(region)
+            count -= size
 
 
-def _open(data: bytes) -> tuple[Header, Inflater]:
-    """The checked header, and the head's stream standing at the skeleton."""
-    if len(data) < PREFIX.size or not data.startswith(MAGIC):
-        raise ArtifactError("file", "this is no edgepress artifact (its first bytes are different)")
-    _, version, reserved, head_bytes, header_bytes, crc32 = PREFIX.unpack_from(data)
-    if version != VERSION:
-        raise ArtifactError(
-            "file", f"format version {version} is not known to this edgepress (it reads {VERSION}); update it"
-        )
-    head = memoryview(data)[PREFIX.size : PREFIX.size + head_bytes]
-    if len(head) != head_bytes:
+def open_whole(data: bytes) -> Head:
+    """The checked head of a whole artifact: its length is the header's. Raises ArtifactError."""
+    view = memoryview(data)
+    end = front_bytes(view[:START_BYTES])
+    if end > len(data):
         raise ArtifactError("file", f"it ends in the header, at byte {len(data)}; fetch it again")
-    if reserved != bytes(3) or not 2 <= header_bytes <= HEADER_MAX_BYTES:
-        raise ArtifactError("file", "its first 20 bytes are damaged; fetch it again")
-    if zlib.crc32(head, zlib.crc32(data[:CRC_AT])) != crc32:
-        raise ArtifactError("header", "its checksum does not match; fetch the artifact again")
-    inflater = Inflater(head)
-    try:
-        header = msgspec.json.decode(inflater.read(header_bytes), type=Header)
-    except (CodecError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ArtifactError("header", f"it cannot be read: {error}") from error
-    _check_header(header, PREFIX.size + head_bytes, len(data))
-    return header, inflater
+    head = open_head(view[:end])
+    stored = end + sum(entry.stored_bytes for entry in head.header.tensors)
+    if stored != len(data):
+        raise ArtifactError("file", f"{len(data)} bytes long, the header says {stored}; fetch it again")
+    return head
 
 
-def _check_header(header: Header, sections_at: int, file_bytes: int) -> None:
-    if not 0 <= header.onnx_bytes <= ONNX_MAX_BYTES or not _SHA256.fullmatch(header.onnx_sha256):
-        raise ArtifactError("header", "the model's length or SHA-256 is no such thing")
-    if len(header.tensors) > TENSORS_MAX:
-        raise ArtifactError("header", f"{len(header.tensors)} tensors, at most {TENSORS_MAX} are possible")
-    check_probe(header.probe)
-    model_bytes, stored = 0, sections_at
-    for entry in header.tensors:
-        _check_entry(entry)
-        model_bytes += entry.skip + entry.size_bytes
-        stored += entry.stored_bytes
-    if model_bytes > header.onnx_bytes:
-        raise ArtifactError(
-            "header", f"its tensors need {model_bytes} bytes of a {header.onnx_bytes}-byte model"
-        )
-    if stored != file_bytes:
-        raise ArtifactError("file", f"{file_bytes} bytes long, the header says {stored}; fetch it again")
-
-
-def _check_entry(entry: TensorEntry) -> None:
-    where = f"tensor '{entry.name}'"
-    if not 0 < len(entry.name) <= NAME_MAX_CHARS:
-        raise ArtifactError("header", f"a tensor's name has {len(entry.name)} characters")
-    if len(entry.shape) > DIMS_MAX or not all(0 < side <= ONNX_MAX_BYTES for side in entry.shape):
-        raise ArtifactError(where, f"the shape {list(entry.shape)} is not possible")
-    if entry.skip < 0 or entry.stored_bytes < 0 or not 0 <= entry.crc32 < 1 << 32:
-        raise ArtifactError(where, "a length in the header is not possible")
-    if not 0 <= entry.codebook <= CODEBOOK_MAX:
-        raise ArtifactError(
-            where, f"a codebook of {entry.codebook} values, at most {CODEBOOK_MAX} are possible"
-        )
-    symbols = entry.coding in SYMBOL_CODERS and (entry.codebook > 0 or entry.dtype in ("int8", "uint8"))
-    if not symbols and not (entry.coding in BYTE_CODERS and entry.codebook == 0):
-        raise ArtifactError(where, f"the coding '{entry.coding}' is not known here; update this edgepress")
-
-
-def _rebuild(data: bytes, header: Header, inflater: Inflater) -> bytes:
-    try:
-        skeleton = inflater.read(header.onnx_bytes - sum(entry.size_bytes for entry in header.tensors))
-        inflater.end()
-    except CodecError as error:
-        raise ArtifactError("skeleton", str(error)) from error
-
-    onnx = bytearray(header.onnx_bytes)
-    at = from_skeleton = 0
-    for entry, section in _sections(data, header):
-        onnx[at : at + entry.skip] = skeleton[from_skeleton : from_skeleton + entry.skip]
-        from_skeleton += entry.skip
-        at += entry.skip
-        onnx[at : at + entry.size_bytes] = _decode_tensor(entry, section)
-        at += entry.size_bytes
-    onnx[at:] = skeleton[from_skeleton:]
-
-    if hashlib.sha256(onnx).hexdigest() != header.onnx_sha256:
-        raise ArtifactError(
-            "file", "the decoded model's SHA-256 is not the header's; fetch the artifact again"
-        )
-    return bytes(onnx)
-
-
-def _sections(data: bytes, header: Header) -> Iterator[tuple[TensorEntry, memoryview]]:
-    end = len(data)
-    at = end - sum(entry.stored_bytes for entry in header.tensors)
-    for entry in header.tensors:
+def sections(data: bytes, head: Head) -> Iterator[tuple[TensorEntry, memoryview]]:
+    """Each tensor's entry and stored bytes."""
+    at = head.sections_at
+    for entry in head.header.tensors:
         yield entry, memoryview(data)[at : at + entry.stored_bytes]
         at += entry.stored_bytes
 
 
-def _decode_tensor(entry: TensorEntry, section: memoryview) -> bytes:
-    where = f"tensor '{entry.name}'"
-    if zlib.crc32(section) != entry.crc32:
+def decode_section(head: Head, entry: TensorEntry, body: memoryview, region: memoryview) -> None:
+    """Fill ``region``, the tensor's bytes, from a checked body. Raises CodecError."""
+    if head.version == version1.VERSION:
+        version1.decode_body1(entry, body, region)
+    else:
+        decode_body(entry, body, region)
+
+
+def split_section(head: Head, entry: TensorEntry, body: memoryview) -> tuple[bytes, memoryview]:
+    """(bytes of the codebook or the scales, payload) of a checked body of symbols. Raises CodecError."""
+    return version1.split_body1(entry, body) if head.version == version1.VERSION else split_body(entry, body)
+
+
+def checked_body(head: Head, number: int, section: memoryview) -> memoryview:
+    """The body of section ``number``, whose checksum is right. Raises ArtifactError."""
+    where = f"tensor '{head.header.tensors[number].name}'"
+    if head.checksums is not None:
+        body, expected = section, head.checksums[number]
+    elif not section:
+        return section  # nothing is stored, so nothing can be damaged
+    elif len(section) < _CRC_BYTES:
+        raise ArtifactError(where, "it is too short for its checksum")
+    else:
+        body = section[:-_CRC_BYTES]
+        expected = int.from_bytes(section[-_CRC_BYTES:], "little")
+    if zlib.crc32(body) != expected:
         raise ArtifactError(where, "its checksum does not match; fetch the artifact again")
-    try:
-        return decode_section(entry, section)
-    except CodecError as error:
-        raise ArtifactError(where, str(error)) from error
+    return body

@@ -1,65 +1,109 @@
-"""One tensor section: a byte coder's payload, or a codebook and a symbol coder's payload (see format.py)."""
+"""One tensor's section: how its body is read and made. A body, by what the entry says::
 
-from typing import Any, Final
+    coding "raw"           the tensor's bytes
+    another coding of      up to 1 MiB of tensor: the payload; above: for each 1 MiB of it, the last
+    bytes                  shorter, varint n, then a payload of n bytes
+    coding of symbols:
+      values 0             (int8 and uint8 only) the payload, alphabet 256; symbol s is the element s, for
+                           int8 s - 128
+      values k > 0         varint 8 * n + c; n bytes, the k values by the byte coder number c; the payload,
+                           alphabet k; symbol s is value number s
+      values [lowest,      varint 8 * n + c; n bytes, one scale (axis -1) or one for each index of the axis,
+        count, axis]       by the byte coder number c; the payload, alphabet count. An element of symbol s is
+                           float32(float32(lowest + s) * scale), rounded once
+
+Byte coders by number: 0 raw, 1 deflate, 2 planes, 3 floats. In a delta, more codings and the number 7 are
+possible (delta.py).
+"""
+
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgepress_compression.artifact.format import TensorEntry, storage
+from edgepress_compression.artifact.format import SIDE_CODERS, Grid, TensorEntry, is_float, storage
+from edgepress_compression.artifact.values import alphabet, expand, place_for_symbols
 from edgepress_compression.codec.bytestream import ByteReader, CodecError, varint
-from edgepress_compression.codec.coder import Symbols, symbol_dtype
 from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
 
-_CODEBOOK_CODER: Final = "planes"
-BYTE_ALPHABET: Final = 256
+BLOCK_BYTES: Final = 1 << 20  # of a tensor that a coder of bytes sees at once: bounds its work memory
 
 
-def is_float(dtype: str) -> bool:
-    """Whether the bytes of ``dtype`` are a sign, an exponent and a fraction."""
-    return dtype in ("float16", "float32", "float64", "bfloat16")
-
-
-def byte_symbols(data: bytes, dtype: str) -> Symbols:
-    """int8 or uint8 elements as symbols 0..255, in the order of their values."""
-    low = 128 if dtype == "int8" else 0
-    return np.frombuffer(data, np.uint8) ^ np.uint8(low)
-
-
-def decode_section(entry: TensorEntry, section: memoryview) -> bytes:
-    """The tensor's bytes. Raises CodecError."""
-    dtype = storage(entry.dtype)
+def decode_body(entry: TensorEntry, body: memoryview, region: memoryview) -> None:
+    """Fill ``region``, the tensor's bytes. Raises CodecError."""
     if entry.coding in BYTE_CODERS:
-        coder = BYTE_CODERS[entry.coding]
-        return coder.decode(section, entry.size_bytes, dtype.itemsize, is_float(entry.dtype))
-    if entry.codebook == 0:
-        symbols = np.empty(entry.size, symbol_dtype(BYTE_ALPHABET))
-        SYMBOL_CODERS[entry.coding].decode(section, BYTE_ALPHABET, entry.shape, symbols)
-        low = 128 if entry.dtype == "int8" else 0
-        symbols ^= symbols.dtype.type(low)
-        return symbols.tobytes()
-    reader = ByteReader(section)
-    stored = reader.take(reader.varint(len(section)))
-    values = BYTE_CODERS[_CODEBOOK_CODER].decode(
-        stored, entry.codebook * dtype.itemsize, dtype.itemsize, is_float(entry.dtype)
-    )
-    indices = np.empty(entry.size, symbol_dtype(entry.codebook))
-    SYMBOL_CODERS[entry.coding].decode(reader.rest(), entry.codebook, entry.shape, indices)
-    return np.frombuffer(values, dtype)[indices].tobytes()
+        _decode_bytes(entry, body, region)
+        return
+    side, payload = split_body(entry, body)
+    decode_symbols(entry, side, payload, region)
 
 
-def encode_shared(codebook: NDArray[Any], dtype: str, payload: bytes) -> bytes:
-    """A section of the values of ``codebook`` (bits of the tensor's type ``dtype``) and the coded indices."""
-    values = BYTE_CODERS[_CODEBOOK_CODER].encode(codebook.tobytes(), codebook.itemsize, is_float(dtype))
-    return varint(len(values)) + values + payload
+def decode_symbols(entry: TensorEntry, side: bytes, payload: memoryview, region: memoryview) -> None:
+    """As decode_body, for a body that is already split."""
+    symbols = place_for_symbols(entry, region)
+    SYMBOL_CODERS[entry.coding].decode(payload, alphabet(entry), entry.shape, symbols)
+    expand(entry, symbols, side, region)
 
 
-def codebook_bytes(entry: TensorEntry, section: memoryview) -> int:
-    """How many of the section's bytes are the codebook, its length included; 0 where that cannot be."""
-    if entry.codebook == 0:
-        return 0
-    try:
-        reader = ByteReader(section)
-        reader.take(reader.varint(len(section)))
-    except CodecError:
-        return 0
-    return len(section) - reader.left
+def split_body(entry: TensorEntry, body: memoryview) -> tuple[bytes, memoryview]:
+    """(bytes of the codebook or the scales, payload) of a section of symbols. Raises CodecError."""
+    count = side_values(entry)
+    if count == 0:
+        return b"", body
+    reader = ByteReader(body)
+    stored, number = divmod(reader.varint(8 * len(body) + 7), 8)
+    if number >= len(SIDE_CODERS) or SIDE_CODERS[number] not in BYTE_CODERS:
+        raise CodecError(f"the codebook's coding number {number} is not known here; update this edgepress")
+    coder = BYTE_CODERS[SIDE_CODERS[number]]
+    itemsize = storage(entry.dtype).itemsize
+    side = coder.decode(reader.take(stored), count * itemsize, itemsize, is_float(entry.dtype))
+    if isinstance(entry.values, Grid) and not np.isfinite(np.frombuffer(side, "<f4")).all():
+        raise CodecError("a scale is not finite")
+    return side, reader.rest()
+
+
+def side_values(entry: TensorEntry) -> int:
+    """How many values of the tensor's type stand before the payload: a codebook's, or scales."""
+    return entry.scales if isinstance(entry.values, Grid) else entry.values
+
+
+def encode_side(values: bytes, dtype: str) -> bytes:
+    """A codebook or scales (bytes of the tensor's type) by the byte coder that takes the fewest bytes."""
+    itemsize = storage(dtype).itemsize
+    best = b""
+    for number, name in enumerate(SIDE_CODERS):
+        if name in BYTE_CODERS and name != "deflate":
+            stored = BYTE_CODERS[name].encode(values, itemsize, is_float(dtype))
+            if not best or len(stored) + 2 < len(best):
+                best = varint(8 * len(stored) + number) + stored
+    return best
+
+
+def encode_bytes(data: bytes, coding: str, dtype: str) -> bytes:
+    """A body of a coder of bytes."""
+    coder, itemsize, signed = BYTE_CODERS[coding], storage(dtype).itemsize, is_float(dtype)
+    if coding == "raw" or len(data) <= BLOCK_BYTES:
+        return coder.encode(data, itemsize, signed)
+    blocks: Sequence[bytes] = [
+        coder.encode(data[first : first + BLOCK_BYTES], itemsize, signed)
+        for first in range(0, len(data), BLOCK_BYTES)
+    ]
+    return b"".join(varint(len(block)) + block for block in blocks)
+
+
+def _decode_bytes(entry: TensorEntry, body: memoryview, region: memoryview) -> None:
+    if entry.coding == "raw":
+        if len(body) != len(region):
+            raise CodecError(f"{len(body)} bytes stored for a tensor of {len(region)}")
+        region[:] = body
+        return
+    coder, itemsize, signed = BYTE_CODERS[entry.coding], storage(entry.dtype).itemsize, is_float(entry.dtype)
+    if len(region) <= BLOCK_BYTES:
+        region[:] = coder.decode(body, len(region), itemsize, signed)
+        return
+    reader = ByteReader(body)
+    for first in range(0, len(region), BLOCK_BYTES):
+        block = region[first : first + BLOCK_BYTES]
+        payload = reader.take(reader.varint(reader.left))
+        block[:] = coder.decode(payload, len(block), itemsize, signed)
+    reader.end()

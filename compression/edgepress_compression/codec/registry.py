@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from edgepress_compression.codec.coder import ByteCoder, SymbolCoder
+from edgepress_compression.codec.coder import ByteCoder, DeltaCoder, SymbolCoder
 from edgepress_compression.codec.deflate import Deflate
 from edgepress_compression.codec.gaps import Gaps
 from edgepress_compression.codec.huffman import Huffman
@@ -15,3 +15,4 @@ BYTE_CODERS: Final[Mapping[str, ByteCoder]] = MappingProxyType(
     {"raw": Raw(), "deflate": Deflate(), "planes": Planes()}
 )
 SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType({"huffman": Huffman(), "gaps": Gaps()})
+DELTA_CODERS: Final[Mapping[str, DeltaCoder]] = MappingProxyType({})

@@ -66,12 +66,13 @@ def show(source: str, url: str, token: str | None, as_json: bool) -> None:
     """Show SOURCE (file or digest): what it holds and where its bytes went."""
     from edgepress_compression.artifact import format as layout
     from edgepress_compression.artifact import read
+    from edgepress_compression.artifact.sizes import sizes
     from edgepress_compression.errors import ArtifactError
 
     data, record = _resolve(source, url, token)
     try:
         header = read.read_header(data)
-        parts = read.sizes(data)
+        parts = sizes(data)
     except ArtifactError as error:
         raise click.ClickException(f"{source}: {error}") from error
     summary = {
