@@ -35,7 +35,7 @@ def mean_information(
         check_cancelled()
         executor.zero_grad(set_to_none=True)
         outputs = executor({name: torch.from_numpy(a) for name, a in fetch(np.array([row])).items()})
-        _drawn_loss(outputs, loss, generator).backward()  # type: ignore[no-untyped-call]
+        drawn_loss(outputs, loss, generator).backward()  # type: ignore[no-untyped-call]
         for name, weight in executor.weights.items():
             if weight.grad is not None:
                 total[name] += float(weight.grad.double().square().mean()) / len(rows)
@@ -43,7 +43,9 @@ def mean_information(
     return total
 
 
-def _drawn_loss(outputs: dict[str, Tensor], loss: Loss, generator: torch.Generator) -> Tensor:
+def drawn_loss(outputs: dict[str, Tensor], loss: Loss, generator: torch.Generator) -> Tensor:
+    """A loss whose squared gradients are the Fisher information: labels drawn from the model's own answers,
+    or normal noise around its outputs."""
     if loss.classification:
         logits = loss.logits(outputs[loss.output])  # (1, classes)
         labels = torch.multinomial(logits.detach().softmax(dim=1), 1, generator=generator)[:, 0]

@@ -1,0 +1,137 @@
+"""Choosing the integers of a model's weights: the least harm to its answers for the bytes they will take.
+
+One price (nats of harm a bit) holds for all tensors: then the last bit spent anywhere saves the same harm,
+which is the best division of any budget (the slope criterion; Shoham and Gersho 1988). From the price come
+the steps, since at high rates the best step of entropy-coded rounding balances h step^2 / 24 against
+-price log2 step (Gish and Pierce 1968), and the integers, each by cost (cost_rounding.py). Bits depend on
+integers and integers on bits, so both are found in rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgepress_compression.passes.cost_rounding import round_by_cost
+from edgepress_compression.passes.curvature import Curvature
+from edgepress_compression.passes.layer_matrix import LayerMatrix, layer_matrix
+from edgepress_compression.passes.rate_model import fit_rate
+
+# Of the step to sqrt(price / curvature), at high rates: where h step^2 / 24 - price log2 step is least.
+STEP_RATIO = (12.0 / np.log(2.0)) ** 0.5
+# How much of the price counts when an integer is chosen. Not all: what smaller integers save makes all of
+# a row smaller, layer after layer, which adds up in a way that no layer by itself sees. On SqueezeNet 1.1, at
+# equal bytes and without training, divergence from the model's answers was lowest for 0 to 0.2;
+# training afterwards (distillation) mends it, and may ask for more.
+THRIFT = 0.1
+REACH_MOST = 2000  # integers farther from 0 do not fit into an artifact's alphabet
+_SCALE_LEVELS = 2.0  # of a tensor's scales, an octave: few different ones cost few bytes
+_SCALE_BITS = 6.0  # about what one more scale of a channel costs
+
+
+@dataclass(frozen=True)
+class ChosenIntegers:
+    """`integers` int32 of the tensor's shape; a weight is float32(integer) * scale, one multiplication.
+
+    `scales` float32: (1,), or one per index of `axis`. `bits` and `loss` (nats) are the rate model's and the
+    curvature's estimates. `bias_gain` (outputs,) float32 is what the layer's bias should gain so that mean
+    outputs stay, None where that is not known.
+    """
+
+    integers: np.ndarray
+    scales: np.ndarray
+    axis: int
+    bits: float
+    loss: float
+    bias_gain: np.ndarray | None
+
+    def values(self) -> np.ndarray:
+        """The weights, float32."""
+        if self.scales.size == 1:
+            return np.asarray(self.integers.astype(np.float32) * self.scales[0], np.float32)
+        shape = [1] * self.integers.ndim
+        shape[self.axis] = -1
+        return np.asarray(self.integers.astype(np.float32) * self.scales.reshape(shape), np.float32)
+
+
+def choose_integers(
+    weights: Mapping[str, np.ndarray],
+    curvature: Mapping[str, Curvature],
+    price: float,
+    *,
+    scales: Mapping[str, np.ndarray] | None = None,
+    per_channel: bool = False,
+    thrift: float = THRIFT,
+    rounds: int = 2,
+    progress: Callable[[float, str], None] = lambda fraction, message: None,
+    check_cancelled: Callable[[], None] = lambda: None,
+) -> dict[str, ChosenIntegers]:
+    """Integers by weight name. weights: fp32, any shape; `price` in nats a bit, higher is smaller.
+
+    `scales` fixes those of the tensors that it names (shape (1,) or (outputs,)). With `per_channel` a
+    tensor whose outputs matter very differently gets a scale for each, where that saves bits. `thrift` (0..1)
+    is how much of the price counts when an integer is chosen, and not only when the steps are.
+    """
+    chosen: dict[str, ChosenIntegers] = {}
+    total = sum(array.size for array in weights.values())
+    done = 0
+    for name, array in weights.items():
+        check_cancelled()
+        progress(done / total, f"choosing integers of {name}")
+        matrix = layer_matrix(array, curvature[name])
+        fixed = None if scales is None else scales.get(name)
+        steps = (
+            _steps(matrix, price, per_channel)
+            if fixed is None
+            else np.array(np.broadcast_to(fixed.astype(np.float64), matrix.outputs.size)).reshape(
+                matrix.outputs.shape
+            )
+        )
+        chosen[name] = _choose(matrix, curvature[name], steps, max(price * thrift, 1e-30), rounds)
+        done += array.size
+    return chosen
+
+
+def _choose(
+    matrix: LayerMatrix, curvature: Curvature, steps: np.ndarray, price: float, rounds: int
+) -> ChosenIntegers:
+    outputs = matrix.outputs.size
+    nearest = matrix.rows / steps[:, :, None]
+    found = np.where(np.abs(nearest) < 0.6, 0, np.rint(nearest)).astype(np.int32)
+    loss = 0.0
+    for _ in range(rounds):
+        rounded = round_by_cost(matrix, steps, fit_rate(found.reshape(outputs, -1)), price)
+        found, loss = np.clip(rounded.integers, -REACH_MOST, REACH_MOST), rounded.loss
+    moments = curvature.moments
+    gain = None
+    if moments is not None:
+        means = (moments.sums.double() / moments.count).numpy()[:, None, :]  # (groups, 1, inputs)
+        error = matrix.rows - found * steps[:, :, None]
+        gain = (error * means).sum(axis=2).reshape(-1).astype(np.float32)
+    one = bool((steps == steps.flat[0]).all())
+    return ChosenIntegers(
+        integers=matrix.tensor(found),
+        scales=(steps.reshape(-1)[:1] if one else steps.reshape(-1)).astype(np.float32),
+        axis=0 if matrix.rows_first else len(matrix.shape) - 1,
+        bits=fit_rate(found.reshape(outputs, -1)).bits(found.reshape(outputs, -1)),
+        loss=loss,
+        bias_gain=gain,
+    )
+
+
+def _steps(matrix: LayerMatrix, price: float, per_channel: bool) -> np.ndarray:
+    """(groups, outputs) float64, fp32-exact."""
+    # The curvature that remains when later weights make up for errors; its geometric mean, since bits go with
+    # the logarithm of the step.
+    log_input = np.log(matrix.diagonal).mean(axis=2)  # (groups, 1)
+    by_output = matrix.outputs * np.exp(log_input)  # (groups, outputs)
+    mean = float(by_output.mean())
+    base = STEP_RATIO * (price / max(mean, 1e-300)) ** 0.5
+    saved = 0.5 * float(np.log2(mean / np.maximum(by_output, 1e-300)).mean()) * matrix.rows.shape[2]
+    if not per_channel or saved < _SCALE_BITS:
+        return np.full(by_output.shape, float(np.float32(base)))
+    octaves = np.rint(0.5 * np.log2(mean / np.maximum(by_output, 1e-300)) * _SCALE_LEVELS) / _SCALE_LEVELS
+    octaves = np.clip(octaves, -6.0, 6.0)
+    return np.asarray(np.float32(base) * np.exp2(octaves).astype(np.float32), np.float64)
