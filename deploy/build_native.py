@@ -73,7 +73,7 @@ _C_FLAGS: Final = ("-std=c11", "-O3", "-ffreestanding", "-fvisibility=hidden", "
 _ZIG_FLAGS: Final = ("-O", "ReleaseFast", "-fstrip", "-fcompiler-rt")
 _LIBRARY: Final = ("build-lib", "-dynamic", "-z", "defs")  # an undefined symbol is an error
 # memory is exported and grows; what the caller may use of it starts at __heap_base.
-_MODULE: Final = ("build-exe", "-fno-entry", "-rdynamic", "--stack", "65536", "--export=__heap_base")
+_MODULE: Final = ("build-exe", "-fno-entry", "-rdynamic", "--stack", "131072", "--export=__heap_base")
 
 
 def host() -> str:

@@ -1,0 +1,139 @@
+"""Seeds of the fuzz targets: what the compiled decoders are given when payloads of our encoders are decoded.
+
+Every call into the compiled library is recorded while small tensors of many kinds go through each coder,
+written the way targets.c reads it. So a seed is what a decoder sees, wherever Python splits a payload.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress_compression.codec import native
+from edgepress_compression.codec.coder import symbol_dtype
+from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
+
+MOST_BYTES: Final = 65536  # of an input, as in driver.c
+MOST_SEEDS: Final = 400  # of a target
+PLANTED: Final = "planted"
+
+Arguments = tuple[Any, ...]
+
+
+def _symbols(payload: Any, alphabet: int, shape: tuple[int, ...]) -> bytes:
+    head = struct.pack("<HB", alphabet - 1, len(shape)) + struct.pack(f"<{len(shape)}H", *shape)
+    return head + bytes(payload)
+
+
+def _stream(arguments: Arguments) -> bytes | None:
+    payload, _, count, alphabet = arguments[:4]
+    return _symbols(payload, alphabet, (count,)) if count < MOST_BYTES and alphabet <= 4096 else None
+
+
+# The exported function, its target and how targets.c wants its arguments.
+_RECORDED: Final[dict[str, tuple[str, Callable[[Arguments], bytes | None]]]] = {
+    "ep_stream_decode": ("stream", _stream),
+}
+
+
+def write(folder: Path) -> list[str]:
+    """A file TARGET.bin for each target, into ``folder``; the targets' names."""
+    found: dict[str, dict[bytes, None]] = {}
+    for function, arguments in _calls():
+        if function in _RECORDED:
+            target, written = _RECORDED[function]
+            seed = written(arguments)
+            if seed is not None and len(seed) <= MOST_BYTES:
+                found.setdefault(target, {})[seed] = None
+    for target, seeds in found.items():
+        _write(folder / f"{target}.bin", list(seeds)[:MOST_SEEDS])
+    _write(folder / f"{PLANTED}.bin", [_symbols(bytes(range(20)), a, (5, 7)) for a in (256, 4000)])
+    return list(found)
+
+
+def _write(path: Path, seeds: list[bytes]) -> None:
+    body = b"".join(struct.pack("<I", len(seed)) + seed for seed in seeds)
+    path.write_bytes(struct.pack("<I", len(seeds)) + body)
+
+
+def _calls() -> Iterator[tuple[str, Arguments]]:
+    called: list[tuple[str, Arguments]] = []
+    real = native.status
+
+    def recording(function: str, *arguments: Any) -> int:
+        if "decode" in function:
+            called.append((function, tuple(_copied(argument) for argument in arguments)))
+        return real(function, *arguments)
+
+    native.status = recording
+    try:
+        for alphabet, shape, symbols in _tensors():
+            for coder in SYMBOL_CODERS.values():
+                payload = coder.encode(symbols, alphabet, shape)
+                if payload is not None:
+                    out = np.empty(symbols.size, symbols.dtype)
+                    coder.decode(memoryview(payload), alphabet, shape, out)
+                    if not np.array_equal(out, symbols):
+                        raise AssertionError("a coder does not give back what it took")
+        for data, itemsize, is_float in _bytes():
+            for byte_coder in BYTE_CODERS.values():
+                payload = byte_coder.encode(data, itemsize, is_float)
+                byte_coder.decode(memoryview(payload), len(data), itemsize, is_float)
+    finally:
+        native.status = real
+    yield from called
+
+
+def _copied(argument: Any) -> Any:
+    return argument.copy() if isinstance(argument, np.ndarray) else argument
+
+
+_SHAPES: Final = (
+    (),
+    (1,),
+    (7,),
+    (300,),
+    (17, 23),
+    (60, 40),
+    (5, 90),
+    (8, 4, 3, 3),
+    (24, 6, 3, 3),
+    (2, 3, 4, 5, 2),
+)
+
+
+def _tensors() -> Iterator[tuple[int, tuple[int, ...], NDArray[Any]]]:
+    for shape in _SHAPES:
+        for alphabet in (1, 2, 3, 16, 33, 256, 300, 4096):
+            # Not hash(): another in every process.
+            rng = np.random.default_rng(zlib.crc32(repr((shape, alphabet)).encode()))
+            size = int(np.prod(shape))
+            middle = alphabet // 2
+            bell = np.clip(np.rint(rng.normal(middle, alphabet / 9, size)), 0, alphabet - 1)
+            even = rng.integers(0, alphabet, size)
+            sparse = np.where(rng.random(size) < 0.07, even, middle)
+            columns = np.where(
+                np.resize(rng.random(max(1, shape[-1] if shape else 1)) < 0.3, size), bell, middle
+            )
+            for values in (bell, even, sparse, columns, np.full(size, middle)):
+                yield alphabet, shape, values.astype(symbol_dtype(alphabet))
+
+
+def _bytes() -> Iterator[tuple[bytes, int, bool]]:
+    rng = np.random.default_rng(11)
+    for size in (1, 2, 16, 33, 256, 1000):
+        bell = rng.normal(0, 0.1, size).astype(np.float32)
+        for values in (
+            bell,
+            np.sort(bell),
+            bell.astype(np.float16).astype(np.float32),
+            np.float32(0.25) * np.arange(size),
+        ):
+            yield np.asarray(values, np.float32).tobytes(), 4, True
+        yield bell.astype(np.float16).tobytes(), 2, True
+        yield rng.integers(-9, 9, size).astype(np.int64).tobytes(), 8, False
+        yield rng.integers(-99, 99, size).astype(np.int8).tobytes(), 1, False

@@ -1,0 +1,89 @@
+/* One function a decoder, and the table of them. The codec is included whole: its loops are instrumented.
+ *
+ * Input of a decoder of symbols: u16 alphabet - 1, u8 dims, u16 each side, then the payload, little-endian;
+ * seeds.py writes the same. What is outside of the possible is folded into it, not refused, so that mutations
+ * of the head are not lost. */
+#include "../codec.c"
+#include "driver.h"
+
+#define MOST_SYMBOLS 65536
+
+static uint32_t take(struct fuzz_input *input, int bytes) {
+    uint32_t value = 0;
+    for (int i = 0; i < bytes && input->left > 0; i++, input->left--) value |= (uint32_t)*input->at++ << 8 * i;
+    return value;
+}
+
+static uint64_t hash_of(const uint8_t *at, int64_t bytes) {
+    uint64_t hash = 0xCBF29CE484222325ULL; /* FNV-1a */
+    for (int64_t i = 0; i < bytes; i++) hash = (hash ^ at[i]) * 0x100000001B3ULL;
+    return hash;
+}
+
+/* The rest of the input in a buffer of its own size. */
+static const uint8_t *rest(struct fuzz_input *input, int64_t *bytes) {
+    uint8_t *room = fuzz_room(input->left);
+    for (int64_t i = 0; i < input->left; i++) room[i] = input->at[i];
+    *bytes = input->left;
+    return room;
+}
+
+struct symbols_case {
+    const uint8_t *payload;
+    int64_t payload_bytes, alphabet, dims, count, symbol_bytes;
+    int64_t *shape;
+    void *symbols; /* to be written */
+};
+
+static struct symbols_case symbols_case(struct fuzz_input *input) {
+    struct symbols_case made = {.count = 1};
+    made.alphabet = take(input, 2) % 4096 + 1;
+    made.symbol_bytes = made.alphabet <= 256 ? 1 : 2;
+    made.dims = take(input, 1) % 9;
+    made.shape = fuzz_room(made.dims * 8);
+    for (int64_t i = 0; i < made.dims; i++) {
+        made.shape[i] = take(input, 2) % (MOST_SYMBOLS / (made.count > 0 ? made.count : 1) + 1);
+        made.count *= made.shape[i];
+    }
+    made.symbols = fuzz_room(made.count * made.symbol_bytes);
+    for (int64_t i = 0; i < made.count * made.symbol_bytes; i++) ((uint8_t *)made.symbols)[i] = 0xA5;
+    made.payload = rest(input, &made.payload_bytes);
+    return made;
+}
+
+/* Symbols that were decoded are symbols: all in the alphabet. */
+static struct fuzz_answer symbols_answer(const struct symbols_case *made, int64_t status) {
+    if (status < 0) return (struct fuzz_answer){status, 0};
+    for (int64_t i = 0; i < made->count; i++) {
+        int64_t symbol = made->symbol_bytes == 1 ? ((uint8_t *)made->symbols)[i] : ((uint16_t *)made->symbols)[i];
+        if (symbol >= made->alphabet) fuzz_fail("a decoded symbol is outside of the alphabet");
+    }
+    return (struct fuzz_answer){status, hash_of(made->symbols, made->count * made->symbol_bytes)};
+}
+
+/* A decoder with a bug, to see it found: it believes a length that a byte in the middle makes one too large. */
+static struct fuzz_answer planted(struct fuzz_input input) {
+    struct symbols_case it = symbols_case(&input);
+    int64_t count = it.payload_bytes > 0 ? it.payload[0] % (it.count + 1) : 0;
+    if (it.payload_bytes > 9 && it.payload[9] == 0x80) count = it.count + 1;
+    for (int64_t i = 0; i < count * it.symbol_bytes; i++) ((uint8_t *)it.symbols)[i] = 0;
+    return (struct fuzz_answer){count, 0};
+}
+
+#ifdef EDGEPRESS_HUFFMAN_H
+static struct fuzz_answer stream(struct fuzz_input input) {
+    struct symbols_case it = symbols_case(&input);
+    int64_t work_bytes = ep_stream_work_bytes();
+    void *work = fuzz_room(work_bytes);
+    return symbols_answer(&it, ep_stream_decode(it.payload, it.payload_bytes, it.count, it.alphabet, it.symbols,
+                                                it.symbol_bytes, work, work_bytes));
+}
+#endif
+
+const struct fuzz_target fuzz_targets[] = {
+    {"planted", planted},
+#ifdef EDGEPRESS_HUFFMAN_H
+    {"stream", stream},
+#endif
+};
+const int32_t fuzz_target_count = sizeof fuzz_targets / sizeof *fuzz_targets;
