@@ -1,4 +1,5 @@
 /* The codec's hot loops: one source for CPython (ctypes) and WebAssembly. See edgepress.h for the rules. */
 #include "edgepress.h"
+#include "floats.h"
 
 EP_EXPORT int64_t ep_abi(void) { return EP_ABI; }

@@ -29,7 +29,7 @@ class Planes:
         elements = np.frombuffer(data, f"<u{itemsize}")
         form = _ROTATED if is_float else _PLAIN
         if is_float and itemsize == 4:
-            half = _as_half(elements)
+            half = as_half(elements)
             if half is not None:
                 form, itemsize, elements = _HALF, 2, half
         if form != _PLAIN:
@@ -64,7 +64,7 @@ class Planes:
         return elements.tobytes()
 
 
-def _as_half(bits: NDArray[Any]) -> NDArray[Any] | None:
+def as_half(bits: NDArray[Any]) -> NDArray[Any] | None:
     """float32 bits as float16 bits, or None unless every one comes back exactly."""
     values = bits.view("<f4")
     # NaN is left out because what a conversion does to its payload differs between processors.

@@ -6,13 +6,14 @@ from typing import Final
 
 from edgepress_compression.codec.coder import ByteCoder, DeltaCoder, SymbolCoder
 from edgepress_compression.codec.deflate import Deflate
+from edgepress_compression.codec.floats import Floats
 from edgepress_compression.codec.gaps import Gaps
 from edgepress_compression.codec.huffman import Huffman
 from edgepress_compression.codec.planes import Planes
 from edgepress_compression.codec.raw import Raw
 
 BYTE_CODERS: Final[Mapping[str, ByteCoder]] = MappingProxyType(
-    {"raw": Raw(), "deflate": Deflate(), "planes": Planes()}
+    {"raw": Raw(), "deflate": Deflate(), "planes": Planes(), "floats": Floats()}
 )
 SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType({"huffman": Huffman(), "gaps": Gaps()})
 DELTA_CODERS: Final[Mapping[str, DeltaCoder]] = MappingProxyType({})
