@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from edgepress_compression.artifact.codes import Codes, ScaledIntegers, SharedWeights
-from edgepress_compression.artifact.format import LEVELS_MAX, Grid, storage
+from edgepress_compression.artifact.format import LEVELS_MAX, Grid, is_float, storage
 from edgepress_compression.artifact.holes import Hole
 from edgepress_compression.artifact.section import encode_bytes, encode_side
 from edgepress_compression.artifact.values import BYTE_ALPHABET, byte_symbols
@@ -15,6 +15,7 @@ from edgepress_compression.codec.bytestream import CodecError
 from edgepress_compression.codec.coder import Symbols, symbol_dtype
 from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
 from edgepress_compression.codec.shared import find_codebook
+from edgepress_compression.codec.text import TEXT_MAX_BYTES
 from edgepress_compression.errors import ArtifactError
 
 AUTO: Final = "auto"
@@ -24,8 +25,7 @@ _CODERS: Final = tuple(dict.fromkeys((*BYTE_CODERS, *SYMBOL_CODERS)))
 CODINGS: Final = (AUTO, FAST, SMALL, *_CODERS)
 _SLOW: Final = ("context", "bloomier")  # tens of millions of weights a second, not hundreds
 _SLOW_SAVES: Final = 0.01  # of a section: what a slow coder must save where "auto" is asked for
-# Larger tensors skip DEFLATE: on weights it never won there in any model tried, and it is the slowest by far.
-_DEFLATE_MAX_BYTES: Final = 1 << 20
+_TEXT_TENSOR_MAX_BYTES: Final = 64 << 10  # tables of whole numbers; a slow coder
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,25 @@ def choose(data: bytes, hole: Hole, coding: str, code: Codes | None = None) -> C
     return best
 
 
-def _wanted(name: str, coding: str, size_bytes: int) -> bool:
+def _wanted(name: str, coding: str, size_bytes: int, *, is_real: bool) -> bool:
+    if name == "text" and size_bytes > TEXT_MAX_BYTES:
+        return False
     if name == coding:
         return True
     if coding not in (AUTO, FAST, SMALL) or (coding == FAST and name in _SLOW):
         return False
-    return name != "deflate" or size_bytes <= _DEFLATE_MAX_BYTES
+    if name == "deflate":  # its bytes depend on the build of zlib, and "text" takes fewer
+        return False
+    return name != "text" or (not is_real and size_bytes <= _TEXT_TENSOR_MAX_BYTES)
 
 
 def _candidates(data: bytes, hole: Hole, coding: str, code: Codes | None) -> Iterator[Choice]:
     for name in BYTE_CODERS:
-        if name != "raw" and _wanted(name, coding, len(data)):
+        if name != "raw" and _wanted(name, coding, len(data), is_real=is_float(hole.dtype)):
             yield Choice(name, 0, encode_bytes(data, name, hole.dtype))
-    wanted = [name for name in SYMBOL_CODERS if _wanted(name, coding, len(data))]
+    wanted = [
+        name for name in SYMBOL_CODERS if _wanted(name, coding, len(data), is_real=is_float(hole.dtype))
+    ]
     if not wanted:
         return
     source = symbol_source(data, hole, code)

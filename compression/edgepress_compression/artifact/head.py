@@ -15,6 +15,7 @@ from edgepress_compression.artifact.check import check_header
 from edgepress_compression.artifact.format import (
     CRC_AT,
     HEAD_DEFLATE,
+    HEAD_TEXT,
     HEADER_MAX_BYTES,
     LENGTHS_AT,
     MAGIC,
@@ -25,6 +26,7 @@ from edgepress_compression.artifact.format import (
 )
 from edgepress_compression.codec.bytestream import ByteReader, CodecError, varint
 from edgepress_compression.codec.deflate import Inflater, deflate
+from edgepress_compression.codec.text import TEXT_MAX_BYTES, TextDecoder, TextEncoder
 from edgepress_compression.errors import ArtifactError
 
 _WHERE: Final = "file"
@@ -32,13 +34,47 @@ _T = TypeVar("_T")
 
 
 class Skeleton(Protocol):
-    """The skeleton, read from front to back. Both raise CodecError."""
+    """The skeleton, read from front to back. Raises CodecError."""
+
+    def learn(self, base: bytes) -> None:
+        """What the reader of a delta has: the skeleton of its base. Before the first read."""
 
     def read(self, count: int) -> bytes:
         """The next ``count`` bytes."""
 
     def end(self) -> None:
         """There must be nothing more."""
+
+
+class _Deflated(Inflater):
+    """A skeleton behind a header in one DEFLATE stream; a base is of no use to it."""
+
+    def learn(self, base: bytes) -> None:
+        """Nothing is learned."""
+
+
+class _Text:
+    """A skeleton behind a header in one text, decoded whole with its first read."""
+
+    def __init__(self, decoder: TextDecoder, skeleton_bytes: int) -> None:
+        self._decoder: TextDecoder | None = decoder
+        self._missing = skeleton_bytes
+        self._whole = memoryview(b"")
+
+    def learn(self, base: bytes) -> None:
+        if self._decoder is not None:
+            self._decoder.learn(base[:TEXT_MAX_BYTES])
+
+    def read(self, count: int) -> bytes:
+        if self._decoder is not None:
+            self._whole = memoryview(self._decoder.decode(self._missing))
+            self._decoder.end()
+            self._decoder = None  # and its memory
+        part, self._whole = self._whole[:count], self._whole[count:]
+        return bytes(part)
+
+    def end(self) -> None:
+        self.read(0)
 
 
 @dataclass(frozen=True)
@@ -50,12 +86,8 @@ class Head:
     header_bytes: int  # of JSON
     sections_at: int  # where the first section begins, the stored bytes of the front
     skeleton: Skeleton
+    coding: str  # of header and skeleton
     checksums: tuple[int, ...] | None = None  # of the sections, where not at their ends
-
-    @property
-    def coding(self) -> str:
-        """How header and skeleton are coded."""
-        return "deflate"
 
     @property
     def skeleton_bytes(self) -> int:
@@ -89,16 +121,22 @@ def open_head(front: memoryview) -> Head:
     return _open_1(front) if front[4] == version1.VERSION else _open_2(front)
 
 
-def write_front(header: Header, skeleton: bytes) -> bytes:
-    """Everything before the sections. Raises ArtifactError when the header cannot be JSON."""
+def write_front(header: Header, skeleton: bytes, base_skeleton: bytes = b"") -> bytes:
+    """Everything before the sections; ``base_skeleton`` for a delta.
+
+    Raises ArtifactError when the header cannot be JSON.
+    """
     try:
         text = msgspec.json.encode(header, order="sorted")
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise ArtifactError("header", f"recipe, provenance and metadata must be JSON: {error}") from error
     if len(text) > HEADER_MAX_BYTES:
         raise ArtifactError("header", f"it has {len(text)} bytes, at most {HEADER_MAX_BYTES >> 20} MiB fit")
-    head = deflate(text + skeleton)
-    start = MAGIC + bytes([VERSION, HEAD_DEFLATE])
+    if len(text) + len(skeleton) <= TEXT_MAX_BYTES:
+        coding, head = HEAD_TEXT, _as_text(text, skeleton, base_skeleton)
+    else:  # slow without compiled code, and DEFLATE cannot be asked for more than a thousandfold
+        coding, head = HEAD_DEFLATE, deflate(text + skeleton)
+    start = MAGIC + bytes([VERSION, coding])
     lengths = varint(len(head)) + varint(len(text)) + varint(len(skeleton))
     crc32 = zlib.crc32(head, zlib.crc32(lengths, zlib.crc32(start)))
     return start + crc32.to_bytes(4, "little") + lengths + head
@@ -106,7 +144,16 @@ def write_front(header: Header, skeleton: bytes) -> bytes:
 
 def header_stored_bytes(head: Head) -> int:
     """About how many bytes the header alone takes in the file: what it does without the skeleton."""
-    return len(deflate(msgspec.json.encode(head.header, order="sorted")))
+    text = msgspec.json.encode(head.header, order="sorted")
+    return len(_as_text(text) if head.coding == "text" else deflate(text))
+
+
+def _as_text(header: bytes, skeleton: bytes = b"", base_skeleton: bytes = b"") -> bytes:
+    encoder = TextEncoder()
+    encoder.encode(header)
+    encoder.learn(base_skeleton[:TEXT_MAX_BYTES])
+    encoder.encode(skeleton)
+    return encoder.finish()
 
 
 def _lengths(start: bytes) -> tuple[int, int, int, int]:
@@ -126,12 +173,20 @@ def _open_2(front: memoryview) -> Head:
     crc32 = zlib.crc32(front[LENGTHS_AT:], zlib.crc32(front[:CRC_AT]))
     if int.from_bytes(front[CRC_AT:LENGTHS_AT], "little") != crc32:
         raise ArtifactError("header", "its checksum does not match; fetch the artifact again")
+    if front[5] == HEAD_TEXT:
+        if header_bytes + skeleton_bytes > TEXT_MAX_BYTES:
+            raise ArtifactError("header", f"a text of more than {TEXT_MAX_BYTES} bytes")
+        decoder = TextDecoder(front[at:])
+        header = _json(decoder.decode(header_bytes), Header)
+        check_header(header, skeleton_bytes)
+        text = _Text(decoder, skeleton_bytes)
+        return Head(VERSION, header, header_bytes, len(front), text, "text")
     if front[5] != HEAD_DEFLATE:
         raise ArtifactError(_WHERE, f"its head's coding {front[5]} is not known here; update this edgepress")
-    inflater = Inflater(front[at:])
-    header = _json(inflater, header_bytes, Header)
+    inflater = _Deflated(front[at:])
+    header = _json(_inflated(inflater, header_bytes), Header)
     check_header(header, skeleton_bytes)
-    return Head(VERSION, header, header_bytes, len(front), inflater)
+    return Head(VERSION, header, header_bytes, len(front), inflater, "deflate")
 
 
 def _open_1(front: memoryview) -> Head:
@@ -140,19 +195,26 @@ def _open_1(front: memoryview) -> Head:
         raise _damaged()
     if zlib.crc32(front[version1.PREFIX.size :], zlib.crc32(front[: version1.CRC_AT])) != crc32:
         raise ArtifactError("header", "its checksum does not match; fetch the artifact again")
-    inflater = Inflater(front[version1.PREFIX.size :])
-    header, checksums = version1.current(_json(inflater, header_bytes, version1.Header1))
+    inflater = _Deflated(front[version1.PREFIX.size :])
+    header, checksums = version1.current(_json(_inflated(inflater, header_bytes), version1.Header1))
     check_header(header, None)
     for entry in header.tensors:
         if entry.coding not in version1.CODINGS:
             raise ArtifactError(f"tensor '{entry.name}'", f"version 1 has no coding '{entry.coding}'")
-    return Head(version1.VERSION, header, header_bytes, len(front), inflater, checksums)
+    return Head(version1.VERSION, header, header_bytes, len(front), inflater, "deflate", checksums)
 
 
-def _json(stream: Skeleton, count: int, kind: type[_T]) -> _T:
+def _inflated(stream: Inflater, count: int) -> bytes:
     try:
-        return msgspec.json.decode(stream.read(count), type=kind)
-    except (CodecError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return stream.read(count)
+    except CodecError as error:
+        raise ArtifactError("header", f"it cannot be read: {error}") from error
+
+
+def _json(text: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError("header", f"it cannot be read: {error}") from error
 
 

@@ -11,7 +11,7 @@ from edgepress_compression.artifact.format import ONNX_MAX_BYTES, Header, Tensor
 from edgepress_compression.artifact.head import write_front
 from edgepress_compression.artifact.holes import Hole, find_holes
 from edgepress_compression.artifact.probe import Probe, canonical, check_probe
-from edgepress_compression.codec.deflate import deflate
+from edgepress_compression.codec.text import TextEncoder
 from edgepress_compression.errors import ArtifactError
 
 __all__ = ["ScaledIntegers", "SharedWeights", "write_artifact"]
@@ -98,7 +98,9 @@ def _pays(choice: Choice, data: bytes) -> bool:
     """Whether a section of its own takes fewer bytes than the tensor inside the coded skeleton."""
     if len(data) > _SKELETON_MAX_BYTES:
         return True
-    return len(choice.body) + _ENTRY_BYTES < len(deflate(data))
+    encoder = TextEncoder()
+    encoder.encode(data)
+    return len(choice.body) + _ENTRY_BYTES < len(encoder.finish())
 
 
 def _check_code(onnx_model: bytes, holes: list[Hole], tensor: str, code: Codes) -> None:

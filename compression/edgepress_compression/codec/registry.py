@@ -10,10 +10,14 @@ from edgepress_compression.codec.floats import Floats
 from edgepress_compression.codec.gaps import Gaps
 from edgepress_compression.codec.huffman import Huffman
 from edgepress_compression.codec.planes import Planes
+from edgepress_compression.codec.rans import Rans
 from edgepress_compression.codec.raw import Raw
+from edgepress_compression.codec.text import Text
 
 BYTE_CODERS: Final[Mapping[str, ByteCoder]] = MappingProxyType(
-    {"raw": Raw(), "deflate": Deflate(), "planes": Planes(), "floats": Floats()}
+    {"raw": Raw(), "deflate": Deflate(), "planes": Planes(), "floats": Floats(), "text": Text()}
 )
-SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType({"huffman": Huffman(), "gaps": Gaps()})
+SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType(
+    {"huffman": Huffman(), "gaps": Gaps(), "rans": Rans()}
+)
 DELTA_CODERS: Final[Mapping[str, DeltaCoder]] = MappingProxyType({})
