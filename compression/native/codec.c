@@ -3,5 +3,6 @@
 #include "rans.h"
 #include "text.h"
 #include "floats.h"
+#include "trellis.h"
 
 EP_EXPORT int64_t ep_abi(void) { return EP_ABI; }
