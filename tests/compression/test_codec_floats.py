@@ -6,15 +6,18 @@ from contextlib import contextmanager
 from unittest import mock
 
 import numpy as np
+import plain_floats
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepress_compression.codec import native
 from edgepress_compression.codec.bytestream import CodecError
+from edgepress_compression.codec.coder import symbol_dtype
 from edgepress_compression.codec.floats import FEW_MAX, Floats
 from edgepress_compression.codec.floats_blocks import BLOCK, decode_blocks, encode_blocks
 from edgepress_compression.codec.planes import Planes
+from edgepress_compression.codec.registry import SYMBOL_CODERS
 
 FLOATS = Floats()
 UNHURRIED = settings(deadline=None, max_examples=80)  # a busy machine is no failure
@@ -35,13 +38,22 @@ def outcome(payload, size_bytes, itemsize):
         return "refused"
 
 
+def symbols(coder, payload, alphabet, count):
+    out = np.empty(count, symbol_dtype(alphabet))
+    SYMBOL_CODERS[coder].decode(memoryview(payload), alphabet, (count,), out)
+    return out.tolist()
+
+
 def code(elements):
-    """The payload of ``elements``, checked to come back from the compiled decoder and the reference."""
+    """The payload, checked to come back from the compiled decoder, the reference and the documented one."""
     data = elements.tobytes()
     payload = FLOATS.encode(data, elements.itemsize, True)
     assert FLOATS.decode(memoryview(payload), len(data), elements.itemsize, True) == data
     with without_native():
         assert FLOATS.decode(memoryview(payload), len(data), elements.itemsize, True) == data
+    if len(elements) <= BLOCK:
+        dtype = {2: "float16", 4: "float32", 8: "float64"}[elements.itemsize]
+        assert plain_floats.floats(payload, len(elements), dtype, symbols) == data
     return payload
 
 
@@ -85,6 +97,8 @@ def test_blocks_come_back_however_few_elements(elements, exponent_bits):
         with path():
             decode_blocks(payload, out, exponent_bits, fraction_bits)
         assert np.array_equal(out, elements)
+    plain = plain_floats.read_blocks(bytes(payload), len(elements), exponent_bits, fraction_bits, symbols)
+    assert plain == elements.tolist()
 
 
 def normal(count, seed=5):
