@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgepress_compression.codec.trellis import tangle
 from edgepress_compression.passes.cost_rounding import round_by_cost
 from edgepress_compression.passes.curvature import Curvature
 from edgepress_compression.passes.layer_matrix import LayerMatrix, layer_matrix
 from edgepress_compression.passes.rate_model import fit_rate
+from edgepress_compression.passes.trellis_rounding import FINENESS, LEAST_INPUTS, round_on_trellis
 
 # Of the step to sqrt(price / curvature), at high rates: where h step^2 / 24 - price log2 step is least.
 STEP_RATIO = (12.0 / np.log(2.0)) ** 0.5
@@ -26,7 +28,6 @@ STEP_RATIO = (12.0 / np.log(2.0)) ** 0.5
 # equal bytes and without training, divergence from the model's answers was lowest for 0 to 0.2;
 # training afterwards (distillation) mends it, and may ask for more.
 THRIFT = 0.1
-REACH_MOST = 2000  # integers farther from 0 do not fit into an artifact's alphabet
 _SCALE_LEVELS = 2.0  # of a tensor's scales, an octave: few different ones cost few bytes
 _SCALE_BITS = 6.0  # about what one more scale of a channel costs
 
@@ -35,14 +36,16 @@ _SCALE_BITS = 6.0  # about what one more scale of a channel costs
 class ChosenIntegers:
     """`integers` int32 of the tensor's shape; a weight is float32(integer) * scale, one multiplication.
 
-    `scales` float32: (1,), or one per index of `axis`. `bits` and `loss` (nats) are the rate model's and the
-    curvature's estimates. `bias_gain` (outputs,) float32 is what the layer's bias should gain so that mean
-    outputs stay, None where that is not known.
+    `scales` float32: (1,), or one per index of `axis`. With `trellis` the integers follow that of
+    codec/trellis.py along `axis`, and what is coded is `tangle(integers, axis)`. `bits` and `loss` (nats)
+    are the rate model's and the curvature's estimates. `bias_gain` (outputs,) float32 is what the layer's bias
+    should gain so that mean outputs stay, None where that is not known.
     """
 
     integers: np.ndarray
     scales: np.ndarray
     axis: int
+    trellis: bool
     bits: float
     loss: float
     bias_gain: np.ndarray | None
@@ -63,6 +66,7 @@ def choose_integers(
     *,
     scales: Mapping[str, np.ndarray] | None = None,
     per_channel: bool = False,
+    trellis: bool = False,
     thrift: float = THRIFT,
     rounds: int = 2,
     progress: Callable[[float, str], None] = lambda fraction, message: None,
@@ -70,9 +74,11 @@ def choose_integers(
 ) -> dict[str, ChosenIntegers]:
     """Integers by weight name. weights: fp32, any shape; `price` in nats a bit, higher is smaller.
 
-    `scales` fixes those of the tensors that it names (shape (1,) or (outputs,)). With `per_channel` a
-    tensor whose outputs matter very differently gets a scale for each, where that saves bits. `thrift` (0..1)
-    is how much of the price counts when an integer is chosen, and not only when the steps are.
+    `scales` fixes those of the tensors that it names (shape (1,) or (outputs,)). With `per_channel` a tensor
+    whose outputs matter very differently gets a scale for each, where that saves bits. With `trellis` a
+    tensor with long rows takes its integers from two grids (codec/trellis.py): fewer bytes for the same harm.
+    `thrift` (0..1) is how much of the price counts when an integer is chosen, and not only when the steps
+    are. Bits and integers are found in `rounds`.
     """
     chosen: dict[str, ChosenIntegers] = {}
     total = sum(array.size for array in weights.values())
@@ -80,30 +86,43 @@ def choose_integers(
     for name, array in weights.items():
         check_cancelled()
         progress(done / total, f"choosing integers of {name}")
-        matrix = layer_matrix(array, curvature[name])
+        matrix = layer_matrix(array, curvature[name], natural_order=trellis)
+        tangled = trellis and matrix.rows.shape[2] >= LEAST_INPUTS
         fixed = None if scales is None else scales.get(name)
         steps = (
-            _steps(matrix, price, per_channel)
+            _steps(matrix, price, per_channel) * (FINENESS if tangled else 1.0)
             if fixed is None
             else np.array(np.broadcast_to(fixed.astype(np.float64), matrix.outputs.size)).reshape(
                 matrix.outputs.shape
             )
         )
-        chosen[name] = _choose(matrix, curvature[name], steps, max(price * thrift, 1e-30), rounds)
+        chosen[name] = _choose(matrix, curvature[name], steps, max(price * thrift, 1e-30), rounds, tangled)
         done += array.size
     return chosen
 
 
 def _choose(
-    matrix: LayerMatrix, curvature: Curvature, steps: np.ndarray, price: float, rounds: int
+    matrix: LayerMatrix,
+    curvature: Curvature,
+    steps: np.ndarray,
+    price: float,
+    rounds: int,
+    trellis: bool,
 ) -> ChosenIntegers:
     outputs = matrix.outputs.size
-    nearest = matrix.rows / steps[:, :, None]
-    found = np.where(np.abs(nearest) < 0.6, 0, np.rint(nearest)).astype(np.int32)
-    loss = 0.0
+    steps = steps.astype(np.float32).astype(np.float64)
+    found = np.rint(matrix.rows / (steps * (2.0 if trellis else 1.0))[:, :, None]).astype(np.int32)
+    symbols, loss = found, 0.0
     for _ in range(rounds):
-        rounded = round_by_cost(matrix, steps, fit_rate(found.reshape(outputs, -1)), price)
-        found, loss = np.clip(rounded.integers, -REACH_MOST, REACH_MOST), rounded.loss
+        rate = fit_rate(symbols.reshape(outputs, -1))
+        if trellis:
+            rounded = round_on_trellis(matrix, steps, rate, price)
+            found = rounded.integers
+            symbols = tangle(found.reshape(outputs, -1), 0)
+        else:
+            rounded = round_by_cost(matrix, steps, rate, price)
+            symbols = found = rounded.integers
+        loss = rounded.loss
     moments = curvature.moments
     gain = None
     if moments is not None:
@@ -115,7 +134,8 @@ def _choose(
         integers=matrix.tensor(found),
         scales=(steps.reshape(-1)[:1] if one else steps.reshape(-1)).astype(np.float32),
         axis=0 if matrix.rows_first else len(matrix.shape) - 1,
-        bits=fit_rate(found.reshape(outputs, -1)).bits(found.reshape(outputs, -1)),
+        trellis=trellis,
+        bits=fit_rate(symbols.reshape(outputs, -1)).bits(symbols.reshape(outputs, -1)),
         loss=loss,
         bias_gain=gain,
     )
