@@ -156,7 +156,7 @@ def read_blocks(data, n, e, f, symbols):
         count = min(n - block, 262_144)
         coder, top = divmod(varint(), 4)
         low, span, size = varint(), varint(), varint()
-        heads = symbols(("huffman", "gaps")[coder], data[at : at + size], span + 1, count)
+        heads = symbols(("huffman", "rans")[coder], data[at : at + size], span + 1, count)
         at += size
         bits, number = f - top + (signs == 0), sum(head > 0 for head in heads)
         planes = []

@@ -6,7 +6,7 @@ payload::
     byte    signs     0: each element has its own; 1: all plus; 2: all minus (0.0 itself is plus always)
     per block of 2^18 elements (the last may have fewer):
       byte    top | coder << 2   top: fraction bits that belong to the head, 0 .. 3; the heads' coder:
-                                 0 huffman, 1 gaps
+                                 0 huffman, 1 rans
       varint  low                the smallest head
       varint  span               1 + the largest minus the smallest, at most 4095; 0: all elements are 0.0
       varint  head_bytes
@@ -28,11 +28,11 @@ from edgepress_compression.codec import native
 from edgepress_compression.codec.bits import pack_fixed, unpack_fixed
 from edgepress_compression.codec.bytestream import ByteReader, CodecError, varint
 from edgepress_compression.codec.coder import SymbolCoder, symbol_dtype
-from edgepress_compression.codec.gaps import Gaps
 from edgepress_compression.codec.huffman import Huffman
+from edgepress_compression.codec.rans import Rans
 
 BLOCK: Final = 1 << 18  # elements: a block's temporary arrays stay below 4 MB
-_CODERS: Final[tuple[SymbolCoder, ...]] = (Huffman(), Gaps())
+_CODERS: Final[tuple[SymbolCoder, ...]] = (Huffman(), Rans())
 _HEADS_MAX: Final = 4096  # the largest alphabet of the symbol coders
 _TOP_MAX: Final = 3
 _SYMBOL_BITS: Final = 6  # about what a symbol takes in a coder's table
