@@ -1,5 +1,6 @@
 /* The codec's hot loops: one source for CPython (ctypes) and WebAssembly. See edgepress.h for the rules. */
 #include "edgepress.h"
+#include "gaps.h"
 #include "rans.h"
 #include "text.h"
 #include "floats.h"

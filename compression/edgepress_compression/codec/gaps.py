@@ -33,6 +33,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepress_compression.codec import native
 from edgepress_compression.codec.bytestream import ByteReader, CodecError, varint
 from edgepress_compression.codec.coder import Shape, Symbols
 from edgepress_compression.codec.lanes import decode_stream, encode_stream, stream_bits
@@ -73,31 +74,54 @@ class Gaps:
         return head + encode_stream(tokens) + (relative if flags & _RELATIVE_SIGNS else plain)
 
     def decode(self, payload: memoryview, alphabet: int, shape: Shape, out: Symbols) -> None:
-        reader = ByteReader(payload)
-        size = math.prod(shape)
-        flags = reader.varint(_FLAGS_MAX)
-        background = reader.varint(alphabet - 1)
-        skip = reader.varint(_SKIP_MAX)
-        if skip == 0:
-            raise CodecError("gaps of no length")
-        tokens = decode_stream(reader, reader.varint(size), skip + 1)
-        count = int(np.count_nonzero(tokens < skip))
-        if flags & _RELATIVE_SIGNS:
-            classes = _classes(tokens, skip, count, size)
-            values = _decode_relative(reader, classes, background, alphabet)
-        else:
-            values = decode_stream(reader, count, alphabet)
-        reader.end()
-        if (values == background).any():
-            raise CodecError("the background symbol is coded as a value")
-        symbols = np.full(size, background, np.uint16)
-        placed = 0
-        for positions in _positions(tokens, skip, size):
-            symbols[positions] = values[placed : placed + len(positions)]
-            placed += len(positions)
-        if flags & _FIRST_AXIS_FASTEST and size:
-            symbols = symbols.reshape(-1, shape[0] if shape else 1).T.reshape(-1)
-        out[:] = symbols
+        if native.available():
+            work = np.empty(native.call("ep_gaps_work_bytes"), np.uint8)
+            sides = np.array(shape, np.int64)
+            status = native.status(
+                "ep_gaps_decode",
+                payload,
+                len(payload),
+                alphabet,
+                sides,
+                len(sides),
+                out,
+                out.itemsize,
+                work,
+                len(work),
+            )
+            if status >= 0:
+                return
+        # Without compiled code; or to say what exactly is wrong.
+        decode_reference(payload, alphabet, shape, out)
+
+
+def decode_reference(payload: memoryview, alphabet: int, shape: Shape, out: Symbols) -> None:
+    """As Gaps.decode, in numpy: what ep_gaps_decode is held to."""
+    reader = ByteReader(payload)
+    size = math.prod(shape)
+    flags = reader.varint(_FLAGS_MAX)
+    background = reader.varint(alphabet - 1)
+    skip = reader.varint(_SKIP_MAX)
+    if skip == 0:
+        raise CodecError("gaps of no length")
+    tokens = decode_stream(reader, reader.varint(size), skip + 1)
+    count = int(np.count_nonzero(tokens < skip))
+    if flags & _RELATIVE_SIGNS:
+        classes = _classes(tokens, skip, count, size)
+        values = _decode_relative(reader, classes, background, alphabet)
+    else:
+        values = decode_stream(reader, count, alphabet)
+    reader.end()
+    if (values == background).any():
+        raise CodecError("the background symbol is coded as a value")
+    symbols = np.full(size, background, np.uint16)
+    placed = 0
+    for positions in _positions(tokens, skip, size):
+        symbols[positions] = values[placed : placed + len(positions)]
+        placed += len(positions)
+    if flags & _FIRST_AXIS_FASTEST and size:
+        symbols = symbols.reshape(-1, shape[0] if shape else 1).T.reshape(-1)
+    out[:] = symbols
 
 
 def _ordered(symbols: Symbols, order: int, shape: Shape) -> Symbols:

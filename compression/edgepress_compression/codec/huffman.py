@@ -15,5 +15,5 @@ class Huffman:
 
     def decode(self, payload: memoryview, alphabet: int, shape: Shape, out: Symbols) -> None:
         reader = ByteReader(payload)
-        out[:] = decode_stream(reader, math.prod(shape), alphabet)
+        decode_stream(reader, math.prod(shape), alphabet, out)
         reader.end()

@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepress_compression.codec import native
 from edgepress_compression.codec.bits import CODE_MAX_BITS, pack_codes, pack_fixed, unpack_fixed, windows
 from edgepress_compression.codec.bytestream import ByteReader, CodecError, varint
 from edgepress_compression.codec.coder import Symbols
@@ -39,17 +40,46 @@ def encode_stream(symbols: NDArray[Any], lane_symbols: int = _LANE_SYMBOLS) -> b
     table = write_code(code)
     if len(code.lengths) == 1:
         return table
-    relative = symbols.astype(np.intp) - code.low
-    lengths = code.lengths[relative]
     lanes = -(-count // lane_symbols)
-    lane_bits = np.add.reduceat(lengths, np.arange(0, count, lane_symbols))
+    lane_bits, data = (_pack_native if native.available() else pack_lanes)(symbols, code, lane_symbols)
     head = varint(lane_symbols) + varint(int(lane_bits.sum()))
     if lanes > 1:
         shortest = int(lane_bits[:-1].min())
         extra = lane_bits[:-1] - shortest
         width = int(extra.max()).bit_length()
         head += varint(shortest) + bytes([width]) + pack_fixed(extra, width)
-    return table + head + pack_codes(code.codes()[relative], lengths)
+    return table + head + data
+
+
+def pack_lanes(symbols: NDArray[Any], code: PrefixCode, lane_symbols: int) -> tuple[NDArray[np.int64], bytes]:
+    """The bits of each lane, and the codes' bytes."""
+    relative = symbols.astype(np.intp) - code.low
+    lengths = code.lengths[relative]
+    lane_bits = np.add.reduceat(lengths, np.arange(0, len(symbols), lane_symbols))
+    return lane_bits, pack_codes(code.codes()[relative], lengths)
+
+
+def _pack_native(
+    symbols: NDArray[Any], code: PrefixCode, lane_symbols: int
+) -> tuple[NDArray[np.int64], bytes]:
+    source = np.ascontiguousarray(symbols, np.uint8 if symbols.dtype == np.uint8 else np.uint16)
+    lane_bits = np.empty(-(-len(source) // lane_symbols), np.int64)
+    out = np.empty((len(source) * code.max_bits + 7) // 8, np.uint8)
+    size = native.call(
+        "ep_stream_encode",
+        source,
+        source.itemsize,
+        len(source),
+        code.low,
+        len(code.lengths),
+        code.codes().astype(np.uint16),
+        code.lengths.astype(np.uint8),
+        lane_symbols,
+        lane_bits,
+        out,
+        len(out),
+    )
+    return lane_bits, out[:size].tobytes()
 
 
 def stream_bits(counts: NDArray[np.int64]) -> int:
@@ -60,8 +90,37 @@ def stream_bits(counts: NDArray[np.int64]) -> int:
     return int(counts[code.low : code.low + len(code.lengths)] @ code.lengths) + 8 * len(write_code(code))
 
 
-def decode_stream(reader: ByteReader, count: int, alphabet: int) -> Symbols:
-    """``count`` symbols < ``alphabet`` (count,). Raises CodecError for a stream that encode never writes."""
+def decode_stream(reader: ByteReader, count: int, alphabet: int, out: Symbols | None = None) -> Symbols:
+    """``count`` symbols < ``alphabet`` (count,), in ``out`` where given (1-d, contiguous). Raises CodecError
+    for a stream that encode never writes."""
+    if native.available():
+        symbols = np.empty(count, np.uint8 if alphabet <= 256 else np.uint16) if out is None else out
+        work = np.empty(native.call("ep_stream_work_bytes"), np.uint8)
+        rest = reader.peek(reader.left)
+        used = native.status(
+            "ep_stream_decode",
+            rest,
+            len(rest),
+            count,
+            alphabet,
+            symbols,
+            symbols.itemsize,
+            work,
+            len(work),
+        )
+        if used >= 0:
+            reader.take(used)
+            return symbols
+    # Without compiled code; or to say what exactly is wrong.
+    symbols = decode_stream_reference(reader, count, alphabet)
+    if out is None:
+        return symbols
+    out[:] = symbols
+    return out
+
+
+def decode_stream_reference(reader: ByteReader, count: int, alphabet: int) -> Symbols:
+    """As decode_stream, in numpy: what the compiled loops are held to."""
     if count == 0:
         return np.zeros(0, np.uint16)
     code = read_code(reader, alphabet)
