@@ -23,16 +23,15 @@ def campaign(
     machines: list[str], runs: int, seed: int, only: list[str] | None, folder: Path
 ) -> list[dict[str, Any]]:
     """A row for each target and machine. Raises BrokenError, MissingError."""
-    targets = only or seeds.write(folder)
-    if only:
-        seeds.write(folder)
-    commands = {machine: builds.build(machine, folder) for machine in machines}
+    targets = seeds.write(folder)
+    for machine in {"sanitized" if machine == "guided" else machine for machine in machines}:
+        builds.build(machine, folder)
     rows = []
-    for target in targets:
+    for target in only or targets:
         sums = set()
-        for machine, command in commands.items():
-            row = builds.fuzz(command, target, folder / f"{target}.bin", seed, runs, folder)
-            rows.append({"machine": machine, **row})
+        for machine in machines:
+            row = builds.fuzz(machine, target, folder, seed, runs)
+            rows.append({"machine": machine, "target": target, **row})
             if row["refused_seeds"]:
                 raise builds.BrokenError(f"{target} refuses {row['refused_seeds']} of its seeds on {machine}")
             if machine in builds.EXACT:

@@ -4,6 +4,8 @@
 
 #define SLOTS (1 << 16)
 
+int32_t fuzz_guided;
+
 static uint8_t hits[SLOTS];
 static uint8_t seen[SLOTS]; /* a bit for each power of two */
 static uint32_t touched[SLOTS];

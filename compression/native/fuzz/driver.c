@@ -135,7 +135,7 @@ int32_t fuzz_run(int32_t target, const uint8_t *seeds, int64_t seeds_bytes, uint
         int64_t size = mutate(pool_bytes[chosen]);
         fuzz_coverage_start();
         run(target, size, result);
-        if (fuzz_coverage_is_new(&result->edges) && pool_size < MOST && size <= GROWN - grown_bytes) {
+        if (fuzz_coverage_is_new(&result->edges) && fuzz_guided && pool_size < MOST && size <= GROWN - grown_bytes) {
             move(grown + grown_bytes, now, size);
             pool[pool_size] = grown + grown_bytes;
             pool_bytes[pool_size++] = (uint32_t)size;
@@ -147,6 +147,7 @@ int32_t fuzz_run(int32_t target, const uint8_t *seeds, int64_t seeds_bytes, uint
 }
 
 #ifndef FUZZ_COVERAGE
+int32_t fuzz_guided;
 void fuzz_coverage_start(void) {}
 int32_t fuzz_coverage_is_new(uint64_t *edges) {
     (void)edges;

@@ -31,6 +31,8 @@ extern const int32_t fuzz_target_count;
 
 /* Memory of exactly `bytes`, until the next rooms_return. One byte over is reported. */
 void *fuzz_room(int64_t bytes);
+/* The same for work memory, which is large and holds anything: what the last input left there. */
+void *fuzz_work(int64_t bytes);
 void fuzz_rooms_return(void);
 
 /* Ends the run: a promise of a decoder is broken. The shell says which input did it. */
@@ -57,8 +59,10 @@ void fuzz_tick(void);
 extern const uint8_t *fuzz_current;
 extern int64_t fuzz_current_bytes;
 
-/* coverage.c, in builds that follow the control flow; else the two do nothing. */
+/* coverage.c, in builds that follow the control flow (FUZZ_COVERAGE). */
 void fuzz_coverage_start(void);
 int32_t fuzz_coverage_is_new(uint64_t *edges);
+/* Keep and mutate further what goes new ways. Off: the same mutations as on every other machine. */
+extern int32_t fuzz_guided;
 
 #endif

@@ -1,7 +1,7 @@
-/* The shell of a machine with an operating system: this one under the sanitizers, boards under emulation.
+/* The shell of this machine, under the sanitizers.
  *
- *     codec_fuzz TARGET SEEDS-FILE SEED RUNS     mutate and run; one line of JSON
- *     codec_fuzz TARGET INPUT-FILE               run this input, once
+ *     codec_fuzz TARGET SEEDS-FILE SEED RUNS [guided]    mutate and run; one line of JSON
+ *     codec_fuzz TARGET INPUT-FILE                       run this input, once
  *
  * What crashes, breaks a promise or takes longer than 20 s is left in crash-TARGET.bin. */
 #include <signal.h>
@@ -40,9 +40,7 @@ void fuzz_tick(void) {
     if (ticks++ % 256 == 0) alarm(20);
 }
 
-#ifdef FUZZ_ASAN
 void __sanitizer_set_death_callback(void (*callback)(void));
-#endif
 
 static uint8_t *read_file(const char *path, int64_t *bytes) {
     FILE *file = fopen(path, "rb");
@@ -56,8 +54,8 @@ static uint8_t *read_file(const char *path, int64_t *bytes) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 3 && count != 5) {
-        fprintf(stderr, "usage: codec_fuzz TARGET SEEDS-FILE SEED RUNS | codec_fuzz TARGET INPUT-FILE\n");
+    if (count != 3 && count != 5 && count != 6) {
+        fprintf(stderr, "usage: codec_fuzz TARGET SEEDS-FILE SEED RUNS [guided] | codec_fuzz TARGET INPUT-FILE\n");
         return 2;
     }
     int32_t target = 0;
@@ -69,9 +67,7 @@ int main(int count, char **arguments) {
         return 2;
     }
     snprintf(left_in, sizeof left_in, "crash-%s.bin", arguments[1]);
-#ifdef FUZZ_ASAN
     __sanitizer_set_death_callback(leave_input);
-#endif
     signal(SIGALRM, too_long);
     if (count == 3) {
         alarm(20);
@@ -86,6 +82,7 @@ int main(int count, char **arguments) {
     struct timespec start, end;
     clock_gettime(CLOCK_MONOTONIC, &start);
     struct fuzz_result all;
+    fuzz_guided = count == 6;
     if (!fuzz_run(target, data, bytes, strtoull(arguments[3], NULL, 10), strtoull(arguments[4], NULL, 10),
                   &all)) {
         fprintf(stderr, "%s is damaged\n", arguments[2]);

@@ -15,6 +15,18 @@ void *fuzz_room(int64_t bytes) {
     return room;
 }
 
+void *fuzz_work(int64_t bytes) {
+    static void *work; /* megabytes that are given back and asked for again would be most of the time */
+    static int64_t work_bytes = -1;
+    if (bytes != work_bytes) {
+        free(work);
+        work = malloc((size_t)bytes);
+        work_bytes = bytes;
+        if (work == NULL) fuzz_fail("a target asks for too much memory");
+    }
+    return work;
+}
+
 void fuzz_rooms_return(void) {
     while (lent_count > 0) free(lent[--lent_count]);
 }
@@ -41,6 +53,8 @@ void *fuzz_room(int64_t bytes) {
     used = (used + bytes + 2 * GUARD + 63) / 64 * 64;
     return room;
 }
+
+void *fuzz_work(int64_t bytes) { return fuzz_room(bytes); }
 
 void fuzz_rooms_return(void) {
     while (lent_count > 0) {

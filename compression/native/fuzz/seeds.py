@@ -26,7 +26,31 @@ Arguments = tuple[Any, ...]
 
 def _symbols(payload: Any, alphabet: int, shape: tuple[int, ...]) -> bytes:
     head = struct.pack("<HB", alphabet - 1, len(shape)) + struct.pack(f"<{len(shape)}H", *shape)
-    return head + bytes(payload)
+    return head + memoryview(payload).tobytes()
+
+
+def _sized(arguments: Arguments) -> bytes | None:
+    payload, _, alphabet, shape = arguments[:4]
+    return _symbols(payload, alphabet, tuple(int(side) for side in shape))
+
+
+def _floats_few(arguments: Arguments) -> bytes | None:
+    form, payload, _, exponent_bits, _, _, itemsize, count = arguments[:8]
+    head = struct.pack("<BBBH", form, _SIZES[itemsize], exponent_bits - 4, count)
+    return head + memoryview(payload).tobytes()
+
+
+def _floats_join(arguments: Arguments) -> bytes | None:
+    heads, head_bytes, count, _, low, rest_bits, magnitude_bits, zeros, signs, tails, _, _, itemsize = (
+        arguments
+    )
+    numbers = (_SIZES[itemsize], head_bytes - 1, low, rest_bits, magnitude_bits, zeros, signs, count)
+    if count >= MOST_BYTES or low > 255:
+        return None
+    return struct.pack("<7BH", *numbers) + memoryview(heads).tobytes() + memoryview(tails).tobytes()
+
+
+_SIZES: Final = {2: 0, 4: 1, 8: 2}
 
 
 def _stream(arguments: Arguments) -> bytes | None:
@@ -37,6 +61,9 @@ def _stream(arguments: Arguments) -> bytes | None:
 # The exported function, its target and how targets.c wants its arguments.
 _RECORDED: Final[dict[str, tuple[str, Callable[[Arguments], bytes | None]]]] = {
     "ep_stream_decode": ("stream", _stream),
+    "ep_rans_decode": ("rans", _sized),
+    "ep_floats_few": ("floats_few", _floats_few),
+    "ep_floats_join": ("floats_join", _floats_join),
 }
 
 
@@ -44,11 +71,10 @@ def write(folder: Path) -> list[str]:
     """A file TARGET.bin for each target, into ``folder``; the targets' names."""
     found: dict[str, dict[bytes, None]] = {}
     for function, arguments in _calls():
-        if function in _RECORDED:
-            target, written = _RECORDED[function]
-            seed = written(arguments)
-            if seed is not None and len(seed) <= MOST_BYTES:
-                found.setdefault(target, {})[seed] = None
+        target, written = _RECORDED[function]
+        seed = written(arguments)
+        if seed is not None and len(seed) <= MOST_BYTES:
+            found.setdefault(target, {})[seed] = None
     for target, seeds in found.items():
         _write(folder / f"{target}.bin", list(seeds)[:MOST_SEEDS])
     _write(folder / f"{PLANTED}.bin", [_symbols(bytes(range(20)), a, (5, 7)) for a in (256, 4000)])
@@ -65,7 +91,7 @@ def _calls() -> Iterator[tuple[str, Arguments]]:
     real = native.status
 
     def recording(function: str, *arguments: Any) -> int:
-        if "decode" in function:
+        if function in _RECORDED:
             called.append((function, tuple(_copied(argument) for argument in arguments)))
         return real(function, *arguments)
 
@@ -92,35 +118,35 @@ def _copied(argument: Any) -> Any:
     return argument.copy() if isinstance(argument, np.ndarray) else argument
 
 
-_SHAPES: Final = (
-    (),
-    (1,),
-    (7,),
-    (300,),
-    (17, 23),
-    (60, 40),
-    (5, 90),
-    (8, 4, 3, 3),
-    (24, 6, 3, 3),
-    (2, 3, 4, 5, 2),
+# Few and small: each goes through every encoder, and those try many ways.
+_CASES: Final = (
+    *(
+        (1, ()),
+        (3, (1,)),
+        (16, (7,)),
+        (2, (300,)),
+        (1, (9, 9)),
+        (16, (17, 23)),
+        (33, (60, 40)),
+        (300, (12, 10)),
+    ),
+    *((5, (5, 90)), (256, (20, 30)), (16, (8, 4, 3, 3)), (33, (24, 6, 3, 3)), (4096, (30, 20))),
+    *((4, (40, 50)), (3, (2, 3, 4, 5, 2)), (200, (16, 1, 5, 5)), (700, (2, 3, 4, 2))),
 )
 
 
 def _tensors() -> Iterator[tuple[int, tuple[int, ...], NDArray[Any]]]:
-    for shape in _SHAPES:
-        for alphabet in (1, 2, 3, 16, 33, 256, 300, 4096):
-            # Not hash(): another in every process.
-            rng = np.random.default_rng(zlib.crc32(repr((shape, alphabet)).encode()))
-            size = int(np.prod(shape))
-            middle = alphabet // 2
-            bell = np.clip(np.rint(rng.normal(middle, alphabet / 9, size)), 0, alphabet - 1)
-            even = rng.integers(0, alphabet, size)
-            sparse = np.where(rng.random(size) < 0.07, even, middle)
-            columns = np.where(
-                np.resize(rng.random(max(1, shape[-1] if shape else 1)) < 0.3, size), bell, middle
-            )
-            for values in (bell, even, sparse, columns, np.full(size, middle)):
-                yield alphabet, shape, values.astype(symbol_dtype(alphabet))
+    for alphabet, shape in _CASES:
+        # Not hash(): another in every process.
+        rng = np.random.default_rng(zlib.crc32(repr((shape, alphabet)).encode()))
+        size = int(np.prod(shape))
+        middle = alphabet // 2
+        bell = np.clip(np.rint(rng.normal(middle, alphabet / 9, size)), 0, alphabet - 1)
+        even = rng.integers(0, alphabet, size)
+        sparse = np.where(rng.random(size) < 0.07, even, middle)
+        columns = np.where(np.resize(rng.random(shape[-1] if shape else 1) < 0.3, size), bell, middle)
+        for values in (bell, even, sparse, columns):
+            yield alphabet, shape, values.astype(symbol_dtype(alphabet))
 
 
 def _bytes() -> Iterator[tuple[bytes, int, bool]]:

@@ -70,20 +70,56 @@ static struct fuzz_answer planted(struct fuzz_input input) {
     return (struct fuzz_answer){count, 0};
 }
 
-#ifdef EDGEPRESS_HUFFMAN_H
 static struct fuzz_answer stream(struct fuzz_input input) {
     struct symbols_case it = symbols_case(&input);
     int64_t work_bytes = ep_stream_work_bytes();
-    void *work = fuzz_room(work_bytes);
     return symbols_answer(&it, ep_stream_decode(it.payload, it.payload_bytes, it.count, it.alphabet, it.symbols,
-                                                it.symbol_bytes, work, work_bytes));
+                                                it.symbol_bytes, fuzz_work(work_bytes), work_bytes));
 }
-#endif
+
+static struct fuzz_answer rans(struct fuzz_input input) {
+    struct symbols_case it = symbols_case(&input);
+    int64_t work_bytes = ep_rans_work_bytes();
+    return symbols_answer(&it, ep_rans_decode(it.payload, it.payload_bytes, it.alphabet, it.shape, it.dims, it.symbols,
+                                              it.symbol_bytes, fuzz_work(work_bytes), work_bytes));
+}
+
+/* Input: u8 form, u8 item size, u8 exponent bits, u16 count, payload. */
+static struct fuzz_answer floats_few(struct fuzz_input input) {
+    int64_t form = take(&input, 1) % 6, itemsize = (int64_t)2 << take(&input, 1) % 3;
+    int64_t exponent_bits = 4 + take(&input, 1) % 9, count = take(&input, 2), payload_bytes;
+    uint8_t *out = fuzz_room(count * itemsize);
+    for (int64_t i = 0; i < count * itemsize; i++) out[i] = 0xA5;
+    const uint8_t *payload = rest(&input, &payload_bytes);
+    int64_t work_bytes = ep_floats_few_work_bytes();
+    int64_t status = ep_floats_few(form, payload, payload_bytes, exponent_bits, 8 * itemsize - 1 - exponent_bits, out,
+                                   itemsize, count, fuzz_work(work_bytes), work_bytes);
+    return (struct fuzz_answer){status, hash_of(out, count * itemsize)};
+}
+
+/* Input: u8 each of item size, bytes of a head, low, rest bits, magnitude bits, zeros, signs; u16 count; heads, tails. */
+static struct fuzz_answer floats_join(struct fuzz_input input) {
+    int64_t itemsize = (int64_t)2 << take(&input, 1) % 3, head_bytes = 1 + take(&input, 1) % 2, low = take(&input, 1);
+    int64_t rest_bits = take(&input, 1) % 64, magnitude_bits = take(&input, 1) % 64, zeros = take(&input, 1) % 64;
+    int64_t signs = take(&input, 1) % 4, count = take(&input, 2), elements = 0, tails_bytes;
+    void *heads = fuzz_room(count * head_bytes);
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t head = take(&input, (int)head_bytes);
+        ep_put(heads, head_bytes, i, head);
+        elements += low + head != 0;
+    }
+    uint8_t *out = fuzz_room(count * itemsize);
+    const uint8_t *tails = rest(&input, &tails_bytes);
+    int64_t status = ep_floats_join(heads, head_bytes, count, elements, low, rest_bits, magnitude_bits, zeros, signs,
+                                    tails, tails_bytes, out, itemsize);
+    return (struct fuzz_answer){status, status < 0 ? 0 : hash_of(out, count * itemsize)};
+}
 
 const struct fuzz_target fuzz_targets[] = {
     {"planted", planted},
-#ifdef EDGEPRESS_HUFFMAN_H
     {"stream", stream},
-#endif
+    {"rans", rans},
+    {"floats_few", floats_few},
+    {"floats_join", floats_join},
 };
 const int32_t fuzz_target_count = sizeof fuzz_targets / sizeof *fuzz_targets;
