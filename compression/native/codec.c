@@ -1,8 +1,9 @@
 /* The codec's hot loops: one source for CPython (ctypes) and WebAssembly. See edgepress.h for the rules. */
 #include "edgepress.h"
+#include "text.h"
 #include "gaps.h"
 #include "rans.h"
-#include "text.h"
+#include "bloomier.h"
 #include "floats.h"
 #include "trellis.h"
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from edgepress_compression.codec.bloomier import Bloomier
 from edgepress_compression.codec.coder import ByteCoder, DeltaCoder, SymbolCoder
 from edgepress_compression.codec.deflate import Deflate
 from edgepress_compression.codec.floats import Floats
@@ -18,6 +19,6 @@ BYTE_CODERS: Final[Mapping[str, ByteCoder]] = MappingProxyType(
     {"raw": Raw(), "deflate": Deflate(), "planes": Planes(), "floats": Floats(), "text": Text()}
 )
 SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType(
-    {"huffman": Huffman(), "gaps": Gaps(), "rans": Rans()}
+    {"huffman": Huffman(), "gaps": Gaps(), "rans": Rans(), "bloomier": Bloomier()}
 )
 DELTA_CODERS: Final[Mapping[str, DeltaCoder]] = MappingProxyType({})
