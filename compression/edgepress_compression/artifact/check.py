@@ -9,7 +9,9 @@ from edgepress_compression.artifact.format import (
     LEVELS_MAX,
     NAME_MAX_CHARS,
     ONNX_MAX_BYTES,
+    PER_INDEX,
     TENSORS_MAX,
+    TRELLIS,
     Grid,
     Header,
     TensorEntry,
@@ -74,7 +76,8 @@ def _check_values(entry: TensorEntry, where: str) -> None:
     if not 0 <= count <= LEVELS_MAX:
         raise ArtifactError(where, f"{count} values, at most {LEVELS_MAX} are possible")
     if isinstance(values, Grid):
-        possible = entry.dtype == "float32" and -1 <= values.axis < len(entry.shape)
+        possible = entry.dtype == "float32" and 0 <= values.axis < max(len(entry.shape), 1)
+        possible = possible and 0 <= values.flags <= (PER_INDEX | TRELLIS) and bool(entry.shape)
         if not (possible and count > 0 and abs(values.lowest) <= INTEGER_MAX - count):
             raise ArtifactError(where, "whole numbers of a kind that cannot be")
     elif values > 0 and symbol_dtype(values).itemsize > storage(entry.dtype).itemsize:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from edgepress_compression.artifact.codes import Codes, ScaledIntegers, SharedWeights
-from edgepress_compression.artifact.format import LEVELS_MAX, Grid, is_float, storage
+from edgepress_compression.artifact.format import LEVELS_MAX, PER_INDEX, TRELLIS, Grid, is_float, storage
 from edgepress_compression.artifact.holes import Hole
 from edgepress_compression.artifact.section import encode_bytes, encode_side
 from edgepress_compression.artifact.values import BYTE_ALPHABET, byte_symbols
@@ -25,6 +25,7 @@ _CODERS: Final = tuple(dict.fromkeys((*BYTE_CODERS, *SYMBOL_CODERS)))
 CODINGS: Final = (AUTO, FAST, SMALL, *_CODERS)
 _SLOW: Final = ("context", "bloomier")  # tens of millions of weights a second, not hundreds
 _SLOW_SAVES: Final = 0.01  # of a section: what a slow coder must save where "auto" is asked for
+_ELEMENTS_A_VALUE: Final = 4  # with more elements for each value, coders of bytes never won
 _TEXT_TENSOR_MAX_BYTES: Final = 64 << 10  # tables of whole numbers; a slow coder
 
 
@@ -85,38 +86,37 @@ def _wanted(name: str, coding: str, size_bytes: int, *, is_real: bool) -> bool:
 
 
 def _candidates(data: bytes, hole: Hole, coding: str, code: Codes | None) -> Iterator[Choice]:
-    for name in BYTE_CODERS:
-        if name != "raw" and _wanted(name, coding, len(data), is_real=is_float(hole.dtype)):
-            yield Choice(name, 0, encode_bytes(data, name, hole.dtype))
-    wanted = [
-        name for name in SYMBOL_CODERS if _wanted(name, coding, len(data), is_real=is_float(hole.dtype))
-    ]
-    if not wanted:
-        return
-    source = symbol_source(data, hole, code)
+    real = is_float(hole.dtype)
+    of_symbols = [name for name in SYMBOL_CODERS if _wanted(name, coding, len(data), is_real=real)]
+    source = symbol_source(data, hole, code) if of_symbols else None
+    if source is None or source.alphabet * _ELEMENTS_A_VALUE > len(source.symbols):
+        for name in BYTE_CODERS:
+            if name != "raw" and _wanted(name, coding, len(data), is_real=real):
+                yield Choice(name, 0, encode_bytes(data, name, hole.dtype))
     if source is not None:
-        for name in wanted:
+        for name in of_symbols:
             payload = SYMBOL_CODERS[name].encode(source.symbols, source.alphabet, hole.shape)
             if payload is not None:
                 yield Choice(name, source.values, source.side + payload)
     if isinstance(code, SharedWeights):
-        yield from _ready(hole, code, wanted)
+        yield from _ready(hole, code, of_symbols)
 
 
 def symbol_source(data: bytes, hole: Hole, code: Codes | None) -> Source | None:
-    """The tensor as symbols, or None when it has too many values."""
+    """The tensor as symbols, or None when it has too many values for that."""
     if isinstance(code, ScaledIntegers):
-        axis = code.axis if len(code.scales) > 1 else -1
-        symbols = (code.integers.reshape(-1) - code.lowest).astype(symbol_dtype(code.count))
+        coded, lowest, count = code.coded()
+        symbols = (coded.reshape(-1) - lowest).astype(symbol_dtype(count))
+        flags = (PER_INDEX if len(code.scales) > 1 else 0) | (TRELLIS if code.trellis else 0)
         side = encode_side(code.scales.astype("<f4").tobytes(), hole.dtype)
-        return Source(symbols, code.count, Grid(code.lowest, code.count, axis), side)
+        return Source(symbols, count, Grid(lowest, count, code.axis if flags else 0, flags), side)
     if hole.dtype in ("int8", "uint8"):
         return Source(byte_symbols(data, hole.dtype), BYTE_ALPHABET, 0, b"")
     dtype = storage(hole.dtype)
     values = "u2" if hole.dtype == "bfloat16" else dtype.str
     shared = find_codebook(np.frombuffer(data, f"<u{dtype.itemsize}"), values, LEVELS_MAX)
-    if shared is None:
-        return None
+    if shared is None or 2 * len(shared[1]) > len(shared[0]):
+        return None  # a codebook of that size leaves nothing to gain
     indices, codebook = shared
     return Source(indices, len(codebook), len(codebook), encode_side(codebook.tobytes(), hole.dtype))
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress_compression.artifact.format import INTEGER_MAX, LEVELS_MAX
+from edgepress_compression.codec.trellis import tangle
 from edgepress_compression.errors import ArtifactError
 
 # Products with a whole number stay normal: some processors (armv7's vector unit) take subnormals for zero.
@@ -44,32 +45,37 @@ class ScaledIntegers:
     """A tensor as whole numbers times a step: ``float32(float32(integer) * scale)``, one multiplication.
 
     ``integers`` int32 with the tensor's shape, at most 4096 from the lowest to the highest; ``scales``
-    float32, one, or one for each index of ``axis``.
+    float32, one, or one for each index of ``axis``. ``trellis``: the integers follow codec/trellis.py along
+    ``axis``, and the 4096 are of its symbols.
     """
 
     integers: NDArray[np.int32]
     scales: NDArray[np.float32]
     axis: int = 0
+    trellis: bool = False
 
-    @property
-    def lowest(self) -> int:
-        return int(self.integers.min())
-
-    @property
-    def count(self) -> int:
-        """How many whole numbers lie from the lowest to the highest."""
-        return int(self.integers.max()) - self.lowest + 1
+    def coded(self) -> tuple[NDArray[np.int32], int, int]:
+        """(what is coded, the lowest of it, how many lie from the lowest to the highest)."""
+        coded = self.integers
+        if self.trellis:
+            try:
+                coded = tangle(self.integers, self.axis)
+            except ValueError as error:
+                raise ArtifactError("codes", f"the integers follow no trellis: {error}") from error
+        lowest = int(coded.min())
+        return coded, lowest, int(coded.max()) - lowest + 1
 
     def weights(self) -> NDArray[np.float32]:
         """The tensor. Raises ArtifactError when the codes cannot be."""
         shape, scales = self.integers.shape, self.scales
-        if scales.dtype != np.float32 or scales.ndim != 1 or not 0 <= self.axis < max(len(shape), 1):
+        if scales.dtype != np.float32 or scales.ndim != 1 or not 0 <= self.axis < len(shape):
             raise ArtifactError("codes", "scales need float32 values in one dimension, and an axis")
-        if self.integers.size == 0 or len(scales) not in (1, shape[self.axis] if shape else 1):
+        if self.integers.size == 0 or len(scales) not in (1, shape[self.axis]):
             raise ArtifactError("codes", f"{len(scales)} scales for {list(shape)}, axis {self.axis}")
-        if max(-self.lowest, self.lowest + self.count) > INTEGER_MAX or self.count > LEVELS_MAX:
+        _, lowest, count = self.coded()
+        if abs(lowest) > INTEGER_MAX - count or count > LEVELS_MAX:
             raise ArtifactError(
-                "codes", f"{self.count} whole numbers from {self.lowest}, at most {LEVELS_MAX} are possible"
+                "codes", f"{count} whole numbers from {lowest}, at most {LEVELS_MAX} are possible"
             )
         usable = np.isfinite(scales) & ((scales == 0) | (np.abs(scales) >= np.float32(SCALE_MIN)))
         if not usable.all():

@@ -19,9 +19,9 @@ skeleton are coded together because they share the tensors' names. To build the 
 ``skip`` bytes of the skeleton, then the tensor's own ``math.prod(shape) * itemsize`` bytes; then copy what is
 left of the skeleton. The result has ``onnx_bytes`` bytes and the SHA-256 ``onnx_sha256``.
 
-A **section** holds one tensor: a body, and 4 bytes CRC-32 of the body. What a body holds, section.py draws.
-A file with ``base`` in its header is a **delta**: its sections may refer to the ONNX file of that SHA-256
-(delta.py).
+A **section** holds one tensor: a body, and the low 2 bytes of its CRC-32. What a body holds, section.py
+draws. A file with ``base`` in its header is a **delta**: its sections may refer to the ONNX file of that
+SHA-256 (delta.py).
 
 Version 1 is drawn in version1.py.
 """
@@ -55,6 +55,8 @@ SIDE_CODERS: Final = ("raw", "deflate", "planes", "floats")  # byte coders of co
 DType = Literal[
     "float32", "float16", "float64", "bfloat16", "int8", "uint8", "int16", "uint16", "int32", "int64"
 ]
+PER_INDEX: Final = 1  # one scale for each index of the axis, not one for all
+TRELLIS: Final = 2  # the whole numbers are those of codec/trellis.py, not the symbols themselves
 Form = Literal["bytes", "symbols", "codebook", "integers"]
 
 
@@ -63,7 +65,8 @@ class Grid(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
     lowest: int
     count: int  # of whole numbers, the alphabet
-    axis: int  # -1: one scale; else one for each index of this axis
+    axis: int  # along which scales differ, and trellises run
+    flags: int  # PER_INDEX, TRELLIS
 
 
 class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -92,7 +95,7 @@ class TensorEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         """How many scales the section holds."""
         if not isinstance(self.values, Grid):
             return 0
-        return 1 if self.values.axis < 0 else self.shape[self.values.axis]
+        return self.shape[self.values.axis] if self.values.flags & PER_INDEX else 1
 
 
 class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

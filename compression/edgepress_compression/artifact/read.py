@@ -20,7 +20,7 @@ from edgepress_compression.errors import ArtifactError
 
 CHUNK_BYTES: Final = 1 << 16
 _COPY_BYTES: Final = 1 << 20
-_CRC_BYTES: Final = 4
+_CRC_BYTES: Final = 2
 
 
 def read_header(data: bytes) -> Header:
@@ -238,6 +238,7 @@ def checked_body(head: Head, number: int, section: memoryview) -> memoryview:
     else:
         body = section[:-_CRC_BYTES]
         expected = int.from_bytes(section[-_CRC_BYTES:], "little")
-    if zlib.crc32(body) != expected:
+    crc32 = zlib.crc32(body)
+    if (crc32 if head.checksums is not None else crc32 & 0xFFFF) != expected:
         raise ArtifactError(where, "its checksum does not match; fetch the artifact again")
     return body

@@ -8,9 +8,10 @@
                            int8 s - 128
       values k > 0         varint 8 * n + c; n bytes, the k values by the byte coder number c; the payload,
                            alphabet k; symbol s is value number s
-      values [lowest,      varint 8 * n + c; n bytes, one scale (axis -1) or one for each index of the axis,
-        count, axis]       by the byte coder number c; the payload, alphabet count. An element of symbol s is
-                           float32(float32(lowest + s) * scale), rounded once
+      values [lowest,      varint 8 * n + c; n bytes, one scale, or with flag 1 one for each index of the
+        count, axis,       axis, by the byte coder number c; the payload, alphabet count. An element of symbol
+        flags]             s is float32(float32(whole) * scale), rounded once; whole is lowest + s, or with
+                           flag 2 what codec/trellis.py makes of it
 
 Byte coders by number: 0 raw, 1 deflate, 2 planes, 3 floats. In a delta, more codings and the number 7 are
 possible (delta.py).

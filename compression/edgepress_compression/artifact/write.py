@@ -11,13 +11,13 @@ from edgepress_compression.artifact.format import ONNX_MAX_BYTES, Header, Tensor
 from edgepress_compression.artifact.head import write_front
 from edgepress_compression.artifact.holes import Hole, find_holes
 from edgepress_compression.artifact.probe import Probe, canonical, check_probe
-from edgepress_compression.codec.text import TextEncoder
+from edgepress_compression.codec.text import text_bytes
 from edgepress_compression.errors import ArtifactError
 
 __all__ = ["ScaledIntegers", "SharedWeights", "write_artifact"]
 
-_CUT_MIN_BYTES: Final = 256  # a smaller tensor's table entry costs about what coding could save
-_ENTRY_BYTES: Final = 16  # about what a table entry and a checksum take
+_CUT_MIN_BYTES: Final = 32  # a smaller tensor's table entry costs more than coding could save
+_ENTRY_BYTES: Final = 14  # about what a table entry and a checksum take
 _SKELETON_MAX_BYTES: Final = 4096  # larger tensors always get a section, so that listings show them
 
 
@@ -91,16 +91,14 @@ def write_artifact(
 
 def seal(body: bytes) -> bytes:
     """A section: the body and its checksum."""
-    return body + zlib.crc32(body).to_bytes(4, "little")
+    return body + (zlib.crc32(body) & 0xFFFF).to_bytes(2, "little")
 
 
 def _pays(choice: Choice, data: bytes) -> bool:
     """Whether a section of its own takes fewer bytes than the tensor inside the coded skeleton."""
     if len(data) > _SKELETON_MAX_BYTES:
         return True
-    encoder = TextEncoder()
-    encoder.encode(data)
-    return len(choice.body) + _ENTRY_BYTES < len(encoder.finish())
+    return len(choice.body) + _ENTRY_BYTES < text_bytes(data)
 
 
 def _check_code(onnx_model: bytes, holes: list[Hole], tensor: str, code: Codes) -> None:

@@ -5,15 +5,18 @@ before the first byte. Whoever calls may let it see more that the reader has, to
 second compiled, a few kilobytes without: for what is small.
 """
 
+from functools import cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepress_compression.codec import native
 from edgepress_compression.codec.bytestream import CodecError
 from edgepress_compression.codec.text_dictionary import DICTIONARY
 from edgepress_compression.codec.text_reference import ReferenceDecoder, ReferenceEncoder
 
+_Work = NDArray[np.uint64]
 TEXT_MAX_BYTES: Final = 256 << 10  # of text, and of what is seen beside the dictionary
 _ROOM_BYTES: Final = 64  # a text that cannot be predicted grows by less than an eighth
 
@@ -21,13 +24,14 @@ _ROOM_BYTES: Final = 64  # a text that cannot be predicted grows by less than an
 class TextEncoder:
     """Codes one text; ``encode`` may be called several times, and ``learn`` between."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: _Work | None = None) -> None:
+        """``work``: a model that knows the dictionary already, which this encoder goes on with."""
         self._reference = None if native.available() else ReferenceEncoder()
-        self._work = np.zeros(0, np.uint64)
+        self._work: _Work = np.zeros(0, np.uint64)
         self._out = np.zeros(0, np.uint8)
         self._size = 0
         if self._reference is None:
-            self._work = _start()
+            self._work = _start() if work is None else work
 
     def learn(self, data: bytes) -> None:
         """Let the model see ``data``, which is not coded: the reader has it."""
@@ -89,6 +93,13 @@ class TextDecoder:
             raise CodecError("bytes are left over after the text")
 
 
+def text_bytes(data: bytes) -> int:
+    """How many bytes ``data`` takes as a text."""
+    encoder = TextEncoder(_primed().copy() if native.available() else None)
+    encoder.encode(data)
+    return len(encoder.finish())
+
+
 class Text:
     """A coder of bytes: payload = one text of the tensor's bytes, at most 256 KiB of them."""
 
@@ -106,7 +117,13 @@ class Text:
         return data
 
 
-def _start() -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+@cache
+def _primed() -> _Work:
+    """For those who code many texts: it stays in memory."""
+    return _start()
+
+
+def _start() -> _Work:
     """Work memory with a model that knows the dictionary."""
     work = np.zeros(-(-native.call("ep_text_work_bytes") // 8), np.uint64)
     native.call("ep_text_start", work, work.nbytes)

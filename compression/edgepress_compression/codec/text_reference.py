@@ -4,8 +4,8 @@ Low and range have 32 bits; range is at first 2**32 - 1, low 0. For a bit, with 
 one that the model says, bound = (range >> 12) * p. A one sets range to bound, a zero adds bound to low and
 takes it from range. While range < 2**24, the high byte of low is written and both are shifted left by eight
 bits; a carry out of low goes into the bytes written. At the end comes the number in low .. low + range - 1
-with the most low bytes of zeros; it is written, and zero bytes at the end are left out. The reader goes on with
-zeros there, and begins with the first four bytes as its code; a bit is a one when code < bound.
+with the most low bytes of zeros; it is written, and zero bytes at the end are left out. The reader goes on
+with zeros there, and begins with the first four bytes as its code; a bit is a one when code < bound.
 """
 
 from functools import cache
