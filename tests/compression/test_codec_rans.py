@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import plain_rans
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ def round_trip(symbols, alphabet, shape):
         out = np.empty(math.prod(shape), symbol_dtype(alphabet))
         decode(memoryview(payload), alphabet, shape, out)
         assert np.array_equal(out, symbols.reshape(-1))
+    if math.prod(shape) <= 10_240:
+        assert plain_rans.decode(payload, alphabet, shape) == symbols.reshape(-1).tolist()
     return payload
 
 

@@ -156,7 +156,7 @@ def _read_classes(reader: ByteReader, side: int, classes: int) -> NDArray[np.uin
 
 def _lanes_log2(count: int) -> int:
     # A lane costs about three bytes; many make decoding fast, in C up to about 8, in numpy more.
-    for least, log2 in ((65_536, 5), (2048, 3), (256, 2)):
+    for least, log2 in ((65_536, 5), (16_384, 3), (1024, 2), (128, 1)):
         if count >= least:
             return log2
     return 0
