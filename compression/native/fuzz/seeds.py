@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edgepress_compression.codec import native
 from edgepress_compression.codec.coder import symbol_dtype
-from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
+from edgepress_compression.codec.registry import BYTE_CODERS, DELTA_CODERS, SYMBOL_CODERS
+from edgepress_compression.codec.trellis import untangle
 
 MOST_BYTES: Final = 65536  # of an input, as in driver.c
 MOST_SEEDS: Final = 400  # of a target
@@ -50,6 +51,52 @@ def _floats_join(arguments: Arguments) -> bytes | None:
     return struct.pack("<7BH", *numbers) + memoryview(heads).tobytes() + memoryview(tails).tobytes()
 
 
+def _context(arguments: Arguments) -> bytes | None:
+    payload, _, alphabet, count, _, _, base, _, work_bytes = arguments
+    if count >= MOST_BYTES:
+        return None
+    head = struct.pack("<HH", alphabet - 1, count) + work_bytes.to_bytes(3, "little")
+    kept = b"\0" if base is None else b"\1" + memoryview(base).tobytes()
+    return head + kept + memoryview(payload).tobytes()
+
+
+def _text(arguments: Arguments) -> bytes | None:
+    _, payload, _, _, size = arguments
+    # Without the dictionary that the work memory holds: the text is another, the ways are the same.
+    return struct.pack("<BH", 0, min(size, 511)) + memoryview(payload).tobytes()
+
+
+def _bloomier(arguments: Arguments) -> bytes | None:
+    payload, _, groups, checks, values, row_class, rows, column_class, columns = arguments[:9]
+    counts, ordered, background, marker, _, _, symbol_bytes = arguments[9:]
+    if (
+        rows * columns >= MOST_BYTES
+        or checks > 31
+        or max(groups[:, :2].max(initial=0), len(payload)) >= 1 << 24
+    ):
+        return None
+    parts = [struct.pack("<BB", checks, values)]
+    for at, cells, seed in groups.tolist():
+        parts.append(at.to_bytes(3, "little") + cells.to_bytes(3, "little") + struct.pack("<I", seed))
+    parts += [struct.pack("<HH", rows, columns), row_class.tobytes(), column_class.tobytes()]
+    if ordered is None:
+        parts.append(b"\0")
+    else:
+        parts += [b"\1", counts[1 : values + 1].astype("<u2").tobytes(), ordered.astype("<u2").tobytes()]
+    parts += [
+        struct.pack("<HHB", background, marker & 0xFFFF, symbol_bytes - 1),
+        memoryview(payload).tobytes(),
+    ]
+    return b"".join(parts)
+
+
+def _untangle(arguments: Arguments) -> bytes | None:
+    symbols, symbol_bytes, size, lowest, rows, inner = arguments[:6]
+    if max(size, rows, inner) >= MOST_BYTES:
+        return None
+    return struct.pack("<HBiHH", size, symbol_bytes - 1, lowest, rows, inner) + symbols.tobytes()
+
+
 _SIZES: Final = {2: 0, 4: 1, 8: 2}
 
 
@@ -62,6 +109,11 @@ def _stream(arguments: Arguments) -> bytes | None:
 _RECORDED: Final[dict[str, tuple[str, Callable[[Arguments], bytes | None]]]] = {
     "ep_stream_decode": ("stream", _stream),
     "ep_rans_decode": ("rans", _sized),
+    "ep_gaps_decode": ("gaps", _sized),
+    "ep_context_decode": ("context", _context),
+    "ep_bloomier_decode": ("bloomier", _bloomier),
+    "ep_text_decode": ("text", _text),
+    "ep_untangle": ("untangle", _untangle),
     "ep_floats_few": ("floats_few", _floats_few),
     "ep_floats_join": ("floats_join", _floats_join),
 }
@@ -105,6 +157,9 @@ def _calls() -> Iterator[tuple[str, Arguments]]:
                     coder.decode(memoryview(payload), alphabet, shape, out)
                     if not np.array_equal(out, symbols):
                         raise AssertionError("a coder does not give back what it took")
+            _deltas(alphabet, shape, symbols)
+            if shape and symbols.size:
+                untangle(symbols, -(alphabet // 2), shape, 0, np.empty(symbols.size, np.int32))
         for data, itemsize, is_float in _bytes():
             for byte_coder in BYTE_CODERS.values():
                 payload = byte_coder.encode(data, itemsize, is_float)
@@ -112,6 +167,15 @@ def _calls() -> Iterator[tuple[str, Arguments]]:
     finally:
         native.status = real
     yield from called
+
+
+def _deltas(alphabet: int, shape: tuple[int, ...], symbols: NDArray[Any]) -> None:
+    rng = np.random.default_rng(symbols.size)
+    moved = np.clip(symbols.astype(np.int64) + (rng.random(symbols.size) < 0.1), 0, alphabet - 1)
+    for coder in DELTA_CODERS.values():
+        payload = coder.encode(symbols, alphabet, shape, moved.astype(symbols.dtype))
+        out = np.empty_like(symbols)
+        coder.decode(memoryview(payload), alphabet, shape, moved.astype(symbols.dtype), out)
 
 
 def _copied(argument: Any) -> Any:
@@ -151,7 +215,7 @@ def _tensors() -> Iterator[tuple[int, tuple[int, ...], NDArray[Any]]]:
 
 def _bytes() -> Iterator[tuple[bytes, int, bool]]:
     rng = np.random.default_rng(11)
-    for size in (1, 2, 16, 33, 256, 1000):
+    for size in (1, 2, 16, 33, 256, 1000, 3000):
         bell = rng.normal(0, 0.1, size).astype(np.float32)
         for values in (
             bell,

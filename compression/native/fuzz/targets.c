@@ -115,11 +115,103 @@ static struct fuzz_answer floats_join(struct fuzz_input input) {
     return (struct fuzz_answer){status, status < 0 ? 0 : hash_of(out, count * itemsize)};
 }
 
+static struct fuzz_answer gaps(struct fuzz_input input) {
+    struct symbols_case it = symbols_case(&input);
+    int64_t work_bytes = ep_gaps_work_bytes();
+    return symbols_answer(&it, ep_gaps_decode(it.payload, it.payload_bytes, it.alphabet, it.shape, it.dims, it.symbols,
+                                              it.symbol_bytes, fuzz_work(work_bytes), work_bytes));
+}
+
+/* Input: u8 bytes to learn first, u16 bytes of text; what is learned; payload. */
+static struct fuzz_answer text(struct fuzz_input input) {
+    int64_t learned = take(&input, 1), size = take(&input, 2) % 512, payload_bytes;
+    if (learned > input.left) learned = input.left;
+    int64_t work_bytes = ep_text_work_bytes();
+    uint8_t *work = fuzz_work(work_bytes), *known = fuzz_room(learned), *out = fuzz_room(size);
+    for (int64_t i = 0; i < work_bytes; i++) work[i] = 0;
+    for (int64_t i = 0; i < learned; i++) known[i] = (uint8_t)take(&input, 1);
+    const uint8_t *payload = rest(&input, &payload_bytes);
+    int64_t status = ep_text_start(work, work_bytes);
+    if (status >= 0) status = ep_text_learn(work, known, learned);
+    if (status >= 0) status = ep_text_decode(work, payload, payload_bytes, out, size / 2);
+    if (status >= 0) status = ep_text_decode(work, payload, payload_bytes, out + size / 2, size - size / 2);
+    return (struct fuzz_answer){status, status < 0 ? 0 : hash_of(out, size)};
+}
+
+#ifdef EDGEPRESS_CONTEXT_H
+/* Input: u16 alphabet - 1, u16 symbols, u24 bytes of work memory, u8 whether there is a base; its symbols; payload. */
+static struct fuzz_answer context(struct fuzz_input input) {
+    struct symbols_case it = {.alphabet = take(&input, 2) % 4096 + 1, .count = take(&input, 2)};
+    int64_t work_bytes = take(&input, 3) % (4 << 20);
+    int with_base = take(&input, 1) & 1;
+    it.symbol_bytes = it.alphabet <= 256 ? 1 : 2;
+    void *base = with_base ? fuzz_room(it.count * it.symbol_bytes) : NULL;
+    for (int64_t i = 0; with_base && i < it.count; i++)
+        ep_put(base, it.symbol_bytes, i, take(&input, (int)it.symbol_bytes) % (uint32_t)it.alphabet);
+    it.symbols = fuzz_room(it.count * it.symbol_bytes);
+    for (int64_t i = 0; i < it.count * it.symbol_bytes; i++) ((uint8_t *)it.symbols)[i] = 0xA5;
+    it.payload = rest(&input, &it.payload_bytes);
+    return symbols_answer(&it, ep_context_decode(it.payload, it.payload_bytes, it.alphabet, it.count, it.symbols,
+                                                 it.symbol_bytes, base, fuzz_work(work_bytes), work_bytes));
+}
+
+#endif
+
+/* What the Python side has read of the head and checked: the lengths of a code are never too many.
+ * Input: u8 checks, u8 values; for each group u24 place, u24 cells, u32 seed; u16 rows, u16 columns; u8 class of
+ * each row, of each column; u8 whether there is a code, and then u16 symbols of each length 1 .. values, u16 each
+ * symbol; u16 background, u16 marker, u8 symbol bytes - 1; payload. */
+static struct fuzz_answer bloomier(struct fuzz_input input) {
+    int64_t checks = take(&input, 1) % 32, values = take(&input, 1) % (EP_VALUE_BITS_MAX + 1), payload_bytes;
+    int64_t *groups = fuzz_room((checks + values) * EP_GROUP_FIELDS * 8);
+    for (int64_t group = 0; group < checks + values; group++) {
+        groups[EP_GROUP_FIELDS * group] = take(&input, 3);
+        groups[EP_GROUP_FIELDS * group + 1] = take(&input, 3);
+        groups[EP_GROUP_FIELDS * group + 2] = take(&input, 4);
+    }
+    int64_t rows = take(&input, 2), columns = take(&input, 2) % (MOST_SYMBOLS / (rows > 0 ? rows : 1) + 1);
+    uint8_t *row_class = fuzz_room(rows), *column_class = fuzz_room(columns);
+    for (int64_t i = 0; i < rows; i++) row_class[i] = (uint8_t)take(&input, 1);
+    for (int64_t i = 0; i < columns; i++) column_class[i] = (uint8_t)take(&input, 1);
+    int with_code = take(&input, 1) & 1;
+    int64_t *counts = fuzz_room((values + 1) * 8), symbols = 0, room = 1;
+    counts[0] = 0;
+    for (int64_t length = 1; length <= values; length++) {
+        room = 2 * room;
+        int64_t count = with_code ? take(&input, 2) : 0;
+        counts[length] = count < room ? count : room;
+        room -= counts[length];
+        symbols += counts[length];
+    }
+    if (symbols == 0) symbols = 1;
+    uint16_t *ordered = with_code ? fuzz_room(2 * symbols) : NULL;
+    for (int64_t i = 0; with_code && i < symbols; i++) ordered[i] = (uint16_t)take(&input, 2);
+    int64_t background = take(&input, 2), marker = take(&input, 2), symbol_bytes = 1 + take(&input, 1) % 2;
+    const uint8_t *payload = rest(&input, &payload_bytes);
+    uint8_t *out = fuzz_room(rows * columns * symbol_bytes);
+    uint32_t *keys = fuzz_room(4 * (checks + values));
+    int64_t status = ep_bloomier_decode(payload, payload_bytes, groups, checks, values, row_class, rows, column_class,
+                                        columns, counts, ordered, background, marker, keys, out, symbol_bytes);
+    return (struct fuzz_answer){status, status < 0 ? 0 : hash_of(out, rows * columns * symbol_bytes)};
+}
+
+/* Input: u16 symbols, u8 symbol bytes - 1, i32 lowest, u16 rows, u16 inner; the symbols. */
+static struct fuzz_answer untangle(struct fuzz_input input) {
+    int64_t size = take(&input, 2), symbol_bytes = 1 + take(&input, 1) % 2, lowest = (int32_t)take(&input, 4);
+    int64_t rows = take(&input, 2), inner = take(&input, 2);
+    void *symbols = fuzz_room(size * symbol_bytes);
+    for (int64_t i = 0; i < size; i++) ep_put(symbols, symbol_bytes, i, take(&input, (int)symbol_bytes));
+    int32_t *out = fuzz_room(4 * size);
+    int64_t status = ep_untangle(symbols, symbol_bytes, size, lowest, rows, inner, fuzz_room(rows), out, size);
+    return (struct fuzz_answer){status, status < 0 ? 0 : hash_of((const uint8_t *)out, 4 * size)};
+}
+
 const struct fuzz_target fuzz_targets[] = {
-    {"planted", planted},
-    {"stream", stream},
-    {"rans", rans},
-    {"floats_few", floats_few},
-    {"floats_join", floats_join},
+    {"planted", planted},         {"stream", stream},     {"gaps", gaps},       {"rans", rans},
+    {"floats_few", floats_few},   {"floats_join", floats_join}, {"text", text},
+    {"bloomier", bloomier},       {"untangle", untangle},
+#ifdef EDGEPRESS_CONTEXT_H
+    {"context", context},
+#endif
 };
 const int32_t fuzz_target_count = sizeof fuzz_targets / sizeof *fuzz_targets;
