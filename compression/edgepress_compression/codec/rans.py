@@ -18,17 +18,18 @@ run of 16-bit words (Giesen 2014, "Interleaved entropy coders", arXiv:1402.3392)
 *Tokens*: a symbol's high bits, so many that there are at most 256; the low bits (none up to alphabet 256) are
 stored as they are.
 
-*Walk*: the tensor is a matrix of shape[0] rows; walking by columns, its transpose. The context of an element is
-row class * column classes + column class; with contexts by the token before, times 3, plus 0, 1 or 2 when the
-token before in the row is below, equal to or above the pivot (1 at a row's start). contexts << precision is at
-most 2**19, and a side with classes at most 65,536. With one context in all, the walk is instead of (elements, 1),
-and never by columns. Rows are visited in the order of (class, number), ``lanes`` rows at once (the last time,
-fewer): the first column of each, then the second of each, ... The rows of such a block have the lanes 0, 1, ...
+*Walk*: the tensor is a matrix of shape[0] rows; walking by columns, its transpose. The context of an
+element is row class * column classes + column class; with contexts by the token before, times 3, plus 0, 1
+or 2 when the token before in the row is below, equal to or above the pivot (1 at a row's start). contexts
+<< precision is at most 2**19, and a side with classes at most 65,536. With one context in all, the walk is
+instead of (elements, 1), and never by columns. Rows are visited in the order of (class, number), ``lanes``
+rows at once (the last time, fewer): the first column of each, then the second of each, ... The rows of such
+a block have the lanes 0, 1, ...
 
 *To decode a token* with its lane's state x: slot = x mod 2**precision; the token is the one whose interval
-[start, start + f) holds slot, start being the sum of the frequencies f of the tokens before it in its context;
-x = f * (x >> precision) + slot - start; and when x < 2**16, x = x << 16 | the next word. At the end all words
-are used and all states are 2**16.
+[start, start + f) holds slot, start being the sum of the frequencies f of the tokens before it in its
+context; x = f * (x >> precision) + slot - start; and when x < 2**16, x = x << 16 | the next word. At the
+end all words are used and all states are 2**16.
 """
 
 import math
@@ -52,6 +53,10 @@ _MAX_SLOTS: Final = 1 << 19
 _MAX_LANES_LOG2: Final = 6
 _TRIED: Final = 3  # choices whose tables are made
 _RESOLUTIONS: Final = (1, 2)
+_PRECISIONS: Final = (11, 12)
+# Tables of many contexts decode faster while they stay near the processor (4 bytes a slot), ...
+_FEW_CONTEXTS: Final = 4
+_WORTH_SLOTS: Final = 0.998  # ... so larger ones must save this much
 
 
 class Rans:
@@ -201,25 +206,32 @@ def _count(
 def _with_tables(walk: Walk, counts: NDArray[np.int64], resolution: int) -> tuple[_Coded, float]:
     """The walk with tables, and the bits of head and words."""
     contexts = len(counts)
-    precision = _precision(contexts)
     previous = walk.pivot is not None
     row_classes = contexts // (walk.column_classes * (3 if previous else 1))
     levels, tables, run_order = choose_tables(counts, resolution)
-    frequency = np.stack([frequencies(level, resolution, precision) for level in levels])
+    precision, frequency, word_bits = _precise(levels, counts, resolution)
     lanes_log2 = walk.lanes.bit_length() - 1
     flags = walk.by_columns | previous << 1 | lanes_log2 << 2 | (precision - 8) << 5
     head = bytes([flags, (row_classes - 1) | (walk.column_classes - 1) << 4, resolution | run_order << 2])
     head += varint(walk.pivot) if walk.pivot is not None else b""
     head += b"".join(encode_stream(c) for c in (walk.row_class, walk.column_class) if c is not None)
     head += tables
+    return _Coded(head, walk, frequency, precision), word_bits + 8 * len(head)
+
+
+def _precise(
+    levels: list[NDArray[np.int64]], counts: NDArray[np.int64], resolution: int
+) -> tuple[int, NDArray[np.int64], float]:
+    """The precision, the frequencies (contexts, tokens), and the bits of the words."""
     used = counts > 0
-    bits = float((counts[used] * (precision - np.log2(frequency[used]))).sum())
-    return _Coded(head, walk, frequency, precision), bits + 8 * len(head)
-
-
-def _precision(contexts: int) -> int:
-    """All tables together should stay near the processor: 4 bytes a slot."""
-    return 12 if contexts <= 8 else 11 if contexts <= 64 else 10
+    found = []
+    for precision in _PRECISIONS:
+        frequency = np.stack([frequencies(level, resolution, precision) for level in levels])
+        bits = float((counts[used] * (precision - np.log2(frequency[used]))).sum())
+        found.append((precision, frequency, bits))
+    coarse, fine = found
+    few = len(levels) <= _FEW_CONTEXTS
+    return fine if few or fine[2] < _WORTH_SLOTS * coarse[2] else coarse
 
 
 def _encode_walk(coded: _Coded, tokens: Symbols) -> tuple[NDArray[np.int64], bytes]:

@@ -17,11 +17,11 @@ down, filled with zeros to a byte::
 
 Exp-Golomb of order k: z zeros (at most 12), a one, z + k bits b: the number is (1 b in binary) - 2**k.
 
-Frequencies are whole numbers that sum to 2**precision: a token that is not absent weighs w =
-EIGHTHS[8 / 2**resolution * (level mod 2**resolution)] >> (level div 2**resolution), gets
-max(1, (w * 2**precision + W div 2) div W) of them, W being the sum of all weights. What is missing is added to
-the first token of the highest frequency; what is too much is taken from it, at most half (rounded down) of it
-at a time, then again from the first of the highest.
+Frequencies are whole numbers that sum to 2**precision: a token that is not absent weighs w = EIGHTHS[8 /
+2**resolution * (level mod 2**resolution)] >> (level div 2**resolution), gets max(1, (w * 2**precision + W
+div 2) div W) of them, W being the sum of all weights. What is missing is added to the first token of the
+highest frequency; what is too much is taken from it, at most half (rounded down) of it at a time, then
+again from the first of the highest.
 """
 
 from typing import Final
