@@ -141,3 +141,8 @@ def test_gaps_decode_alike_whole_or_damaged(data):
         for decode in (gaps.decode_reference, compiled_gaps)
     ]
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("coder", ["stream", "gaps", "rans"])
+def test_decoding_takes_at_most_4_mb_beside_payload_and_symbols(coder):
+    assert native.call(f"ep_{coder}_work_bytes") <= 4_000_000

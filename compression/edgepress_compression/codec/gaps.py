@@ -59,8 +59,9 @@ class Gaps:
         best_bits, order, skip = math.inf, 0, 0
         for candidate in (0, _FIRST_AXIS_FASTEST):
             gaps = _gaps(_ordered(symbols, candidate, shape), background)
+            gap_counts = np.bincount(gaps)
             for length in _SKIPS:
-                bits = stream_bits(np.bincount(_tokens(gaps, length), minlength=length + 1))
+                bits = stream_bits(_token_counts(gap_counts, length))
                 if bits < best_bits:
                     best_bits, order, skip = bits, candidate, length
         ordered = _ordered(symbols, order, shape)
@@ -139,6 +140,14 @@ def _tokens(gaps: NDArray[np.int64], skip: int) -> NDArray[np.int64]:
     tokens = np.full(int(ends[-1]) if len(ends) else 0, skip, np.int64)
     tokens[ends - 1] = gaps % skip
     return tokens
+
+
+def _token_counts(gap_counts: NDArray[np.int64], skip: int) -> NDArray[np.int64]:
+    """How often each of _tokens' tokens occurs (skip + 1,), for gaps g that occur gap_counts[g] times."""
+    gaps = np.flatnonzero(gap_counts)
+    counts = np.bincount(gaps % skip, gap_counts[gaps], skip + 1).astype(np.int64)
+    counts[skip] = gap_counts[gaps] @ (gaps // skip)
+    return counts
 
 
 def _positions(tokens: Symbols, skip: int, size: int) -> Iterator[NDArray[np.int64]]:
