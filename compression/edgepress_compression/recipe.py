@@ -28,8 +28,10 @@ PASSES_MAX: Final = 16
 
 # Name in a recipe -> module. Modules are imported when a recipe runs: some need torch.
 PASSES: Final = {
+    "bloomier": "edgepress_compression.passes.bloomier",
     "int8": "edgepress_compression.passes.int8",
     "prune": "edgepress_compression.passes.prune",
+    "quantize": "edgepress_compression.passes.quantize",
     "share": "edgepress_compression.passes.share",
 }
 

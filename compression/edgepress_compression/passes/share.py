@@ -12,7 +12,8 @@ sensitivity asks (sensitivity.py), and weights are rounded so that the layers' o
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import msgspec
@@ -78,7 +79,7 @@ def run(state: PassState, options: Options) -> None:
     else:
         codes = _cluster(state, options.blind_bits, options.elements_per_value)
         name = f"share, {2**options.blind_bits} values a tensor"
-    _round_others(state.graph, codes)
+    round_others(state.graph, {**state.codes, **codes})
     state.codes.update(codes)
     accuracy = None
     if data is not None and len(data.held_out):
@@ -149,7 +150,7 @@ class Codebooks:
     def trained(self) -> dict[str, SharedWeights]:
         """The codes with the trained values, rounded to half precision where that keeps 11 bits."""
         return {
-            name: SharedWeights(code.indices, half_precision(self._tables[name].detach().numpy()))
+            name: replace(code, codebook=half_precision(self._tables[name].detach().numpy()))
             for name, code in self.codes.items()
         }
 
@@ -157,6 +158,8 @@ class Codebooks:
 def _cluster(state: PassState, bits: int, elements_per_value: int) -> dict[str, SharedWeights]:
     codes = {}
     for name, array in shareable(state.graph, bits, elements_per_value).items():
+        if name in state.codes:
+            continue  # an earlier pass chose its values
         state.check_cancelled()
         codes[name] = share(array, 2**bits)
         state.graph.set_weight(name, codes[name].codebook[codes[name].indices])
@@ -169,7 +172,8 @@ def _cluster_by_labels(
     """(codes, name of the stage). Where few values lose too much, weights are rounded by answers instead."""
     before = state.graph.copy()
     held_out = HeldOut(Executor(before), data, before.outputs[0].name, options.most_lost_points)
-    codes = _cluster(state, options.bits, options.elements_per_value)
+    known = {name: code for name, code in state.codes.items() if isinstance(code, SharedWeights)}
+    codes = {**known, **_cluster(state, options.bits, options.elements_per_value)}
     if codes:
         codes = _train(state, options, data, codes)
     if held_out.accepts(held_out.accuracy(Executor(state.graph))):
@@ -188,7 +192,9 @@ def _round_by_answers(state: PassState, options: Options, data: TrainingData) ->
     graph = state.graph
     executor = Executor(graph)
     loss = loss_for(graph, "classification" if data.classification else "other", label_share=0.0)
-    weights = {name: a for name, a in shareable(graph, 1, 32).items() if a.ndim > 1}
+    weights = {
+        name: a for name, a in shareable(graph, 1, 32).items() if a.ndim > 1 and name not in state.codes
+    }
     if not weights:
         return {}
     rows = data.rows[: options.answers_samples]
@@ -210,7 +216,7 @@ def _round_by_answers(state: PassState, options: Options, data: TrainingData) ->
         state.progress(0.7 + 0.3 * position / len(weights), f"rounding {name}")
         if name in moments:
             whole, gain = round_with_feedback(array, moments[name], steps[name])
-            _correct_bias(graph, moments[name].bias, gain)
+            correct_bias(graph, moments[name].bias, gain)
         else:
             whole = np.rint(array / steps[name]).astype(np.int64)
         codes[name] = _evenly_spaced(whole, steps[name])
@@ -218,7 +224,7 @@ def _round_by_answers(state: PassState, options: Options, data: TrainingData) ->
     return codes
 
 
-def _correct_bias(graph: Graph, bias: str | None, gain: np.ndarray) -> None:
+def correct_bias(graph: Graph, bias: str | None, gain: np.ndarray) -> None:
     if bias is not None and bias in graph.weights:
         old = graph.weights[bias]
         if old.dtype == np.float32 and old.shape == gain.shape:
@@ -270,7 +276,7 @@ def _train(
     return trained
 
 
-def _round_others(graph: Graph, codes: dict[str, SharedWeights]) -> None:
+def round_others(graph: Graph, codes: Collection[str]) -> None:
     """Biases and other small weights to half precision: a much smaller change than sharing made elsewhere."""
     for name in sorted(learned_weights(graph)):
         array = graph.weights[name]
