@@ -10,7 +10,7 @@ payload::
                 + 16: float32 elements that are exact in float16 are coded as float16
 
 Forms 1 to 4 go on with one number of a range coder (floats_range.py); how its frequencies begin and what they
-learn is in floats_reference.py. n elements are, in symbols and plain bits:
+learn is in floats_set.py and floats_reference.py. n elements are, in symbols and plain bits:
 
     1 set       elements that ascend by value. 6 bits: zeros, the number of fraction bits at the low end that
                 are zero in all elements and left out everywhere. bit_length(n) bits: how many are negative.
@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress_compression.codec import floats_reference as few
-from edgepress_compression.codec import native
+from edgepress_compression.codec import floats_set, native
 from edgepress_compression.codec.bytestream import CodecError
 from edgepress_compression.codec.floats_blocks import decode_blocks, encode_blocks
 from edgepress_compression.codec.planes import as_half
@@ -119,9 +119,9 @@ def _forms(elements: NDArray[Any], exponent_bits: int) -> Iterator[tuple[int, by
     if len(elements) > FEW_MAX:
         return
     numbers = elements.tolist()
-    layout = few.find_layout(numbers, exponent_bits, fraction_bits)
+    layout = floats_set.find_layout(numbers, exponent_bits, fraction_bits)
     sign_bit = exponent_bits + fraction_bits
-    if few.is_set(numbers, sign_bit):
+    if floats_set.is_set(numbers, sign_bit):
         yield _SET, few.encode_set(numbers, layout)
     else:
         yield _LIST, few.encode_list(numbers, layout)
