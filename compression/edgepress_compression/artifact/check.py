@@ -4,12 +4,14 @@ import re
 from typing import Final
 
 from edgepress_compression.artifact.format import (
+    DIFFERENCE,
     DIMS_MAX,
     INTEGER_MAX,
     LEVELS_MAX,
     NAME_MAX_CHARS,
     ONNX_MAX_BYTES,
     PER_INDEX,
+    SAME,
     TENSORS_MAX,
     TRELLIS,
     Grid,
@@ -87,7 +89,7 @@ def _check_values(entry: TensorEntry, where: str) -> None:
 def _is_known(entry: TensorEntry, *, is_delta: bool) -> bool:
     if entry.coding in BYTE_CODERS:
         return entry.values == 0
-    if is_delta and entry.coding in ("same", "difference"):
+    if is_delta and entry.coding in (SAME, DIFFERENCE):
         return entry.values == 0
     if entry.coding in SYMBOL_CODERS or (is_delta and entry.coding in DELTA_CODERS):
         return entry.values != 0 or entry.dtype in ("int8", "uint8")

@@ -6,14 +6,27 @@ from typing import Final
 
 import numpy as np
 
+from edgepress_compression.artifact.base import Base, codebook_of
 from edgepress_compression.artifact.codes import Codes, ScaledIntegers, SharedWeights
-from edgepress_compression.artifact.format import LEVELS_MAX, PER_INDEX, TRELLIS, Grid, is_float, storage
+from edgepress_compression.artifact.delta import encode_difference, nearest
+from edgepress_compression.artifact.format import (
+    DIFFERENCE,
+    LEVELS_MAX,
+    PER_INDEX,
+    SAME,
+    SIDE_OF_BASE,
+    TRELLIS,
+    Grid,
+    TensorEntry,
+    is_float,
+    storage,
+)
 from edgepress_compression.artifact.holes import Hole
-from edgepress_compression.artifact.section import encode_bytes, encode_side
+from edgepress_compression.artifact.section import encode_bytes, encode_side, split_body
 from edgepress_compression.artifact.values import BYTE_ALPHABET, byte_symbols
-from edgepress_compression.codec.bytestream import CodecError
+from edgepress_compression.codec.bytestream import CodecError, varint
 from edgepress_compression.codec.coder import Symbols, symbol_dtype
-from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
+from edgepress_compression.codec.registry import BYTE_CODERS, DELTA_CODERS, SYMBOL_CODERS
 from edgepress_compression.codec.shared import find_codebook
 from edgepress_compression.codec.text import TEXT_MAX_BYTES
 from edgepress_compression.errors import ArtifactError
@@ -54,16 +67,21 @@ def check_coding(coding: str) -> None:
         raise ArtifactError("coding", f"'{coding}' is not known; use one of {', '.join(CODINGS)}")
 
 
-def choose(data: bytes, hole: Hole, coding: str, code: Codes | None = None) -> Choice:
+def choose(
+    data: bytes, hole: Hole, coding: str, code: Codes | None = None, base: Base | None = None
+) -> Choice:
     """How the tensor's bytes ``data`` are stored.
 
     "small" takes the fewest bytes of all coders, "fast" of all but the slow ones; "auto" as "fast", unless a
     slow one saves at least a hundredth. The name of a coder: it where it can code the tensor and is smaller
-    than the bytes as they are. ``code`` is what a pass knows of the tensor, checked by the caller.
+    than the bytes as they are. ``code`` is what a pass knows of the tensor, checked by the caller. With a
+    ``base``, the codings of a delta are tried, too, whatever ``coding`` is.
     """
+    if base is not None and base.tensor(hole.name, hole.dtype, hole.shape) == memoryview(data):
+        return Choice(SAME, 0, b"")
     best = Choice("raw", 0, data)
     slow: Choice | None = None
-    for choice in _candidates(data, hole, coding, code):
+    for choice in _candidates(data, hole, coding, code, base):
         if coding == AUTO and choice.coding in _SLOW:
             slow = choice if slow is None or len(choice.body) < len(slow.body) else slow
         elif len(choice.body) < len(best.body):  # ties go to the simpler coder, which comes first
@@ -85,10 +103,14 @@ def _wanted(name: str, coding: str, size_bytes: int, *, is_real: bool) -> bool:
     return name != "text" or (not is_real and size_bytes <= _TEXT_TENSOR_MAX_BYTES)
 
 
-def _candidates(data: bytes, hole: Hole, coding: str, code: Codes | None) -> Iterator[Choice]:
+def _candidates(
+    data: bytes, hole: Hole, coding: str, code: Codes | None, base: Base | None
+) -> Iterator[Choice]:
     real = is_float(hole.dtype)
     of_symbols = [name for name in SYMBOL_CODERS if _wanted(name, coding, len(data), is_real=real)]
-    source = symbol_source(data, hole, code) if of_symbols else None
+    source = symbol_source(data, hole, code, base) if of_symbols or base is not None else None
+    if base is not None:
+        yield from _changes(data, hole, source, base)
     if source is None or source.alphabet * _ELEMENTS_A_VALUE > len(source.symbols):
         for name in BYTE_CODERS:
             if name != "raw" and _wanted(name, coding, len(data), is_real=real):
@@ -102,7 +124,7 @@ def _candidates(data: bytes, hole: Hole, coding: str, code: Codes | None) -> Ite
         yield from _ready(hole, code, of_symbols)
 
 
-def symbol_source(data: bytes, hole: Hole, code: Codes | None) -> Source | None:
+def symbol_source(data: bytes, hole: Hole, code: Codes | None, base: Base | None) -> Source | None:
     """The tensor as symbols, or None when it has too many values for that."""
     if isinstance(code, ScaledIntegers):
         coded, lowest, count = code.coded()
@@ -118,7 +140,29 @@ def symbol_source(data: bytes, hole: Hole, code: Codes | None) -> Source | None:
     if shared is None or 2 * len(shared[1]) > len(shared[0]):
         return None  # a codebook of that size leaves nothing to gain
     indices, codebook = shared
-    return Source(indices, len(codebook), len(codebook), encode_side(codebook.tobytes(), hole.dtype))
+    side = encode_side(codebook.tobytes(), hole.dtype)
+    before = None if base is None else base.tensor(hole.name, hole.dtype, hole.shape)
+    if before is not None:
+        theirs = codebook_of(before, hole.dtype)
+        if theirs is not None and np.array_equal(theirs, codebook):
+            side = varint(SIDE_OF_BASE)
+    return Source(indices, len(codebook), len(codebook), side)
+
+
+def _changes(data: bytes, hole: Hole, source: Source | None, base: Base) -> Iterator[Choice]:
+    """The codings of a delta."""
+    before = base.tensor(hole.name, hole.dtype, hole.shape)
+    if before is None:
+        return
+    if source is None:
+        yield Choice(DIFFERENCE, 0, encode_difference(data, before, hole.dtype))
+        return
+    entry = TensorEntry(hole.name, hole.dtype, hole.shape, "", source.values, 0, 0)
+    side = b"" if source.values == 0 else split_body(entry, memoryview(source.side), base)[0]
+    likely = nearest(entry, side, before)
+    for name, coder in DELTA_CODERS.items():
+        payload = coder.encode(source.symbols, source.alphabet, hole.shape, likely)
+        yield Choice(name, source.values, source.side + payload)
 
 
 def _ready(hole: Hole, code: SharedWeights, wanted: list[str]) -> Iterator[Choice]:

@@ -51,10 +51,13 @@ INTEGER_MAX: Final = 1 << 23  # exact in float32, with room
 ONNX_MAX_BYTES: Final = (1 << 31) - 1  # protobuf's own limit
 DECODE_MAX_BYTES: Final = 512 << 20  # what decode allows unless told otherwise
 SIDE_CODERS: Final = ("raw", "deflate", "planes", "floats")  # byte coders of codebooks and scales, by number
+SIDE_OF_BASE: Final = 7  # the codebook is the base's
 
 DType = Literal[
     "float32", "float16", "float64", "bfloat16", "int8", "uint8", "int16", "uint16", "int32", "int64"
 ]
+SAME: Final = "same"  # codings of a delta (delta.py)
+DIFFERENCE: Final = "difference"
 PER_INDEX: Final = 1  # one scale for each index of the axis, not one for all
 TRELLIS: Final = 2  # the whole numbers are those of codec/trellis.py, not the symbols themselves
 Form = Literal["bytes", "symbols", "codebook", "integers"]

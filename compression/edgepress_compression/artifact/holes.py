@@ -43,7 +43,7 @@ class Hole:
     stop: int
 
 
-def find_holes(onnx_model: bytes) -> list[Hole]:
+def find_holes(onnx_model: bytes | memoryview) -> list[Hole]:
     """All tensors with contiguous little-endian data, in the order of their bytes.
 
     Tensors kept in any other way are left to the skeleton. Raises ArtifactError when the bytes are no

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from edgepress_compression.artifact import version1
+from edgepress_compression.artifact.base import Base, needs
+from edgepress_compression.artifact.delta import DELTA_CODINGS, decode_delta
 from edgepress_compression.artifact.format import DECODE_MAX_BYTES, START_BYTES, Header, TensorEntry
 from edgepress_compression.artifact.head import Head, front_bytes, open_head
 from edgepress_compression.artifact.section import decode_body, split_body
@@ -36,28 +38,38 @@ def tensors(data: bytes) -> Iterator[TensorEntry]:
     yield from read_header(data).tensors
 
 
-def decode(data: bytes, *, max_bytes: int = DECODE_MAX_BYTES) -> bytes:
+def decode(
+    data: bytes, *, max_bytes: int = DECODE_MAX_BYTES, base: bytes | memoryview | None = None
+) -> bytes:
     """The ONNX file, bit for bit what was written, when it has at most ``max_bytes``.
+
+    ``base``: the ONNX file that a delta needs.
 
     Needs memory for the ONNX file and little more: symbols are decoded where their elements will lie.
     Raises ArtifactError, which names the section and the reason.
     """
     head = open_whole(data)
     sink = MemorySink()
-    rebuild = Rebuild(head, sink, max_bytes)
+    rebuild = Rebuild(head, sink, max_bytes, base)
     for entry, section in sections(data, head):
         rebuild.tensor(entry, section)
     rebuild.end()
     return sink.take()
 
 
-def decode_file(source: BinaryIO, target: BinaryIO, *, max_bytes: int = DECODE_MAX_BYTES) -> Header:
+def decode_file(
+    source: BinaryIO,
+    target: BinaryIO,
+    *,
+    max_bytes: int = DECODE_MAX_BYTES,
+    base: bytes | memoryview | None = None,
+) -> Header:
     """Writes the ONNX file to ``target`` while it reads ``source`` once, front to back.
 
     Holds the head, one section and one tensor in memory. Until this returns, what was written may be wrong:
     write aside, then rename. Raises ArtifactError and OSError.
     """
-    reader = ArtifactReader(FileSink(target), max_bytes=max_bytes)
+    reader = ArtifactReader(FileSink(target), max_bytes=max_bytes, base=base)
     while chunk := source.read(CHUNK_BYTES):
         reader.feed(chunk)
     return reader.close()
@@ -66,8 +78,11 @@ def decode_file(source: BinaryIO, target: BinaryIO, *, max_bytes: int = DECODE_M
 class ArtifactReader:
     """Decodes an artifact whose bytes come in chunks of any size; each tensor as soon as it is whole."""
 
-    def __init__(self, sink: Sink, *, max_bytes: int = DECODE_MAX_BYTES) -> None:
+    def __init__(
+        self, sink: Sink, *, max_bytes: int = DECODE_MAX_BYTES, base: bytes | memoryview | None = None
+    ) -> None:
         self._sink = sink
+        self._base = base
         self._max_bytes = max_bytes
         self._part = bytearray()  # of the front, or of the section that is coming
         self._rebuild: Rebuild | None = None
@@ -117,7 +132,7 @@ class ArtifactReader:
         if len(self._part) < end:
             return view
         head = open_head(memoryview(bytes(self._part)))
-        self._rebuild = Rebuild(head, self._sink, self._max_bytes)
+        self._rebuild = Rebuild(head, self._sink, self._max_bytes, self._base)
         self._entries = iter(head.header.tensors)
         self._entry = next(self._entries, None)
         self._part = bytearray()
@@ -138,13 +153,16 @@ class ArtifactReader:
 class Rebuild:
     """Puts skeleton and tensors together, in order, and checks what came of it."""
 
-    def __init__(self, head: Head, sink: Sink, max_bytes: int) -> None:
+    def __init__(
+        self, head: Head, sink: Sink, max_bytes: int, base: bytes | memoryview | None = None
+    ) -> None:
         header = head.header
         if header.onnx_bytes > max_bytes:
             raise ArtifactError(
                 "header",
                 f"the model decodes to {header.onnx_bytes} bytes, more than the {max_bytes} allowed here",
             )
+        self.base = open_base(head, base)
         self.head = head
         self._sink = sink
         self._hash = hashlib.sha256()
@@ -159,7 +177,7 @@ class Rebuild:
         self._number += 1
         region = self._sink.reserve(entry.size_bytes)
         try:
-            decode_section(self.head, entry, body, region)
+            decode_section(self.head, entry, body, region, self.base)
         except CodecError as error:
             raise ArtifactError(f"tensor '{entry.name}'", str(error)) from error
         self._hash.update(region)
@@ -213,17 +231,40 @@ def sections(data: bytes, head: Head) -> Iterator[tuple[TensorEntry, memoryview]
         at += entry.stored_bytes
 
 
-def decode_section(head: Head, entry: TensorEntry, body: memoryview, region: memoryview) -> None:
+def open_base(head: Head, onnx_model: bytes | memoryview | None) -> Base | None:
+    """The base of a delta, None for a whole artifact. Raises ArtifactError when it is missing or another."""
+    wanted = head.header.base
+    if wanted is None:
+        return None
+    if onnx_model is None:
+        raise needs(wanted, "none was given")
+    if len(onnx_model) != wanted.onnx_bytes:
+        raise needs(wanted, f"the one given has {len(onnx_model)} bytes")
+    base = Base(onnx_model)
+    base.check(wanted)
+    head.skeleton.learn(base.skeleton())
+    return base
+
+
+def decode_section(
+    head: Head, entry: TensorEntry, body: memoryview, region: memoryview, base: Base | None
+) -> None:
     """Fill ``region``, the tensor's bytes, from a checked body. Raises CodecError."""
     if head.version == version1.VERSION:
         version1.decode_body1(entry, body, region)
+    elif base is not None and entry.coding in DELTA_CODINGS:
+        decode_delta(entry, body, region, base)
     else:
-        decode_body(entry, body, region)
+        decode_body(entry, body, region, base)
 
 
-def split_section(head: Head, entry: TensorEntry, body: memoryview) -> tuple[bytes, memoryview]:
+def split_section(
+    head: Head, entry: TensorEntry, body: memoryview, base: Base | None
+) -> tuple[bytes, memoryview]:
     """(bytes of the codebook or the scales, payload) of a checked body of symbols. Raises CodecError."""
-    return version1.split_body1(entry, body) if head.version == version1.VERSION else split_body(entry, body)
+    if head.version == version1.VERSION:
+        return version1.split_body1(entry, body)
+    return split_body(entry, body, base)
 
 
 def checked_body(head: Head, number: int, section: memoryview) -> memoryview:

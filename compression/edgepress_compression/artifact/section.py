@@ -22,7 +22,15 @@ from typing import Final
 
 import numpy as np
 
-from edgepress_compression.artifact.format import SIDE_CODERS, Grid, TensorEntry, is_float, storage
+from edgepress_compression.artifact.base import Base
+from edgepress_compression.artifact.format import (
+    SIDE_CODERS,
+    SIDE_OF_BASE,
+    Grid,
+    TensorEntry,
+    is_float,
+    storage,
+)
 from edgepress_compression.artifact.values import alphabet, expand, place_for_symbols
 from edgepress_compression.codec.bytestream import ByteReader, CodecError, varint
 from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
@@ -30,12 +38,12 @@ from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
 BLOCK_BYTES: Final = 1 << 20  # of a tensor that a coder of bytes sees at once: bounds its work memory
 
 
-def decode_body(entry: TensorEntry, body: memoryview, region: memoryview) -> None:
-    """Fill ``region``, the tensor's bytes. Raises CodecError."""
+def decode_body(entry: TensorEntry, body: memoryview, region: memoryview, base: Base | None = None) -> None:
+    """Fill ``region``, the tensor's bytes; ``base`` is there for a delta. Raises CodecError."""
     if entry.coding in BYTE_CODERS:
         _decode_bytes(entry, body, region)
         return
-    side, payload = split_body(entry, body)
+    side, payload = split_body(entry, body, base)
     decode_symbols(entry, side, payload, region)
 
 
@@ -46,13 +54,15 @@ def decode_symbols(entry: TensorEntry, side: bytes, payload: memoryview, region:
     expand(entry, symbols, side, region)
 
 
-def split_body(entry: TensorEntry, body: memoryview) -> tuple[bytes, memoryview]:
+def split_body(entry: TensorEntry, body: memoryview, base: Base | None = None) -> tuple[bytes, memoryview]:
     """(bytes of the codebook or the scales, payload) of a section of symbols. Raises CodecError."""
     count = side_values(entry)
     if count == 0:
         return b"", body
     reader = ByteReader(body)
     stored, number = divmod(reader.varint(8 * len(body) + 7), 8)
+    if number == SIDE_OF_BASE and base is not None and stored == 0:
+        return base.codebook(entry).tobytes(), reader.rest()
     if number >= len(SIDE_CODERS) or SIDE_CODERS[number] not in BYTE_CODERS:
         raise CodecError(f"the codebook's coding number {number} is not known here; update this edgepress")
     coder = BYTE_CODERS[SIDE_CODERS[number]]

@@ -6,11 +6,14 @@ from typing import Literal
 
 import numpy as np
 
+from edgepress_compression.artifact.base import Base
+from edgepress_compression.artifact.delta import nearest
 from edgepress_compression.artifact.format import Form, Grid, TensorEntry, storage
 from edgepress_compression.artifact.head import Head, header_stored_bytes
 from edgepress_compression.artifact.read import (
     checked_body,
     decode_section,
+    open_base,
     open_whole,
     sections,
     split_section,
@@ -18,7 +21,7 @@ from edgepress_compression.artifact.read import (
 from edgepress_compression.artifact.values import alphabet
 from edgepress_compression.codec.bytestream import CodecError
 from edgepress_compression.codec.coder import symbol_dtype
-from edgepress_compression.codec.registry import SYMBOL_CODERS
+from edgepress_compression.codec.registry import DELTA_CODERS, SYMBOL_CODERS
 from edgepress_compression.errors import ArtifactError
 
 
@@ -46,12 +49,13 @@ class TensorBytes:
     entropy_bytes: int | None = None
 
 
-def sizes(data: bytes) -> list[TensorBytes]:
+def sizes(data: bytes, *, base: bytes | memoryview | None = None) -> list[TensorBytes]:
     """Where the bytes went: header, skeleton, then each tensor; the stored bytes add up to the file.
 
-    Decodes every tensor. Raises ArtifactError.
+    Decodes every tensor; a delta needs its ``base``. Raises ArtifactError.
     """
     head = open_whole(data)
+    opened = open_base(head, base)
     # Header and skeleton are coded together: the header's part is what it takes alone.
     header_stored = min(header_stored_bytes(head), head.sections_at)
     coding = head.coding
@@ -63,18 +67,18 @@ def sizes(data: bytes) -> list[TensorBytes]:
     ]
     for number, (entry, section) in enumerate(sections(data, head)):
         try:
-            rows.append(_row(head, number, entry, section))
+            rows.append(_row(head, number, entry, section, opened))
         except CodecError as error:
             raise ArtifactError(f"tensor '{entry.name}'", str(error)) from error
     return rows
 
 
-def _row(head: Head, number: int, entry: TensorEntry, section: memoryview) -> TensorBytes:
+def _row(head: Head, number: int, entry: TensorEntry, section: memoryview, base: Base | None) -> TensorBytes:
     body = checked_body(head, number, section)
     region = memoryview(bytearray(entry.size_bytes))
-    decode_section(head, entry, body, region)
+    decode_section(head, entry, body, region, base)
     nonzero = _nonzero(entry, region)
-    payload, entropy_bytes = _payload(head, entry, body)
+    payload, entropy_bytes = _payload(head, entry, body, base)
     form: Form = "bytes"
     if entropy_bytes is not None:
         form = "integers" if isinstance(entry.values, Grid) else "codebook" if entry.values else "symbols"
@@ -102,13 +106,17 @@ def _nonzero(entry: TensorEntry, region: memoryview) -> int:
     return int(np.count_nonzero(elements))
 
 
-def _payload(head: Head, entry: TensorEntry, body: memoryview) -> tuple[int, int | None]:
+def _payload(head: Head, entry: TensorEntry, body: memoryview, base: Base | None) -> tuple[int, int | None]:
     """(bytes of the coder's payload, zero-order entropy of the symbols in bytes)."""
-    if entry.coding not in SYMBOL_CODERS:
+    if entry.coding not in SYMBOL_CODERS and entry.coding not in DELTA_CODERS:
         return len(body), None
-    payload = split_section(head, entry, body)[1]
+    side, payload = split_section(head, entry, body, base)
     symbols = np.empty(entry.size, symbol_dtype(alphabet(entry)))
-    SYMBOL_CODERS[entry.coding].decode(payload, alphabet(entry), entry.shape, symbols)
+    if entry.coding in SYMBOL_CODERS:
+        SYMBOL_CODERS[entry.coding].decode(payload, alphabet(entry), entry.shape, symbols)
+    elif base is not None:
+        likely = nearest(entry, side, base.wanted(entry))
+        DELTA_CODERS[entry.coding].decode(payload, alphabet(entry), entry.shape, likely, symbols)
     counts = np.bincount(symbols)
     counts = counts[counts > 0]
     bits = float((counts * np.log2(entry.size / counts)).sum())

@@ -69,7 +69,7 @@ def _elements(entry: TensorEntry, side: NDArray[Any]) -> Callable[[Symbols, int]
         # One multiplication a symbol gives the same float32 as one an element.
         table = whole * side[0]
         return lambda symbols, first: table.take(symbols)
-    scale_of = _scales(entry, grid, side)
+    scale_of = scales_of(entry, grid, side)
 
     def scaled(symbols: Symbols, first: int) -> NDArray[Any]:
         product: NDArray[Any] = whole.take(symbols) * scale_of(first, len(symbols))
@@ -78,8 +78,8 @@ def _elements(entry: TensorEntry, side: NDArray[Any]) -> Callable[[Symbols, int]
     return scaled
 
 
-def _scales(entry: TensorEntry, grid: Grid, scales: NDArray[Any]) -> Callable[[int, int], NDArray[Any]]:
-    """(flat index of the first element, how many) -> the scale of each, or the only one."""
+def scales_of(entry: TensorEntry, grid: Grid, scales: NDArray[Any]) -> Callable[[int, int], NDArray[Any]]:
+    """A function: (flat index of the first element, how many) -> the scale of each, or the only one."""
     if not grid.flags & PER_INDEX:
         return lambda first, count: scales
     inner = math.prod(entry.shape[grid.axis + 1 :])
@@ -94,7 +94,7 @@ def _expand_trellis(
     aligned = whole.ctypes.data % 4 == 0
     integers = whole.view("<i4") if aligned else np.empty(entry.size, np.int32)
     untangle(symbols, grid.lowest, entry.shape, grid.axis, integers)
-    scale_of = _scales(entry, grid, scales)
+    scale_of = scales_of(entry, grid, scales)
     out = np.frombuffer(region, "<f4")
     for first in range(0, entry.size, _BLOCK):
         last = min(first + _BLOCK, entry.size)

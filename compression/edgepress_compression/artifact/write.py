@@ -5,9 +5,10 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from edgepress_compression.artifact.base import SKELETON_TENSOR_MAX_BYTES, Base
 from edgepress_compression.artifact.choose import AUTO, Choice, check_coding, choose
 from edgepress_compression.artifact.codes import Codes, ScaledIntegers, SharedWeights
-from edgepress_compression.artifact.format import ONNX_MAX_BYTES, Header, TensorEntry
+from edgepress_compression.artifact.format import ONNX_MAX_BYTES, SAME, Header, TensorEntry
 from edgepress_compression.artifact.head import write_front
 from edgepress_compression.artifact.holes import Hole, find_holes
 from edgepress_compression.artifact.probe import Probe, canonical, check_probe
@@ -18,7 +19,6 @@ __all__ = ["ScaledIntegers", "SharedWeights", "write_artifact"]
 
 _CUT_MIN_BYTES: Final = 32  # a smaller tensor's table entry costs more than coding could save
 _ENTRY_BYTES: Final = 14  # about what a table entry and a checksum take
-_SKELETON_MAX_BYTES: Final = 4096  # larger tensors always get a section, so that listings show them
 
 
 def write_artifact(
@@ -32,19 +32,23 @@ def write_artifact(
     probe: Probe,
     codes: Mapping[str, Codes] | None = None,
     coding: str = AUTO,
+    base: bytes | None = None,
 ) -> bytes:
     """One artifact holding ``onnx_model`` bit for bit.
 
     ``coding``: how each tensor's coder is chosen (choose.py): "auto", "fast", "small", or a coder's name.
-    ``codes`` are by initializer name; tensors with few distinct values are found without them. The same
-    arguments give the same bytes. Raises ArtifactError for bytes that are no ONNX file, codes that do not
-    give the tensor, or JSON that cannot be.
+    ``codes`` are by initializer name; tensors with few distinct values are found without them. With ``base``,
+    an ONNX file that the reader has, a delta is written: what changed.
+    The same arguments give the same bytes (of a header and a skeleton beyond 256 KiB together: for one build
+    of zlib). Raises ArtifactError for bytes that are no ONNX file, codes that do not give the tensor, or JSON
+    that cannot be.
     """
     if len(onnx_model) > ONNX_MAX_BYTES:
         raise ArtifactError("model", "it is larger than 2 GiB, which no ONNX file can be")
     check_coding(coding)
     check_probe(probe)
     codes = codes or {}
+    opened = None if base is None else Base(base)
     holes = find_holes(onnx_model)
     for tensor, code in codes.items():
         _check_code(onnx_model, holes, tensor, code)
@@ -57,10 +61,10 @@ def write_artifact(
         if hole.stop - hole.start < _CUT_MIN_BYTES:
             continue
         data = onnx_model[hole.start : hole.stop]
-        choice = choose(data, hole, coding, codes.get(hole.name))
+        choice = choose(data, hole, coding, codes.get(hole.name), opened)
         if not _pays(choice, data):
             continue
-        sections.append(seal(choice.body))
+        sections.append(b"" if choice.coding == SAME else seal(choice.body))
         entries.append(
             TensorEntry(
                 hole.name,
@@ -85,8 +89,10 @@ def write_artifact(
         onnx_bytes=len(onnx_model),
         onnx_sha256=hashlib.sha256(onnx_model).hexdigest(),
         tensors=tuple(entries),
+        base=None if opened is None else opened.name,
     )
-    return write_front(header, bytes(skeleton)) + b"".join(sections)
+    seen = b"" if opened is None else opened.skeleton()
+    return write_front(header, bytes(skeleton), seen) + b"".join(sections)
 
 
 def seal(body: bytes) -> bytes:
@@ -96,8 +102,10 @@ def seal(body: bytes) -> bytes:
 
 def _pays(choice: Choice, data: bytes) -> bool:
     """Whether a section of its own takes fewer bytes than the tensor inside the coded skeleton."""
-    if len(data) > _SKELETON_MAX_BYTES:
+    if len(data) > SKELETON_TENSOR_MAX_BYTES:
         return True
+    if choice.coding == SAME:
+        return False  # the base's skeleton has it, which costs next to nothing
     return len(choice.body) + _ENTRY_BYTES < text_bytes(data)
 
 
