@@ -2,8 +2,7 @@
 
 One price (nats of harm a bit) holds for all tensors: then the last bit spent anywhere saves the same harm,
 which is the best division of any budget (the slope criterion; Shoham and Gersho 1988). From the price come
-the steps, since at high rates the best step of entropy-coded rounding balances h step^2 / 24 against
--price log2 step (Gish and Pierce 1968), and the integers, each by cost (cost_rounding.py). Bits depend on
+the steps (steps.py) and the integers, each by cost (cost_rounding.py, trellis_rounding.py). Bits depend on
 integers and integers on bits, so both are found in rounds.
 """
 
@@ -14,22 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgepress_compression.artifact.codes import ScaledIntegers
 from edgepress_compression.codec.trellis import tangle
 from edgepress_compression.passes.cost_rounding import round_by_cost
 from edgepress_compression.passes.curvature import Curvature
-from edgepress_compression.passes.layer_matrix import LayerMatrix, layer_matrix
+from edgepress_compression.passes.layer_matrix import LayerMatrix, layer_matrix, row_length
 from edgepress_compression.passes.rate_model import fit_rate
+from edgepress_compression.passes.steps import steepness
 from edgepress_compression.passes.trellis_rounding import FINENESS, LEAST_INPUTS, round_on_trellis
 
-# Of the step to sqrt(price / curvature), at high rates: where h step^2 / 24 - price log2 step is least.
-STEP_RATIO = (12.0 / np.log(2.0)) ** 0.5
 # How much of the price counts when an integer is chosen. Not all: what smaller integers save makes all of
 # a row smaller, layer after layer, which adds up in a way that no layer by itself sees. On SqueezeNet 1.1, at
 # equal bytes and without training, divergence from the model's answers was lowest for 0 to 0.2;
 # training afterwards (distillation) mends it, and may ask for more.
 THRIFT = 0.1
-_SCALE_LEVELS = 2.0  # of a tensor's scales, an octave: few different ones cost few bytes
-_SCALE_BITS = 6.0  # about what one more scale of a channel costs
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,8 @@ class ChosenIntegers:
 
     `scales` float32: (1,), or one per index of `axis`. With `trellis` the integers follow that of
     codec/trellis.py along `axis`, and what is coded is `tangle(integers, axis)`. `bits` and `loss` (nats)
-    are the rate model's and the curvature's estimates. `bias_gain` (outputs,) float32 is what the layer's bias
-    should gain so that mean outputs stay, None where that is not known.
+    are the rate model's and the curvature's estimates. `bias_gain` (outputs,) float32 is what the layer's
+    bias should gain so that mean outputs stay, None where that is not known.
     """
 
     integers: np.ndarray
@@ -50,13 +47,12 @@ class ChosenIntegers:
     loss: float
     bias_gain: np.ndarray | None
 
+    def code(self) -> ScaledIntegers:
+        return ScaledIntegers(self.integers, self.scales, self.axis, self.trellis)
+
     def values(self) -> np.ndarray:
         """The weights, float32."""
-        if self.scales.size == 1:
-            return np.asarray(self.integers.astype(np.float32) * self.scales[0], np.float32)
-        shape = [1] * self.integers.ndim
-        shape[self.axis] = -1
-        return np.asarray(self.integers.astype(np.float32) * self.scales.reshape(shape), np.float32)
+        return self.code().weights()
 
 
 def choose_integers(
@@ -86,16 +82,14 @@ def choose_integers(
     for name, array in weights.items():
         check_cancelled()
         progress(done / total, f"choosing integers of {name}")
-        matrix = layer_matrix(array, curvature[name], natural_order=trellis)
-        tangled = trellis and matrix.rows.shape[2] >= LEAST_INPUTS
+        tangled = trellis and row_length(array, curvature[name]) >= LEAST_INPUTS
+        matrix = layer_matrix(array, curvature[name], natural_order=tangled)
         fixed = None if scales is None else scales.get(name)
-        steps = (
-            _steps(matrix, price, per_channel) * (FINENESS if tangled else 1.0)
-            if fixed is None
-            else np.array(np.broadcast_to(fixed.astype(np.float64), matrix.outputs.size)).reshape(
-                matrix.outputs.shape
-            )
-        )
+        if fixed is None:
+            steps = steepness(matrix).steps(price, per_channel) * (FINENESS if tangled else 1.0)
+        else:
+            steps = np.broadcast_to(fixed.astype(np.float64), matrix.outputs.size)
+            steps = steps.reshape(matrix.outputs.shape)
         chosen[name] = _choose(matrix, curvature[name], steps, max(price * thrift, 1e-30), rounds, tangled)
         done += array.size
     return chosen
@@ -110,7 +104,7 @@ def _choose(
     trellis: bool,
 ) -> ChosenIntegers:
     outputs = matrix.outputs.size
-    steps = steps.astype(np.float32).astype(np.float64)
+    steps = steps.astype(np.float32).astype(np.float64)  # what is stored
     found = np.rint(matrix.rows / (steps * (2.0 if trellis else 1.0))[:, :, None]).astype(np.int32)
     symbols, loss = found, 0.0
     for _ in range(rounds):
@@ -123,12 +117,6 @@ def _choose(
             rounded = round_by_cost(matrix, steps, rate, price)
             symbols = found = rounded.integers
         loss = rounded.loss
-    moments = curvature.moments
-    gain = None
-    if moments is not None:
-        means = (moments.sums.double() / moments.count).numpy()[:, None, :]  # (groups, 1, inputs)
-        error = matrix.rows - found * steps[:, :, None]
-        gain = (error * means).sum(axis=2).reshape(-1).astype(np.float32)
     one = bool((steps == steps.flat[0]).all())
     return ChosenIntegers(
         integers=matrix.tensor(found),
@@ -137,21 +125,15 @@ def _choose(
         trellis=trellis,
         bits=fit_rate(symbols.reshape(outputs, -1)).bits(symbols.reshape(outputs, -1)),
         loss=loss,
-        bias_gain=gain,
+        bias_gain=bias_gain(matrix.rows - found * steps[:, :, None], curvature),
     )
 
 
-def _steps(matrix: LayerMatrix, price: float, per_channel: bool) -> np.ndarray:
-    """(groups, outputs) float64, fp32-exact."""
-    # The curvature that remains when later weights make up for errors; its geometric mean, since bits go with
-    # the logarithm of the step.
-    log_input = np.log(matrix.diagonal).mean(axis=2)  # (groups, 1)
-    by_output = matrix.outputs * np.exp(log_input)  # (groups, outputs)
-    mean = float(by_output.mean())
-    base = STEP_RATIO * (price / max(mean, 1e-300)) ** 0.5
-    saved = 0.5 * float(np.log2(mean / np.maximum(by_output, 1e-300)).mean()) * matrix.rows.shape[2]
-    if not per_channel or saved < _SCALE_BITS:
-        return np.full(by_output.shape, float(np.float32(base)))
-    octaves = np.rint(0.5 * np.log2(mean / np.maximum(by_output, 1e-300)) * _SCALE_LEVELS) / _SCALE_LEVELS
-    octaves = np.clip(octaves, -6.0, 6.0)
-    return np.asarray(np.float32(base) * np.exp2(octaves).astype(np.float32), np.float64)
+def bias_gain(error: np.ndarray, curvature: Curvature) -> np.ndarray | None:
+    """What outputs lose in the mean, (outputs,) float32. error: (groups, outputs, inputs), weights less what
+    they became."""
+    moments = curvature.moments
+    if moments is None:
+        return None
+    means = (moments.sums.double() / moments.count).numpy()[:, None, :]  # (groups, 1, inputs)
+    return np.asarray((error * means).sum(axis=2).reshape(-1), np.float32)

@@ -6,26 +6,29 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from edgepress_compression.artifact.write import SharedWeights
+from edgepress_compression.artifact.codes import Codes, SharedWeights
 
 _FP32_BITS = 32
 
 
-def weight_bytes_estimate(weights: Mapping[str, np.ndarray], codes: Mapping[str, SharedWeights]) -> int:
-    """A shared tensor: entropy of its indices, and its codebook. Others: what is zero, and 32 bits a rest."""
+def weight_bytes_estimate(weights: Mapping[str, np.ndarray], codes: Mapping[str, Codes]) -> int:
+    """A coded tensor: entropy of its symbols, and its values. Others: what is zero, and 32 bits a rest."""
     bits = 0.0
     for name, array in weights.items():
         if name in codes:
-            bits += index_bits(codes[name]) + _FP32_BITS * codes[name].codebook.size
+            code = codes[name]
+            values = code.codebook if isinstance(code, SharedWeights) else code.scales
+            bits += index_bits(code) + _FP32_BITS * values.size
         else:
             nonzero = int(np.count_nonzero(array))
             bits += entropy_bits([nonzero, array.size - nonzero]) + _FP32_BITS * nonzero
     return round(bits / 8)
 
 
-def index_bits(code: SharedWeights) -> float:
-    """Zero-order entropy of all indices of a tensor, in bits."""
-    return entropy_bits(np.bincount(code.indices.reshape(-1)).tolist())
+def index_bits(code: Codes) -> float:
+    """Zero-order entropy of all symbols of a tensor, in bits."""
+    symbols = code.indices if isinstance(code, SharedWeights) else code.coded()[0]
+    return entropy_bits(np.unique(symbols, return_counts=True)[1].tolist())
 
 
 def entropy_bits(counts: Iterable[int]) -> float:

@@ -94,3 +94,10 @@ def layer_matrix(weight: np.ndarray, curvature: Curvature, *, natural_order: boo
         rows_first=moments.rows_first,
         silent=silent,
     )
+
+
+def row_length(weight: np.ndarray, curvature: Curvature) -> int:
+    """Inputs of an output."""
+    if curvature.moments is not None:
+        return int(curvature.moments.products.shape[1])
+    return weight.size // max(weight.shape[0] if weight.ndim > 1 else 1, 1)

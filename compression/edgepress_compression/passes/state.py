@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgepress_compression.artifact.write import write_artifact
 from edgepress_compression.errors import CompressionCancelledError
+from edgepress_compression.expect import make_probe
 
 if TYPE_CHECKING:
-    from edgepress_compression.artifact.write import SharedWeights
+    from edgepress_compression.artifact.codes import Codes
     from edgepress_compression.data.dataset import Dataset
     from edgepress_compression.graph.model import Graph
     from edgepress_devices.profile import DeviceProfile
@@ -40,6 +42,21 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+def _bare_artifact_bytes(state: PassState) -> int:
+    """Of an artifact that says nothing but the model: without provenance, recipe or metadata."""
+    artifact = write_artifact(
+        state.graph.serialize(),
+        name=state.graph.name,
+        profile=state.profile.id,
+        recipe={},
+        provenance={},
+        metadata={},
+        probe=make_probe(state.graph, sample=None, seed=state.seed % 2**32),
+        codes=state.codes,
+    )
+    return len(artifact)
+
+
 @dataclass
 class PassState:
     """The model on its way through the passes of a recipe."""
@@ -49,7 +66,7 @@ class PassState:
     dataset: Dataset | None = (
         None  # already fitted to the model's inputs; splits "train", "test", perhaps more
     )
-    codes: dict[str, SharedWeights] = field(default_factory=dict)  # initializer name -> codebook and indices
+    codes: dict[str, Codes] = field(default_factory=dict)  # initializer name -> what its weights are made of
     progress: Callable[[float, str], None] = lambda fraction, message: (
         None
     )  # 0..1 of this pass, what it does now
@@ -57,6 +74,8 @@ class PassState:
     seed: int = 0
     stages: list[Stage] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # sentences for the report, each once
+    # Bytes of the artifact that the state would become as it is; takes as long as writing one does.
+    artifact_bytes: Callable[[PassState], int] = _bare_artifact_bytes
     original: Graph = field(init=False)  # as it was before the first pass: what fine-tuning imitates
 
     def __post_init__(self) -> None:
