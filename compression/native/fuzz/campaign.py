@@ -1,7 +1,7 @@
 """Fuzz the codec's compiled decoders: the command behind `make fuzz`, and the bounded run in the tests.
 
     python compression/native/fuzz/campaign.py [--runs N] [--seed S] [--on guided,wasm,...] [--only TARGET]
-                                               [--json] [--keep FOLDER]
+                                               [--json] [--keep FOLDER [--again]]
 
 Builds the driver for each machine (builds.py), writes the seeds, runs every target N times on each, prints
 executions, seconds, ways found and checksums. Exit status 1 when a decoder crashes, breaks a promise or
@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,17 @@ _SLOWER = {"text": 40}
 
 
 def campaign(
-    machines: list[str], runs: int, seed: int, only: list[str] | None, folder: Path
+    machines: list[str], runs: int, seed: int, only: list[str] | None, folder: Path, *, again: bool = False
 ) -> list[dict[str, Any]]:
     """A row for each target and machine. Raises BrokenError, MissingError."""
-    targets = seeds.write(folder)
-    for machine in {"sanitized" if machine == "guided" else machine for machine in machines}:
-        builds.build(machine, folder)
+    if not again:
+        builds.build_library()  # seeds are what it is given: an old one would be given something else
+        targets = seeds.write(folder)
+        programs = {"sanitized" if machine == "guided" else machine for machine in machines}
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda machine: builds.build(machine, folder), sorted(programs)))
+    else:
+        targets = sorted({path.stem for path in folder.glob("*.bin")} - {seeds.PLANTED})
     rows = []
     for target in only or targets:
         sums = set()
@@ -70,6 +76,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="this target (may be given again)")
     parser.add_argument("--json", action="store_true", help="the rows as one line of JSON")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it")
+    parser.add_argument("--again", action="store_true", help="with the programs and seeds that --keep left")
     arguments = parser.parse_args()
     if arguments.on:
         machines = arguments.on.split(",")
@@ -85,7 +92,9 @@ def main() -> int:
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="edgepress-fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        rows = campaign(machines, arguments.runs, arguments.seed, arguments.only, folder.resolve())
+        rows = campaign(
+            machines, arguments.runs, arguments.seed, arguments.only, folder.resolve(), again=arguments.again
+        )
     except (builds.BrokenError, builds.MissingError) as error:
         print(f"{error}\nThe work is in {folder}", file=sys.stderr)
         return 1
