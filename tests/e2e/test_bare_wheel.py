@@ -31,6 +31,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bare")
     pip(Path(sys.executable), "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder), ".")
     (wheel,) = folder.glob("edgepress-*.whl")
+    assert "manylinux" in wheel.name  # a wheel with the compiled codec, for this platform
     venv.create(folder / "env", with_pip=True)
     python = folder / "env" / "bin" / "python"
     pip(python, "install", "--quiet", "--constraint", "constraints.txt", str(wheel))
@@ -41,6 +42,17 @@ def test_nothing_heavy_is_installed(bare: Path) -> None:
     installed = {row["name"].lower() for row in json.loads(pip(bare, "list", "--format", "json"))}
     assert "edgepress" in installed
     assert installed & HEAVY == set()
+
+
+def test_the_compiled_codec_came_along(bare: Path) -> None:
+    asked = (
+        "from edgepress_compression.codec import native;"
+        " print(native.available(), native.status('ep_abi') == native.ABI, native.LIBRARY)"
+    )
+    env = {**os.environ, "PYTHONPATH": "", "EDGEPRESS_NATIVE": ""}
+    said = subprocess.check_output([str(bare), "-c", asked], env=env, text=True).split()
+    assert said[:2] == ["True", "True"]
+    assert Path(said[2]).is_relative_to(bare.parents[1])  # the wheel's own, not that of this checkout
 
 
 def test_the_agent_of_the_bare_wheel_does_the_main_job(
