@@ -15,8 +15,8 @@ The byte coder number 7 of a codebook means: the base's own values, its distinct
 
 Nearest symbols, in double precision: with a codebook, the number of midpoints (value[j] + value[j + 1]) / 2
 below the element; on a grid, element / scale (element / (2 * scale) for a trellis) rounded half to even,
-minus ``lowest``, held in 0 .. count - 1; 0 in place of element / 0. An element that is no number counts as the
-lowest. For int8 and uint8 without a codebook, the symbol of the element.
+minus ``lowest``, held in 0 .. count - 1; 0 in place of element / 0. An element that is no number counts as
+the lowest. For int8 and uint8 without a codebook, the symbol of the element.
 """
 
 from typing import Any, Final
