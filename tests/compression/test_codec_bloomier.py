@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import plain_bloomier
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,6 +62,7 @@ def test_the_coder_loses_nothing_whatever_the_shape(data):
     payload = Bloomier().encode(symbols, alphabet, shape)
     if payload is not None:
         assert np.array_equal(decoded(payload, alphabet, shape), symbols)
+        assert plain_bloomier.decode(payload, alphabet, shape) == symbols.tolist()
 
 
 def test_dense_tensors_are_left_to_others():
@@ -91,7 +93,7 @@ def test_compiled_and_plain_elimination_give_the_same_cells_or_the_same_refusal(
 @needs_native
 @UNHURRIED
 @given(st.integers(0, 999), st.sampled_from([0.05, 0.4, 3.0]), st.sampled_from([3, 17, 300]))
-def test_compiled_and_plain_decoding_agree(seed, price, alphabet):
+def test_compiled_decoding_numpy_and_the_page_agree(seed, price, alphabet):
     shape = (40, 6, 5)
     symbols = sparse((40, 30), alphabet=alphabet, seed=seed)
     with pytest.MonkeyPatch.context() as patched:
@@ -101,6 +103,7 @@ def test_compiled_and_plain_decoding_agree(seed, price, alphabet):
         ):
             plain = decoded_by_reference(payload, alphabet, shape, patched)
             assert np.array_equal(decoded(payload, alphabet, shape), plain)
+            assert plain_bloomier.decode(payload, alphabet, shape) == plain.tolist()
 
 
 @needs_native
