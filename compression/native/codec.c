@@ -5,6 +5,7 @@
 #include "rans.h"
 #include "bloomier.h"
 #include "floats.h"
+#include "context.h"
 #include "trellis.h"
 
 EP_EXPORT int64_t ep_abi(void) { return EP_ABI; }

@@ -6,6 +6,7 @@ from typing import Final
 
 from edgepress_compression.codec.bloomier import Bloomier
 from edgepress_compression.codec.coder import ByteCoder, DeltaCoder, SymbolCoder
+from edgepress_compression.codec.context import Context, ContextDelta
 from edgepress_compression.codec.deflate import Deflate
 from edgepress_compression.codec.floats import Floats
 from edgepress_compression.codec.gaps import Gaps
@@ -19,6 +20,6 @@ BYTE_CODERS: Final[Mapping[str, ByteCoder]] = MappingProxyType(
     {"raw": Raw(), "deflate": Deflate(), "planes": Planes(), "floats": Floats(), "text": Text()}
 )
 SYMBOL_CODERS: Final[Mapping[str, SymbolCoder]] = MappingProxyType(
-    {"huffman": Huffman(), "gaps": Gaps(), "rans": Rans(), "bloomier": Bloomier()}
+    {"huffman": Huffman(), "gaps": Gaps(), "rans": Rans(), "bloomier": Bloomier(), "context": Context()}
 )
-DELTA_CODERS: Final[Mapping[str, DeltaCoder]] = MappingProxyType({})
+DELTA_CODERS: Final[Mapping[str, DeltaCoder]] = MappingProxyType({"context-delta": ContextDelta()})
