@@ -142,9 +142,6 @@ def test_noise_is_refused_by_both_or_gives_the_same_symbols(noise, alphabet, sha
     assert results[0] == results[-1]
 
 
-ONE_SYMBOL = "80 00 00  82 00010000".replace(" ", "")
-
-
 @pytest.mark.parametrize(
     ("claim", "payload"),
     [
@@ -162,6 +159,52 @@ def test_a_payload_is_refused_when(claim, payload):
     for decode in decoders():
         with pytest.raises(CodecError):
             decode(memoryview(bytes.fromhex(payload)), 4, (2, 3), np.empty(6, np.uint8))
+
+
+def refused_by_all(payload, alphabet, shape, reasons):
+    for decode, reason in zip(decoders(), reasons, strict=False):
+        with pytest.raises(CodecError, match=reason):
+            decode(memoryview(payload), alphabet, shape, np.empty(math.prod(shape), symbol_dtype(alphabet)))
+
+
+def test_words_after_the_last_token_are_refused():
+    payload = round_trip(np.arange(40) % 7, 7, (40,))
+    for extra in (b"\0\0", b"\0"):
+        refused_by_all(payload + extra, 7, (40,), ["left over|do not fill", "left over"])
+
+
+def test_low_bits_that_lead_outside_the_alphabet_are_refused():
+    payload = bytearray(round_trip(np.full(8, 256), 257, (8,)))
+    assert payload[-1] == 0  # the low bit of each symbol
+    payload[-1] = 0x80
+    refused_by_all(bytes(payload), 257, (8,), ["outside the alphabet", "outside what is possible"])
+
+
+@pytest.mark.parametrize(
+    ("claim", "offset", "filling", "reasons"),
+    [
+        ("accepted: offsets in range, filled with zeros", 14, "0", None),
+        ("an offset is out of range", 20, "0", ["outside what is possible", "outside what is possible"]),
+        ("a bit follows the tables", 14, "1", ["not zero", "left over"]),
+    ],
+)
+def test_tables_of_two_tokens(claim, offset, filling, reasons):
+    def step(value):
+        return "1" + exp_golomb(abs(value) - 1) + ("1" if value < 0 else "0")
+
+    def exp_golomb(value):
+        return "0" * ((value + 1).bit_length() - 1) + f"{value + 1:b}"
+
+    bits = step(offset) + step(-offset - 5)  # two tokens: absent, and the level 14 - 5
+    table = int(bits + filling * (-len(bits) % 8), 2).to_bytes((len(bits) + 7) // 8)
+    payload = bytes([0x80, 0, 0]) + table + (1 << 16).to_bytes(4, "little")
+    if reasons is None:
+        for decode in decoders():
+            out = np.zeros(1, np.uint8)
+            decode(memoryview(payload), 2, (1,), out)
+            assert out[0] == 1
+    else:
+        refused_by_all(payload, 2, (1,), reasons)
 
 
 @UNHURRIED
