@@ -72,7 +72,7 @@ def main() -> int:
         "--price",
         type=float,
         action="append",
-        help="bits a false positive is worth avoiding at; default 2 and 4",
+        help="bits a false positive is worth avoiding at; default 1 and 2",
     )
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="of torch; results may differ"
@@ -86,7 +86,7 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     results = []
     for name in arguments.model or MODELS:
-        result = measure(folder, name, arguments.seed, arguments.price or [2.0, 4.0])
+        result = measure(folder, name, arguments.seed, arguments.price or [1.0, 2.0])
         results.append(result)
     if arguments.json:
         print(json.dumps({"benchmark": "weightless", "seed": arguments.seed, "models": results}))
@@ -193,7 +193,7 @@ def lossy(state: PassState, price: float) -> list[Row]:
     options = bloomier.Options(layers=(LAYER,), prices=(price,), smaller_than="gaps", most_lost_points=100.0)
     bloomier.run(state, options)
     code = state.codes.get(LAYER)
-    if code is None:
+    if not isinstance(code, SharedWeights):
         return [Row(f"bloomier, Weightless, price {price:g}", 0, None, state.stages[-1].note or "")]
     share.run(state, share.Options(bits=4))
     note = (state.stages[-2].note or "").split("; ")[-1]

@@ -146,6 +146,13 @@ def test_false_positives_that_cost_too_much_decode_to_the_background():
     assert not wrong[:, 60:].any()
 
 
+@pytest.mark.parametrize("shape", [(40, 50), (3, 40), (40,), ()])
+def test_a_filter_of_nothing_passes_nothing(shape):
+    symbols = np.full(math.prod(shape), 2, np.uint8)
+    out = decoded(encode_filter(symbols, 5, shape, np.ones(sides(shape))), 5, shape)
+    assert np.array_equal(out, symbols)
+
+
 def test_another_seed_gives_other_false_positives():
     symbols, shape = sparse(), (80, 120)
     one, other = (

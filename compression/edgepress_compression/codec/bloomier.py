@@ -57,7 +57,8 @@ _IN_FILTER: Final = 0
 _STREAM: Final = 1
 _GAPS: Final = 2
 _MIN_BACKGROUND: Final = 0.25  # below, nearly all positions would pass
-# Bits that a false positive is taken to cost, measured to be tried.
+# Bits that a false positive is taken to cost, all tried. With powers of two every sum that the choice of
+# classes compares is exact, so it is the same on every machine.
 _PRICES: Final = (0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0)
 _ROUNDS: Final = 8
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 EMPTY: Final = 16  # the class of a row or column in which nothing is kept
-CLASS_MAX: Final = 15
 CLASSES: Final = EMPTY + 1
 _TRIED: Final = 11  # check bits of one class: 0 .. 10
 _LEAST_SIDE: Final = 16  # shorter rows (columns) have one class: theirs would be as long as their content
@@ -31,14 +30,12 @@ def choose_classes(
     tried = np.arange(_TRIED)
     classes = [np.zeros(side, np.int64) for side in kept.shape]
     single = [kept.shape[1 - axis] < _LEAST_SIDE for axis in (0, 1)]
-    live = [counts[axis] > 0 if not single[axis] else np.ones(kept.shape[axis], bool) for axis in (0, 1)]
+    live = [np.full(kept.shape[axis], kept.any()) if single[axis] else counts[axis] > 0 for axis in (0, 1)]
     for _ in range(_ROUNDS):
         before = [one.copy() for one in classes]
         for axis in (0, 1):
             passing = np.where(live[1 - axis], 0.5 ** classes[1 - axis], 0.0)
-            expected = (
-                harm @ passing if axis == 0 else passing @ harm
-            )  # (side,) with no check bits of its own
+            expected = harm @ passing if axis == 0 else passing @ harm  # (side,) without bits of its own
             own = counts[axis]
             if single[axis]:
                 expected, own = expected.sum(keepdims=True), own.sum(keepdims=True)

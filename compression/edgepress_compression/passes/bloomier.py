@@ -54,10 +54,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     layers: tuple[str, ...] = ()  # weights by name; none: those with at least `least_share` of all weights
     least_share: Fraction = 0.3
     bits: Annotated[int, msgspec.Meta(ge=1, le=8)] = 4  # a layer gets 2^bits values besides zero
-    prices: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1, max_length=8)] = (1.0, 2.0, 4.0)
+    prices: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1, max_length=8)] = (2.0, 3.0)
     seeds: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8  # filters tried at a price: least harm is taken
     smaller_than: Literal["all", "gaps"] = "all"  # the lossless coders that a filter must beat
-    most_lost_points: Positive = 0.3  # of accuracy on held-out samples
+    most_lost_points: Positive = 0.5  # of accuracy on held-out samples
     samples: Count = 400  # that say where false positives do harm
     steps: Count = 1500  # of training around the filter of a layer
     batch_size: Count = 100
