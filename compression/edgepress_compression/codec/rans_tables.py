@@ -135,7 +135,7 @@ def _read_table(bits: BitReader, reference: Levels, resolution: int, run_order: 
                 raise CodecError("a frequency is outside what is possible")
             offsets[at] = offset
             at += 1
-    levels = np.minimum(reference + offsets, absent)
+    levels: Levels = np.minimum(reference + offsets, absent)
     if levels.min() < 0:
         raise CodecError("a frequency is outside what is possible")
     return levels
