@@ -391,7 +391,7 @@ EP_INLINE int64_t ep_context_walk(const ep_context_head *head, const ep_context_
                     p[5] = m->sign_lag + (mark[-lag] + 1) * 4 + (column->signs & 3);
                     p[6] = m->sign_near + (mark[-1] + 1) * 9 + (mark[-up] + 1) * 3 + mark[-2] + 1;
                     const int32_t fixed = ep_context_clip(-(expected >> 2), 2047);
-                    negative = ep_context_decide(m, reader, writer, m->sign_weights[side + 8], p, 7, fixed, 250, 200, 6, symbol < background);
+                    negative = ep_context_decide(m, reader, writer, m->sign_weights[side + 8], p, 7, fixed, 250, 200, 10, symbol < background);
                     column->signs = (uint8_t)((column->signs << 2 | (negative ? 2 : 1)) & 63);
                     signs = signs << 1 | (uint32_t)negative;
                     *mark = negative ? -1 : 1;
@@ -559,8 +559,8 @@ static int64_t ep_context_start(const ep_context_head *head, int32_t delta, void
         memory->columns[c].negative = even;
     }
     for (int32_t i = 0; i < EP_CONTEXT_INPUTS; i++) {
-        for (int32_t j = 0; j < 8; j++) m->flag_weights[j][i] = 4915; /* 0.3 */
-        for (int32_t j = 0; j < 17; j++) m->sign_weights[j][i] = 4915;
+        for (int32_t j = 0; j < 8; j++) m->flag_weights[j][i] = 3600; /* 0.22 */
+        for (int32_t j = 0; j < 17; j++) m->sign_weights[j][i] = 3600;
     }
     return 0;
 }

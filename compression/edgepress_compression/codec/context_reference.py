@@ -83,8 +83,8 @@ class _Walk:
         self.sign_row, self.sign_column, self.sign_expected, self.sign_lag, self.sign_near = (
             _Chances(size, *_EVEN) for size in (16, 64, 32, 12, 27)
         )
-        self.flag_weights = [[4915] * _OPINIONS for _ in range(8)]  # 0.3
-        self.sign_weights = [[4915] * _OPINIONS for _ in range(17)]
+        self.flag_weights = [[3600] * _OPINIONS for _ in range(8)]  # 0.22
+        self.sign_weights = [[3600] * _OPINIONS for _ in range(17)]
         # What each column remembers of the rows before; one more, so that the last has a right neighbour.
         self.flags, self.signs, self.sizes, self.sizes_before = ([0] * (columns + 1) for _ in range(4))
         self.marks = [0] * columns  # the side of each element of this row, behind it of the row before
@@ -216,7 +216,7 @@ class _Walk:
             _Opinion(self.sign_lag, (self._mark(head.lag) + 1) * 4 + (signs & 3)),
             _Opinion(self.sign_near, near),
         ]
-        return self._decide(self.sign_weights[side], opinions, [_clip(-(expected >> 2), 2047)], 6, negative)
+        return self._decide(self.sign_weights[side], opinions, [_clip(-(expected >> 2), 2047)], 10, negative)
 
     def _decide(
         self, weights: list[int], opinions: list[_Opinion], fixed: list[int], rate: int, bit: int
