@@ -33,7 +33,7 @@ from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.metric import Accuracy
 from edgepress_compression.passes.state import PassState
-from edgepress_compression.recipe import Recipe, check_recipe, load_recipe
+from edgepress_compression.recipe import Recipe, check_recipe, load_recipe, within
 from edgepress_compression.report import (
     Bytes,
     LatencyPair,
@@ -74,15 +74,19 @@ def compress(
     model_name: str | None = None,
     threads: int = 1,
     latency_seconds: float = 2.0,
+    target_bytes: int | None = None,
 ) -> Result:
     """Compresses a model for a profile. The same arguments give the same artifact on one kind of machine.
 
+    `target_bytes` is what the artifact may have, for recipes that take a budget (`recipe.within`).
     `model_name` chooses the data set's preprocessing and is written into the artifact; by default the
     file's name. `threads` are used to measure. Raises an EdgepressError with a sentence for people;
     CompressionCancelledError soon after `cancelled` says so.
     """
     started = time.monotonic()
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if target_bytes is not None:
+        chosen = within(chosen, target_bytes)
     work = _Work(progress, cancelled)
     passes = check_recipe(chosen)
 
@@ -99,6 +103,30 @@ def compress(
         state.warn("No data set was given, so accuracy is unknown.")
     elif split is not None and len(data.splits) == 1:
         state.warn(f"The data set has one split only ({split.name}); a split of its own for tests is better.")
+    sample = None if split is None else one_batch(split)
+
+    def write(state: PassState) -> tuple[bytes, bytes]:
+        """(artifact, the ONNX file in it)"""
+        onnx_model = state.graph.serialize()
+        artifact = write_artifact(
+            onnx_model,
+            name=name,
+            profile=profile.id,
+            recipe=chosen.as_json(),
+            provenance={
+                "source_sha256": source_sha256,
+                "tool": f"edgepress {__version__}",
+                "dataset": None if data is None else data.name,
+                "seed": seed,
+            },
+            metadata={} if data is None else data.describe(),
+            probe=make_probe(state.graph, sample=sample, seed=seed % 2**32),
+            codes=state.codes,
+            coding=chosen.coding,
+        )
+        return artifact, onnx_model
+
+    state.artifact_bytes = lambda state: len(write(state)[0])
     share = (PASSED - MEASURED_BEFORE) / max(len(passes), 1)
     for number, (pass_name, run_pass) in enumerate(passes):
         start = MEASURED_BEFORE + number * share
@@ -107,24 +135,7 @@ def compress(
         work.check()
 
     work.say("write", PASSED, "coding the weights")
-    sample = None if split is None else one_batch(split)
-    after = state.graph.serialize()
-    artifact = write_artifact(
-        after,
-        name=name,
-        profile=profile.id,
-        recipe=chosen.as_json(),
-        provenance={
-            "source_sha256": source_sha256,
-            "tool": f"edgepress {__version__}",
-            "dataset": None if data is None else data.name,
-            "seed": seed,
-        },
-        metadata={} if data is None else data.describe(),
-        probe=make_probe(state.graph, sample=sample, seed=seed % 2**32),
-        codes=state.codes,
-        coding=chosen.coding,
-    )
+    artifact, after = write(state)
     work.say("verify", WRITTEN, "decoding the artifact")
     decoded = decode(artifact, max_bytes=max(len(after), 1))
     accuracy_after = _measure(decoded, split, threads, work, "verify", (WRITTEN, MEASURED_AFTER))
@@ -175,6 +186,7 @@ def compress(
             profile=profile.id,
             dataset=None if dataset is None else dataset.origin,
             seed=seed,
+            target_bytes=target_bytes,
         ),
     )
     work.say("time", TIMED, "done")

@@ -34,6 +34,8 @@ PASSES: Final = {
     "quantize": "edgepress_compression.passes.quantize",
     "share": "edgepress_compression.passes.share",
 }
+# Those with an option `target_bytes`: the bytes of the whole artifact.
+BUDGETED: Final = frozenset({"quantize"})
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -86,6 +88,23 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             "path of a .toml file."
         )
     return _read(shipped[text])
+
+
+def within(recipe: Recipe, target_bytes: int) -> Recipe:
+    """The recipe with that many bytes for its artifact, told to its last pass that takes a budget.
+
+    Raises RecipeError where no pass does.
+    """
+    numbers = [number for number, step in enumerate(recipe.passes) if step.name in BUDGETED]
+    if not numbers:
+        able = [one.name for one in list_recipes() if any(step.name in BUDGETED for step in one.passes)]
+        raise RecipeError(
+            f"The recipe {recipe.name} has no pass that can aim at a number of bytes. Take one that has: "
+            f"{', '.join(able)}; or leave the target out."
+        )
+    last = numbers[-1]
+    step = Step(recipe.passes[last].name, {**recipe.passes[last].options, "target_bytes": target_bytes})
+    return msgspec.structs.replace(recipe, passes=(*recipe.passes[:last], step, *recipe.passes[last + 1 :]))
 
 
 def check_recipe(recipe: Recipe) -> list[tuple[str, Pass]]:

@@ -102,10 +102,14 @@ def machine_name() -> str:
     return f"{model}, {platform.system()} {platform.machine()}"
 
 
-def reproduce(*, model: str, recipe: str, profile: str, dataset: str | None, seed: int) -> str:
+def reproduce(
+    *, model: str, recipe: str, profile: str, dataset: str | None, seed: int, target_bytes: int | None = None
+) -> str:
     """The command that makes the same artifact."""
     words = ["edgepress", "compress", model, "--recipe", recipe, "--profile", profile]
     if dataset is not None:
         words += ["--data", dataset]
+    if target_bytes is not None:
+        words += ["--target-bytes", str(target_bytes)]
     words += ["--seed", str(seed), "-o", f"{Path(model).stem}.epa", "--report", "report.json"]
     return shlex.join(words)

@@ -27,6 +27,9 @@ class JobsQuery(Asked):
 
 class Options(Asked):
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Of everything random")] = 0
+    target_bytes: Annotated[
+        int | None, Field(ge=1, lt=2**31, description="Of the artifact, for recipes that take a budget")
+    ] = None
 
 
 class JobsAsked(Asked):
@@ -81,7 +84,7 @@ def start_jobs(body: JobsAsked) -> Response:
     dataset = body.dataset if body.dataset is not None else model.dataset
     if dataset is not None:
         store.datasets.get(dataset)
-    check_recipe(body.recipe, has_data=dataset is not None)
+    check_recipe(body.recipe, has_data=dataset is not None, target_bytes=body.options.target_bytes)
     profiles = [check_profile(profile).id for profile in dict.fromkeys(body.profiles)]
     with store.transaction():
         jobs = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask import Response
 from pydantic import Field, RootModel
 
-from edgepress_compression.recipe import Recipe, list_recipes
+from edgepress_compression.errors import RecipeError
+from edgepress_compression.recipe import BUDGETED, Recipe, list_recipes, within
 from edgepress_server.api.answers import Answer, answers, section
 from edgepress_server.api.auth import needs
 from edgepress_server.errors import InvalidInputError, NotFoundError
@@ -17,14 +18,18 @@ class RecipeAnswer(Answer):
     name: str
     description: str
     needs_data: bool = Field(description="It cannot run without a labelled data set")
+    takes_budget: bool = Field(description="It can aim at a number of bytes for the artifact")
 
 
 class Recipes(RootModel[list[RecipeAnswer]]):
     pass
 
 
-def check_recipe(name: str, *, has_data: bool) -> Recipe:
-    """Only shipped names, never a path. Raises NotFoundError, InvalidInputError when it needs data."""
+def check_recipe(name: str, *, has_data: bool, target_bytes: int | None = None) -> Recipe:
+    """Only shipped names, never a path.
+
+    Raises NotFoundError; InvalidInputError when it needs data, or cannot aim at a number of bytes.
+    """
     known = {recipe.name: recipe for recipe in list_recipes()}
     if name not in known:
         raise NotFoundError(
@@ -35,6 +40,11 @@ def check_recipe(name: str, *, has_data: bool) -> Recipe:
             "recipe_needs_data",
             f"Recipe {name} needs a labelled data set. Give the model one, or name one in the request.",
         )
+    if target_bytes is not None:
+        try:
+            within(known[name], target_bytes)
+        except RecipeError as error:
+            raise InvalidInputError("recipe_takes_no_budget", str(error)) from error
     return known[name]
 
 
@@ -44,7 +54,12 @@ def get_recipes() -> Response:
     """All recipes"""
     return answers(
         [
-            RecipeAnswer(name=recipe.name, description=recipe.description, needs_data=_needs_data(recipe))
+            RecipeAnswer(
+                name=recipe.name,
+                description=recipe.description,
+                needs_data=_needs_data(recipe),
+                takes_budget=any(step.name in BUDGETED for step in recipe.passes),
+            )
             for recipe in list_recipes()
         ]
     )

@@ -28,6 +28,11 @@ NAME_COLUMNS = 20  # the longest profile id
     "-o", "--output", "out", type=click.Path(dir_okay=False, path_type=Path), help="Artifact file to write."
 )
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="JSON report to write.")
+@click.option(
+    "--target-bytes",
+    type=click.IntRange(min=1),
+    help="What the artifact may have, for recipes that take a budget, such as rate-distortion.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--detach", is_flag=True, help="On a server: do not wait for the jobs.")
 @server_options
@@ -38,6 +43,7 @@ def compress(
     data: str | None,
     out: Path | None,
     report: Path | None,
+    target_bytes: int | None,
     seed: int,
     detach: bool,
     url: str,
@@ -54,7 +60,7 @@ def compress(
             raise click.UsageError(
                 "compressing a file needs exactly one --profile and an output file: -o OUT"
             )
-        _here(Path(model), recipe, profiles[0], data, out, report, seed, as_json)
+        _here(Path(model), recipe, profiles[0], data, out, report, target_bytes, seed, as_json)
         return
     if Path(model).suffix in {".onnx", ".pt2"}:
         raise click.BadParameter(f"there is no file {model}", param_hint="MODEL")
@@ -63,7 +69,7 @@ def compress(
             "-o and --report belong to compressing a file here; for a job on the server see "
             "`edgepress artifact list` and `edgepress artifact show`"
         )
-    _on_server(api(url, token), model, recipe, profiles, data, seed, detach, as_json)
+    _on_server(api(url, token), model, recipe, profiles, data, target_bytes, seed, detach, as_json)
 
 
 def _here(
@@ -73,6 +79,7 @@ def _here(
     data: str | None,
     out: Path,
     report: Path | None,
+    target_bytes: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -101,6 +108,7 @@ def _here(
                 dataset=None if data is None else load_dataset(Path(data)),
                 progress=show,
                 seed=seed,
+                target_bytes=target_bytes,
             )
         except (EdgepressError, ProfileError) as error:
             raise click.ClickException(str(error)) from error
@@ -140,15 +148,19 @@ def _on_server(
     recipe: str,
     profiles: tuple[str, ...],
     data: str | None,
+    target_bytes: int | None,
     seed: int,
     detach: bool,
     as_json: bool,
 ) -> None:
+    options: dict[str, Any] = {"seed": seed}
+    if target_bytes is not None:
+        options["target_bytes"] = target_bytes
     body: dict[str, Any] = {
         "model": model,
         "recipe": recipe,
         "profiles": list(profiles),
-        "options": {"seed": seed},
+        "options": options,
     }
     if data is not None:
         body["dataset"] = data

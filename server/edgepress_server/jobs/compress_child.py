@@ -98,6 +98,7 @@ def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Comp
             progress=ProgressRows(store, job, cancelled),
             cancelled=cancelled.is_set,
             seed=int(job.options.get("seed", 0)),
+            target_bytes=job.options.get("target_bytes"),
         )
     if cancelled.is_set():
         raise CompressionCancelledError()
@@ -112,6 +113,8 @@ def _command(job: Job) -> str:
     words = ["edgepress", "compress", job.model, "--recipe", job.recipe, "--profile", job.profile]
     if job.dataset is not None:
         words += ["--data", job.dataset]
+    if "target_bytes" in job.options:
+        words += ["--target-bytes", str(job.options["target_bytes"])]
     return shlex.join([*words, "--seed", str(job.options.get("seed", 0))])
 
 
