@@ -171,7 +171,7 @@ def best_filter(
 ) -> Filtered:
     """The filter of `seeds` tried whose false positives do the least harm.
 
-    harm: shape of the weights, mean 1 over the zeros; `price` in bits for a false positive of harm 1.
+    harm: shape of the weights, mean about 1; `price` in bits for a false positive of harm 1.
     """
     shape, count = clean.indices.shape, len(clean.codebook)
     symbols = _symbols(clean)
@@ -199,7 +199,10 @@ def _symbols(code: SharedWeights) -> Symbols:
 
 
 def _harm(state: PassState, data: TrainingData, name: str, samples: int) -> np.ndarray:
-    """The Fisher information's diagonal (shape of the weight), over its mean at the zeros."""
+    """The Fisher information's diagonal (shape of the weight), over its mean where a filter may be wrong:
+
+    at the zeros of rows and columns in which some weight is kept.
+    """
     executor = Executor(state.graph)
     loss = loss_for(state.graph, "classification", label_share=0.0)
     generator = torch.Generator().manual_seed(state.seed)
@@ -212,8 +215,9 @@ def _harm(state: PassState, data: TrainingData, name: str, samples: int) -> np.n
         drawn_loss(outputs, loss, generator).backward()  # type: ignore[no-untyped-call]
         if weight.grad is not None:
             total += weight.grad.double().square().numpy()
-    zeros = total[state.graph.weights[name] == 0]
-    return total / max(float(zeros.mean()), 1e-300)
+    kept = (state.graph.weights[name] != 0).reshape(sides(total.shape))
+    at_risk = (kept.any(1)[:, None] & kept.any(0) & ~kept).reshape(total.shape)
+    return total / max(float(total[at_risk].mean()), 1e-300) if at_risk.any() else total
 
 
 class _Around(Codebooks):
