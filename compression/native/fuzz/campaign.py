@@ -20,7 +20,7 @@ import builds
 import seeds
 
 # Decoders that first make a large model: so many times fewer mutations, or they would take all of the time.
-_SLOWER = {"text": 40}
+_SLOWER = {"text": 40, "context": 4, "floats_few": 2}
 
 
 def campaign(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgepress_compression.codec import native
 from edgepress_compression.codec.coder import symbol_dtype
+from edgepress_compression.codec.floats_blocks import decode_blocks, encode_blocks
 from edgepress_compression.codec.registry import BYTE_CODERS, DELTA_CODERS, SYMBOL_CODERS
 from edgepress_compression.codec.trellis import untangle
 
@@ -53,7 +54,7 @@ def _floats_join(arguments: Arguments) -> bytes | None:
 
 def _context(arguments: Arguments) -> bytes | None:
     payload, _, alphabet, count, _, _, base, _, work_bytes = arguments
-    if count >= MOST_BYTES:
+    if count >= 4096:
         return None
     head = struct.pack("<HH", alphabet - 1, count) + work_bytes.to_bytes(3, "little")
     kept = b"\0" if base is None else b"\1" + memoryview(base).tobytes()
@@ -164,6 +165,7 @@ def _calls() -> Iterator[tuple[str, Arguments]]:
             for byte_coder in BYTE_CODERS.values():
                 payload = byte_coder.encode(data, itemsize, is_float)
                 byte_coder.decode(memoryview(payload), len(data), itemsize, is_float)
+        _blocks()
     finally:
         native.status = real
     yield from called
@@ -176,6 +178,20 @@ def _deltas(alphabet: int, shape: tuple[int, ...], symbols: NDArray[Any]) -> Non
         payload = coder.encode(symbols, alphabet, shape, moved.astype(symbols.dtype))
         out = np.empty_like(symbols)
         coder.decode(memoryview(payload), alphabet, shape, moved.astype(symbols.dtype), out)
+
+
+def _blocks() -> None:
+    """The coder `floats` takes blocks for large tensors only; here small ones go the same way."""
+    rng = np.random.default_rng(12)
+    for size in (1, 40, 300, 900):
+        bell = np.where(rng.random(size) < 0.2, 0, rng.normal(0, 0.1, size))
+        for values in (bell, np.abs(bell), np.round(bell, 2)):
+            for kind, exponent_bits in (("<f4", 8), ("<f2", 5), ("<f8", 11)):
+                elements = values.astype(kind).view(kind.replace("f", "u"))
+                fraction_bits = 8 * elements.itemsize - 1 - exponent_bits
+                payload = encode_blocks(elements, exponent_bits, fraction_bits)
+                out = np.empty_like(elements)
+                decode_blocks(memoryview(payload), out, exponent_bits, fraction_bits)
 
 
 def _copied(argument: Any) -> Any:
