@@ -24,6 +24,7 @@ from edgepress_compression.codec.coder import symbol_dtype
 from edgepress_compression.codec.registry import BYTE_CODERS, DELTA_CODERS, SYMBOL_CODERS
 from edgepress_compression.errors import ArtifactError
 
+_STORED_MORE_BYTES: Final = 2  # than the tensor's: the checksum. What would take more is stored as it is
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -65,7 +66,7 @@ def _check_entry(entry: TensorEntry, *, is_delta: bool) -> None:
         raise ArtifactError("header", f"a tensor's name has {len(entry.name)} characters")
     if len(entry.shape) > DIMS_MAX or not all(0 < side <= ONNX_MAX_BYTES for side in entry.shape):
         raise ArtifactError(where, f"the shape {list(entry.shape)} is not possible")
-    if entry.skip < 0 or entry.stored_bytes < 0:
+    if entry.skip < 0 or not 0 <= entry.stored_bytes <= entry.size_bytes + _STORED_MORE_BYTES:
         raise ArtifactError(where, "a length in the header is not possible")
     _check_values(entry, where)
     if not _is_known(entry, is_delta=is_delta):
