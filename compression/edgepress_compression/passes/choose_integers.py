@@ -74,7 +74,7 @@ def choose_integers(
     whose outputs matter very differently gets a scale for each, where that saves bits. With `trellis` a
     tensor with long rows takes its integers from two grids (codec/trellis.py): fewer bytes for the same harm.
     `thrift` (0..1) is how much of the price counts when an integer is chosen, and not only when the steps
-    are. Bits and integers are found in `rounds`.
+    are. Bits and integers are found in `rounds`. Weights that are 0 stay 0.
     """
     chosen: dict[str, ChosenIntegers] = {}
     total = sum(array.size for array in weights.values())
@@ -107,8 +107,9 @@ def _choose(
     steps = steps.astype(np.float32).astype(np.float64)  # what is stored
     found = np.rint(matrix.rows / (steps * (2.0 if trellis else 1.0))[:, :, None]).astype(np.int32)
     symbols, loss = found, 0.0
+    pruned = (matrix.rows == 0).reshape(outputs, -1)
     for _ in range(rounds):
-        rate = fit_rate(symbols.reshape(outputs, -1))
+        rate = fit_rate(symbols.reshape(outputs, -1)).forbidding(pruned)
         if trellis:
             rounded = round_on_trellis(matrix, steps, rate, price)
             found = rounded.integers

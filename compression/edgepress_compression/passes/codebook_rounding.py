@@ -68,7 +68,7 @@ def _choose(
     for number in range(rounds):
         indices, targets, weights, loss = _assign(matrix, values, bits, price)
         counts = np.bincount(indices.reshape(-1), minlength=len(values))
-        used = counts > 0
+        used = (counts > 0) | (values == 0)
         if number + 1 < rounds:
             mass = np.bincount(indices.reshape(-1), weights.reshape(-1), len(values))
             sums = np.bincount(indices.reshape(-1), (weights * targets).reshape(-1), len(values))
@@ -102,8 +102,9 @@ def _assign(
     costs = np.broadcast_to(costs, shape)
     indices = np.empty(shape, np.int64)
     loss = 0.0
+    zero, pruned = int(np.searchsorted(values, 0.0)), work == 0  # zeros stay zeros
     if matrix.factor is None:
-        indices = _cheapest(work, costs / price, values, bits)
+        indices = np.where(pruned, zero, _cheapest(work, costs / price, values, bits))
         loss = float((costs * np.square(work - values[indices])).sum())
         return indices, work, costs, loss
     factor = matrix.factor
@@ -112,7 +113,8 @@ def _assign(
         errors = np.empty((*shape[:2], stop - start))
         for i in range(start, stop):
             now = work[:, :, i]
-            indices[:, :, i] = _cheapest(now, costs[:, :, i] / price, values, bits)
+            cheapest = _cheapest(now, costs[:, :, i] / price, values, bits)
+            indices[:, :, i] = np.where(pruned[:, :, i], zero, cheapest)
             wrong = now - values[indices[:, :, i]]
             loss += float((costs[:, :, i] * np.square(wrong)).sum())
             errors[:, :, i - start] = wrong / factor[:, i, i][:, None]

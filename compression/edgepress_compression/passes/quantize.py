@@ -34,7 +34,7 @@ from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.steps import steepness
 from edgepress_compression.passes.training_data import batch_limit
 
-_LEAST_BITS = 0.3  # a weight: fewer leave no model
+_LEAST_BITS = 0.03  # a weight: fewer leave no model
 _MOST_BITS = 9.0  # beyond, nothing is left to gain
 _CODED = 0.95  # of an artifact's bytes, the integers'
 _GRADIENT_SAMPLES = 64

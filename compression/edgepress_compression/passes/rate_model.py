@@ -13,11 +13,12 @@ these bits are from coded bytes is measured, and corrected by one factor (`size_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 _WEIGHT = 24.0
+_FORBIDDEN_BITS = np.float32(1e9)
 _UNSEEN = 0.5  # counts of an integer that did not occur; farther ones take its bits and more
 
 
@@ -29,6 +30,10 @@ class RateModel:
     other: np.ndarray  # (rows, columns) float32, bits of not being 0
     table: np.ndarray  # (2 reach + 1,) float32, bits of each integer that is not 0
     reach: int
+
+    def forbidding(self, zeros: np.ndarray) -> RateModel:
+        """The same, but where `zeros` (rows, columns) is true nothing but 0 will be taken."""
+        return replace(self, other=np.where(zeros, _FORBIDDEN_BITS, self.other))
 
     def bits(self, integers: np.ndarray) -> float:
         """Of all integers (rows, columns)."""

@@ -118,7 +118,10 @@ class _Search:
     def _candidates(
         self, now: np.ndarray, worth: np.ndarray, zero: np.ndarray, other: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest number of each parity on each state's grid, and its cost in bits; (..., STATES, 2)."""
+        """For each parity the nearest number on each state's grid, or 0, and its cost in bits.
+
+        Both (..., STATES, 2).
+        """
         size, sign = np.abs(now), np.where(now < 0, np.float32(-1.0), np.float32(1.0))
         values = np.empty((*now.shape, 2), np.float32)
         costs = np.empty((*now.shape, 2), np.float32)
@@ -128,7 +131,12 @@ class _Search:
             value = 2 * symbol - np.where(symbol > 0, _GRID, np.float32(0.0))
             index = np.clip(sign * symbol, -self._rate.reach, self._rate.reach).astype(np.int32)
             spent = np.where(symbol == 0, zero, other + self._rate.table[index + self._rate.reach])
-            costs[..., parity] = worth * np.square(size - value) + spent
+            cost = worth * np.square(size - value) + spent
+            if parity == 0:
+                nothing = worth * np.square(size) + zero
+                value = np.where(nothing < cost, np.float32(0.0), value)
+                cost = np.minimum(nothing, cost)
+            costs[..., parity] = cost
             values[..., parity] = sign * value
         return values, costs
 
