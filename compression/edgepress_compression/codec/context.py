@@ -57,6 +57,7 @@ from edgepress_compression.codec.context_reference import decode_reference, enco
 _TRIAL_SYMBOLS: Final = 1 << 20  # choices are tried on this many, or half a tensor where that is more
 _TAPS_FIRST: Final = 128
 _TAPS_MOST: Final = 384  # more cost time and gained nothing
+_TAPS_MOST_SPIKE: Final = 256
 _RATE_FIRST: Final = 6
 _SPIKE_FIRST: Final = 0.3
 _SPIKE_ALWAYS: Final = 0.6  # the background's share from which only a spike walk is tried
@@ -89,7 +90,8 @@ class Context:
             head = min(head, _fit(turned), key=cost)
         if _SPIKE_NEVER <= background_share <= _SPIKE_ALWAYS:
             head = min(head, head._replace(spike=not head.spike), key=cost)
-        head = min(head, *(_fit(head._replace(taps=taps)) for taps in (0, _TAPS_MOST)), key=cost)
+        most = _TAPS_MOST_SPIKE if head.spike else _TAPS_MOST
+        head = min(head, *(_fit(head._replace(taps=taps)) for taps in (0, most)), key=cost)
         if head.taps:
             head = min(head, *(head._replace(rate=rate) for rate in (head.rate - 1, head.rate + 1)), key=cost)
         head = min((head._replace(family=family) for family in range(FAMILIES)), key=cost)
