@@ -33,7 +33,7 @@ from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.metric import Accuracy
 from edgepress_compression.passes.state import PassState
-from edgepress_compression.recipe import Recipe, check_recipe, load_recipe, within
+from edgepress_compression.recipe import Recipe, check_recipe, coded, load_recipe, within
 from edgepress_compression.report import (
     Bytes,
     LatencyPair,
@@ -75,10 +75,12 @@ def compress(
     threads: int = 1,
     latency_seconds: float = 2.0,
     target_bytes: int | None = None,
+    coding: str | None = None,
 ) -> Result:
     """Compresses a model for a profile. The same arguments give the same artifact on one kind of machine.
 
     `target_bytes` is what the artifact may have, for recipes that take a budget (`recipe.within`).
+    `coding` is how weights are coded, in place of what the recipe says.
     `model_name` chooses the data set's preprocessing and is written into the artifact; by default the
     file's name. `threads` are used to measure. Raises an EdgepressError with a sentence for people;
     CompressionCancelledError soon after `cancelled` says so.
@@ -87,6 +89,8 @@ def compress(
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if target_bytes is not None:
         chosen = within(chosen, target_bytes)
+    if coding is not None:
+        chosen = coded(chosen, coding)
     work = _Work(progress, cancelled)
     passes = check_recipe(chosen)
 
@@ -187,6 +191,7 @@ def compress(
             dataset=None if dataset is None else dataset.origin,
             seed=seed,
             target_bytes=target_bytes,
+            coding=coding,
         ),
     )
     work.say("time", TIMED, "done")

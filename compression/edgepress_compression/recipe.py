@@ -2,7 +2,7 @@
 
 name = "int8"
 description = "Integers for weights and activations: a quarter of the bytes, faster where integers are."
-coding = "auto"              # how weights are coded; "auto" takes the smallest for each tensor
+coding = "auto"              # how weights are coded (artifact/choose.py): auto, fast, small, or a coder
 
 [[passes]]                   # in this order; none keeps the model as it is
 name = "int8"                # a module in passes/
@@ -19,7 +19,8 @@ from typing import Annotated, Any, Final, Protocol, cast
 
 import msgspec
 
-from edgepress_compression.errors import RecipeError
+from edgepress_compression.artifact.choose import check_coding
+from edgepress_compression.errors import ArtifactError, RecipeError
 from edgepress_compression.passes.state import PassState
 
 RECIPES_DIR: Final = Path(__file__).parent / "recipes"
@@ -107,8 +108,21 @@ def within(recipe: Recipe, target_bytes: int) -> Recipe:
     return msgspec.structs.replace(recipe, passes=(*recipe.passes[:last], step, *recipe.passes[last + 1 :]))
 
 
+def coded(recipe: Recipe, coding: str) -> Recipe:
+    """The recipe with its weights coded in another way. Raises RecipeError when there is no such."""
+    try:
+        check_coding(coding)
+    except ArtifactError as error:
+        raise RecipeError(f"The {error}.") from error
+    return msgspec.structs.replace(recipe, coding=coding)
+
+
 def check_recipe(recipe: Recipe) -> list[tuple[str, Pass]]:
     """The passes of a recipe with their options checked, by name. Raises RecipeError before anything runs."""
+    try:
+        check_coding(recipe.coding)
+    except ArtifactError as error:
+        raise RecipeError(f"The recipe {recipe.name}: {error}.") from error
     return [(step.name, _prepare(recipe, step)) for step in recipe.passes]
 
 

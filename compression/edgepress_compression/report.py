@@ -103,7 +103,14 @@ def machine_name() -> str:
 
 
 def reproduce(
-    *, model: str, recipe: str, profile: str, dataset: str | None, seed: int, target_bytes: int | None = None
+    *,
+    model: str,
+    recipe: str,
+    profile: str,
+    dataset: str | None,
+    seed: int,
+    target_bytes: int | None = None,
+    coding: str | None = None,
 ) -> str:
     """The command that makes the same artifact."""
     words = ["edgepress", "compress", model, "--recipe", recipe, "--profile", profile]
@@ -111,5 +118,7 @@ def reproduce(
         words += ["--data", dataset]
     if target_bytes is not None:
         words += ["--target-bytes", str(target_bytes)]
+    if coding is not None:
+        words += ["--coding", coding]
     words += ["--seed", str(seed), "-o", f"{Path(model).stem}.epa", "--report", "report.json"]
     return shlex.join(words)

@@ -30,6 +30,9 @@ class Options(Asked):
     target_bytes: Annotated[
         int | None, Field(ge=1, lt=2**31, description="Of the artifact, for recipes that take a budget")
     ] = None
+    coding: Annotated[
+        str | None, Field(max_length=40, description="How weights are coded: auto, fast, small or a coder")
+    ] = None
 
 
 class JobsAsked(Asked):
@@ -84,7 +87,12 @@ def start_jobs(body: JobsAsked) -> Response:
     dataset = body.dataset if body.dataset is not None else model.dataset
     if dataset is not None:
         store.datasets.get(dataset)
-    check_recipe(body.recipe, has_data=dataset is not None, target_bytes=body.options.target_bytes)
+    check_recipe(
+        body.recipe,
+        has_data=dataset is not None,
+        target_bytes=body.options.target_bytes,
+        coding=body.options.coding,
+    )
     profiles = [check_profile(profile).id for profile in dict.fromkeys(body.profiles)]
     with store.transaction():
         jobs = [

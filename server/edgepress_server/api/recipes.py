@@ -6,7 +6,7 @@ from flask import Response
 from pydantic import Field, RootModel
 
 from edgepress_compression.errors import RecipeError
-from edgepress_compression.recipe import BUDGETED, Recipe, list_recipes, within
+from edgepress_compression.recipe import BUDGETED, Recipe, coded, list_recipes, within
 from edgepress_server.api.answers import Answer, answers, section
 from edgepress_server.api.auth import needs
 from edgepress_server.errors import InvalidInputError, NotFoundError
@@ -25,10 +25,13 @@ class Recipes(RootModel[list[RecipeAnswer]]):
     pass
 
 
-def check_recipe(name: str, *, has_data: bool, target_bytes: int | None = None) -> Recipe:
+def check_recipe(
+    name: str, *, has_data: bool, target_bytes: int | None = None, coding: str | None = None
+) -> Recipe:
     """Only shipped names, never a path.
 
-    Raises NotFoundError; InvalidInputError when it needs data, or cannot aim at a number of bytes.
+    Raises NotFoundError; InvalidInputError when it needs data, cannot aim at a number of bytes, or when there
+    is no such coding.
     """
     known = {recipe.name: recipe for recipe in list_recipes()}
     if name not in known:
@@ -45,6 +48,11 @@ def check_recipe(name: str, *, has_data: bool, target_bytes: int | None = None) 
             within(known[name], target_bytes)
         except RecipeError as error:
             raise InvalidInputError("recipe_takes_no_budget", str(error)) from error
+    if coding is not None:
+        try:
+            coded(known[name], coding)
+        except RecipeError as error:
+            raise InvalidInputError("coding_unknown", str(error)) from error
     return known[name]
 
 

@@ -33,6 +33,10 @@ NAME_COLUMNS = 20  # the longest profile id
     type=click.IntRange(min=1),
     help="What the artifact may have, for recipes that take a budget, such as rate-distortion.",
 )
+@click.option(
+    "--coding",
+    help="How weights are coded, in place of the recipe's: auto, fast, small, or the name of a coder.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--detach", is_flag=True, help="On a server: do not wait for the jobs.")
 @server_options
@@ -44,6 +48,7 @@ def compress(
     out: Path | None,
     report: Path | None,
     target_bytes: int | None,
+    coding: str | None,
     seed: int,
     detach: bool,
     url: str,
@@ -60,7 +65,7 @@ def compress(
             raise click.UsageError(
                 "compressing a file needs exactly one --profile and an output file: -o OUT"
             )
-        _here(Path(model), recipe, profiles[0], data, out, report, target_bytes, seed, as_json)
+        _here(Path(model), recipe, profiles[0], data, out, report, target_bytes, coding, seed, as_json)
         return
     if Path(model).suffix in {".onnx", ".pt2"}:
         raise click.BadParameter(f"there is no file {model}", param_hint="MODEL")
@@ -69,7 +74,7 @@ def compress(
             "-o and --report belong to compressing a file here; for a job on the server see "
             "`edgepress artifact list` and `edgepress artifact show`"
         )
-    _on_server(api(url, token), model, recipe, profiles, data, target_bytes, seed, detach, as_json)
+    _on_server(api(url, token), model, recipe, profiles, data, target_bytes, coding, seed, detach, as_json)
 
 
 def _here(
@@ -80,6 +85,7 @@ def _here(
     out: Path,
     report: Path | None,
     target_bytes: int | None,
+    coding: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -109,6 +115,7 @@ def _here(
                 progress=show,
                 seed=seed,
                 target_bytes=target_bytes,
+                coding=coding,
             )
         except (EdgepressError, ProfileError) as error:
             raise click.ClickException(str(error)) from error
@@ -149,6 +156,7 @@ def _on_server(
     profiles: tuple[str, ...],
     data: str | None,
     target_bytes: int | None,
+    coding: str | None,
     seed: int,
     detach: bool,
     as_json: bool,
@@ -156,6 +164,8 @@ def _on_server(
     options: dict[str, Any] = {"seed": seed}
     if target_bytes is not None:
         options["target_bytes"] = target_bytes
+    if coding is not None:
+        options["coding"] = coding
     body: dict[str, Any] = {
         "model": model,
         "recipe": recipe,

@@ -99,6 +99,7 @@ def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Comp
             cancelled=cancelled.is_set,
             seed=int(job.options.get("seed", 0)),
             target_bytes=job.options.get("target_bytes"),
+            coding=job.options.get("coding"),
         )
     if cancelled.is_set():
         raise CompressionCancelledError()
@@ -115,6 +116,8 @@ def _command(job: Job) -> str:
         words += ["--data", job.dataset]
     if "target_bytes" in job.options:
         words += ["--target-bytes", str(job.options["target_bytes"])]
+    if "coding" in job.options:
+        words += ["--coding", job.options["coding"]]
     return shlex.join([*words, "--seed", str(job.options.get("seed", 0))])
 
 
