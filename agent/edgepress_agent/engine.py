@@ -7,9 +7,10 @@ limit. Nothing is switched here.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psutil
 
@@ -18,10 +19,14 @@ from edgepress_agent.runtime import Arrays, Model, Runtime, load_runtime, open_s
 from edgepress_agent.slots import SlotInfo
 from edgepress_devices.protocol import Limits
 
+if TYPE_CHECKING:
+    from edgepress_compression.artifact.probe import Probe
+
 WARM_UP_RUNS: Final = 2  # the first allocates, the second is the first honest one
 TRIAL_RUNS: Final = 40  # the 95th percentile of 40 is the 38th: two outliers are forgiven
 TRIAL_SECONDS: Final = 5.0  # a slow model is judged by fewer runs
 TRIAL_RUNS_MIN: Final = 5
+DISK_MARGIN_BYTES: Final = 16 << 20
 MEMORY_MARGIN_BYTES: Final = 32 << 20  # for the runtime itself and everybody else on the board
 
 
@@ -34,7 +39,7 @@ class Engine:
 
     def load(self, artifact: Path, info: SlotInfo) -> Model:
         """A model that passed its trial before. Raises ModelRefusedError, OSError."""
-        model, inputs = self._load(artifact, info, check_memory=False)
+        model, _, inputs = self._load(artifact, info, check_memory=False)
         self._warm_up(model, inputs)
         return model
 
@@ -44,14 +49,12 @@ class Engine:
         Raises ModelRefusedError (it must not run here), NotNowError (no memory now), OSError.
         """
         from edgepress_compression.artifact.probe import check_outputs
-        from edgepress_compression.artifact.read import read_header
 
         load_runtime()  # its own memory is not the model's
         rss_before = _rss_bytes()
-        model, inputs = self._load(artifact, info, check_memory=True)
+        model, probe, inputs = self._load(artifact, info, check_memory=True)
         keep_on()
         if inputs:
-            probe = read_header(artifact.read_bytes()).probe
             difference = check_outputs(probe, model.run_uncounted(inputs))
             if difference is not None:
                 raise ModelRefusedError(f"the model computes something else here: {difference}")
@@ -65,26 +68,25 @@ class Engine:
     def deactivate(self) -> None:
         self.runtime.switch(None)
 
-    def _load(self, artifact: Path, info: SlotInfo, *, check_memory: bool) -> tuple[Model, Arrays]:
+    def _load(self, artifact: Path, info: SlotInfo, *, check_memory: bool) -> tuple[Model, "Probe", Arrays]:
         # Here and not at the top: numpy's and the decoder's memory come with the first model.
         from edgepress_compression.artifact.probe import probe_inputs
-        from edgepress_compression.artifact.read import decode, read_header
+        from edgepress_compression.artifact.read import read_file_header
         from edgepress_compression.errors import ArtifactError
 
         try:
-            data = artifact.read_bytes()
-            header = read_header(data)
+            with artifact.open("rb") as file:
+                header = read_file_header(file)
             if check_memory:
                 _need_memory(2 * header.onnx_bytes + MEMORY_MARGIN_BYTES, "to load this model")
-            onnx_model = decode(data, max_bytes=header.onnx_bytes)
             inputs = probe_inputs(header.probe)
+            with _decoded(artifact, header.onnx_bytes) as onnx_model:
+                session = open_session(onnx_model, self._threads)
         except ArtifactError as error:
             raise ModelRefusedError(f"the artifact cannot be read: {error}") from error
         except MemoryError as error:
             raise NotNowError("there is not enough memory to decode this model") from error
-        del data
-        session = open_session(onnx_model, self._threads)
-        return Model(session, name=info.model, digest=info.digest), inputs
+        return Model(session, name=info.model, digest=info.digest), header.probe, inputs
 
     def _warm_up(self, model: Model, inputs: Arrays) -> None:
         if inputs:
@@ -124,7 +126,7 @@ def check_room(folder: Path, artifact_bytes: int, have_bytes: int) -> None:
 
     ``have_bytes``: what of it is on the disk already.
     """
-    margin = max(16 << 20, artifact_bytes // 10)  # the journal, telemetry and everybody else
+    margin = max(DISK_MARGIN_BYTES, artifact_bytes // 10)  # the journal, telemetry and everybody else
     free = psutil.disk_usage(str(folder)).free
     if free < artifact_bytes - have_bytes + margin:
         raise NotNowError(
@@ -132,6 +134,27 @@ def check_room(folder: Path, artifact_bytes: int, have_bytes: int) -> None:
             f" free: make room on the disk of {folder}"
         )
     _need_memory(2 * artifact_bytes + MEMORY_MARGIN_BYTES, "for this artifact")
+
+
+@contextmanager
+def _decoded(artifact: Path, onnx_bytes: int) -> Iterator[Path | bytes]:
+    """The model as onnxruntime takes it: a file beside the artifact, or bytes where the disk has no room.
+
+    Through a file only one copy of the model is ever in memory: onnxruntime's own. Raises ArtifactError,
+    OSError.
+    """
+    from edgepress_compression.artifact.read import decode, decode_file
+
+    if psutil.disk_usage(str(artifact.parent)).free < onnx_bytes + DISK_MARGIN_BYTES:
+        yield decode(artifact.read_bytes(), max_bytes=onnx_bytes)
+        return
+    target = artifact.with_name("decoded.onnx")  # one name: what a power cut leaves is written over
+    try:
+        with artifact.open("rb") as source, target.open("wb") as file:
+            decode_file(source, file, max_bytes=onnx_bytes)
+        yield target
+    finally:
+        target.unlink(missing_ok=True)
 
 
 def _need_memory(needed: int, what: str) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from edgepress_agent.errors import InferenceError, ModelRefusedError
@@ -171,8 +172,8 @@ class Runtime:
         ]
 
 
-def open_session(onnx_model: bytes, threads: int) -> "onnxruntime.InferenceSession":
-    """An onnxruntime session with ``threads`` threads. Raises ModelRefusedError."""
+def open_session(onnx_model: bytes | Path, threads: int) -> "onnxruntime.InferenceSession":
+    """An onnxruntime session of a model or its file, with ``threads`` threads. Raises ModelRefusedError."""
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)  # warnings are for whoever made the model
@@ -180,8 +181,9 @@ def open_session(onnx_model: bytes, threads: int) -> "onnxruntime.InferenceSessi
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    given = str(onnx_model) if isinstance(onnx_model, Path) else onnx_model
     try:
-        return onnxruntime.InferenceSession(onnx_model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except runtime_errors() as error:
         raise ModelRefusedError(f"onnxruntime cannot load the model: {_first_line(error)}") from error
 

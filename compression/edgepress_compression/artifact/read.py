@@ -33,6 +33,19 @@ def read_header(data: bytes) -> Header:
     return open_whole(data).header
 
 
+def read_file_header(source: BinaryIO) -> Header:
+    """As read_header, of a file that is not read further than its header.
+
+    Whether the rest is there is not looked at. Raises ArtifactError and OSError.
+    """
+    start = source.read(START_BYTES)
+    end = front_bytes(start)
+    front = start + source.read(end - START_BYTES)
+    if len(front) < end:
+        raise ArtifactError("file", f"it ends in the header, at byte {len(front)}; fetch it again")
+    return open_head(memoryview(front)).header
+
+
 def tensors(data: bytes) -> Iterator[TensorEntry]:
     """The tensors' entries, in the order of the file. For listings."""
     yield from read_header(data).tensors
