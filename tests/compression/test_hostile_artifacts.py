@@ -1,4 +1,4 @@
-"""Files made to harm the reader, all checksums right: each reader gives the same model or the same refusal."""
+"""Files made to harm the reader, all checksums right: every reader gives the same model or refusal."""
 
 import random
 
