@@ -30,13 +30,14 @@ PASSES_MAX: Final = 16
 # Name in a recipe -> module. Modules are imported when a recipe runs: some need torch.
 PASSES: Final = {
     "bloomier": "edgepress_compression.passes.bloomier",
+    "distill": "edgepress_compression.passes.distill",
     "int8": "edgepress_compression.passes.int8",
     "prune": "edgepress_compression.passes.prune",
     "quantize": "edgepress_compression.passes.quantize",
     "share": "edgepress_compression.passes.share",
 }
 # Those with an option `target_bytes`: the bytes of the whole artifact.
-BUDGETED: Final = frozenset({"quantize"})
+BUDGETED: Final = frozenset({"distill", "quantize"})
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from edgepress_compression.train import Fetch
 _POSITIONS = 128  # of a picture, drawn at random: neighbours say nearly the same
 _WIDEST = 4096  # inputs of one output; a wider layer's moments would take more memory than they are worth
 _BATCH = 10
+LAYERS = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass
@@ -44,19 +45,12 @@ class LayerInputs:
         self._rng = np.random.default_rng(self.seed)
 
     def __call__(self, call: Call, names: Sequence[str], values: Sequence[Tensor | None]) -> None:
-        if call.op_type not in ("Conv", "Gemm", "MatMul") or names[1] not in self._wanted:
+        if call.op_type not in LAYERS or names[1] not in self._wanted or names[0] in self._wanted:
             return
-        x, weight = values[0], values[1]
-        if x is None or weight is None or names[0] in self._wanted:
+        found = layer_columns(call, values, self._rng)
+        if found is None:
             return
-        if call.op_type == "Conv":
-            columns = self._patches(call, x, weight) if weight.ndim == 4 else None
-            rows_first = True
-        else:
-            columns = self._rows(x) if not call.get("transA", 0) and weight.ndim == 2 else None
-            rows_first = bool(call.get("transB", 0))
-        if columns is None or columns.shape[1] > _WIDEST:
-            return
+        columns, rows_first = found
         products, sums = columns @ columns.transpose(1, 2), columns.sum(dim=2)
         old = self.moments.get(names[1])
         bias = names[2] if len(names) > 2 and names[2] else None
@@ -67,21 +61,43 @@ class LayerInputs:
             old.sums += sums
             old.count += columns.shape[2]
 
-    def _rows(self, x: Tensor) -> Tensor:
-        """(..., inputs) -> (1, inputs, samples)"""
-        return x.reshape(-1, x.shape[-1]).T.unsqueeze(0)
 
-    def _patches(self, call: Call, x: Tensor, weight: Tensor) -> Tensor:
-        """(batch, channels, height, width) -> (groups, inputs of one output, samples)"""
-        kernel = weight.shape[2:]
-        strides, dilations = window(call, kernel)
-        begin, end = explicit_pads(call, x.shape[2:], kernel, strides, dilations)
-        patches = F.unfold(pad(x, begin, end), tuple(kernel), tuple(dilations), 0, tuple(strides))
-        chosen = self._rng.permutation(patches.shape[2])[:_POSITIONS]
-        patches = patches[:, :, torch.from_numpy(np.sort(chosen))]  # (batch, channels * kernel, positions)
-        flat = patches.permute(1, 0, 2).reshape(patches.shape[1], -1)
-        groups = call.get("group", 1)
-        return flat.reshape(groups, flat.shape[0] // groups, -1)
+def layer_columns(
+    call: Call, values: Sequence[Tensor | None], rng: np.random.Generator
+) -> tuple[Tensor, bool] | None:
+    """What a layer's weight is multiplied with, (groups, inputs of one output, samples and positions), and
+    whether the weight is (outputs, inputs...); None where the layer is not one of those that can be read so.
+
+    Positions of pictures are drawn with `rng`.
+    """
+    x, weight = values[0], values[1]
+    if x is None or weight is None:
+        return None
+    if call.op_type == "Conv":
+        columns = _patches(call, x, weight, rng) if weight.ndim == 4 else None
+        rows_first = True
+    else:
+        columns = _rows(x) if not call.get("transA", 0) and weight.ndim == 2 else None
+        rows_first = bool(call.get("transB", 0))
+    return None if columns is None or columns.shape[1] > _WIDEST else (columns, rows_first)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(..., inputs) -> (1, inputs, samples)"""
+    return x.reshape(-1, x.shape[-1]).T.unsqueeze(0)
+
+
+def _patches(call: Call, x: Tensor, weight: Tensor, rng: np.random.Generator) -> Tensor:
+    """(batch, channels, height, width) -> (groups, inputs of one output, samples)"""
+    kernel = weight.shape[2:]
+    strides, dilations = window(call, kernel)
+    begin, end = explicit_pads(call, x.shape[2:], kernel, strides, dilations)
+    patches = F.unfold(pad(x, begin, end), tuple(kernel), tuple(dilations), 0, tuple(strides))
+    chosen = rng.permutation(patches.shape[2])[:_POSITIONS]
+    patches = patches[:, :, torch.from_numpy(np.sort(chosen))]  # (batch, channels * kernel, positions)
+    flat = patches.permute(1, 0, 2).reshape(patches.shape[1], -1)
+    groups = call.get("group", 1)
+    return flat.reshape(groups, flat.shape[0] // groups, -1)
 
 
 def layer_inputs(
