@@ -180,7 +180,7 @@ def _fit(
     _put(compressed, name, chosen.values())
     if bias is not None and better.bias_gain is not None and chosen.bias_gain is not None:
         with torch.no_grad():
-            bias += torch.from_numpy(better.bias_gain + chosen.bias_gain)
+            bias.add_(torch.from_numpy(better.bias_gain + chosen.bias_gain))
     return chosen.code()
 
 
