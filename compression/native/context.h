@@ -69,20 +69,24 @@ EP_INLINE int64_t ep_context_walk(const ep_context_head *head, const ep_context_
                 p[1] = &row_nonzero;
                 p[2] = m->flag_column + column->flags;
                 p[3] = m->flag_density + ((uint32_t)(by_column + 2048) >> 8) * 16 + dense;
-                p[4] = m->flag_near + ((column->flags & 3) | (column[1].flags & 3) << 2 | (left >> 1 & 3) << 4 | (flags & 3) << 6);
+                p[4] = m->flag_near + ((column->flags & 3) | (column[1].flags & 3) << 2 | (left >> 1 & 3) << 4 |
+                                       (flags & 3) << 6);
                 p[5] = m->flag_row + (delta ? special * 16 + dense : flags & 255);
                 if (kernel > 1) {
                     const uint32_t k = place < 9 ? (uint32_t)place : 9;
-                    p[6] = m->flag_local + k * 128 + (inside < 7 ? inside : 7) * 16 + (flags >> (up - 1) & 1) * 8 + (column->flags & 7);
+                    p[6] = m->flag_local + k * 128 + (inside < 7 ? inside : 7) * 16 + (flags >> (up - 1) & 1) * 8 +
+                           (column->flags & 7);
                     p[7] = m->flag_lag + 128 + k * 64 + ((flags >> 2 & 1) | (flags & 1) << 1 | (uint32_t)(mark[-apart] != 0) << 2 |
                            (flags & 2) << 2 | (flags >> 3 & 1) << 4 | (column->flags & 1u) << 5);
                 } else {
-                    p[6] = m->flag_local + size * 256 + size_before * 64 + column->size * 16 + column[1].size * 4 + left_above;
+                    p[6] = m->flag_local + size * 256 + size_before * 64 + column->size * 16 + column[1].size * 4 +
+                           left_above;
                     p[7] = m->flag_lag + ((flags & 1) | (flags >> 1 & 2) | (flags & 2) << 1 | (uint32_t)(mark[-lag] != 0) << 3 |
                            (uint32_t)(mark[1 - lag] != 0) << 4 | (uint32_t)(mark[-lag - 1] != 0) << 5 |
                            (uint32_t)(mark[-2 * lag] != 0) << 6);
                 }
-                const int32_t bit = ep_context_decide(m, reader, writer, m->flag_weights[dense >> 1], p, 8, 0, 400, 250, 8, symbol != background);
+                const int32_t bit = ep_context_decide(m, reader, writer, m->flag_weights[dense >> 1], p, 8, 0, 400, 250, 8,
+                                                      symbol != background);
                 flags = flags << 1 | (uint32_t)bit;
                 inside += (uint32_t)bit;
                 column->flags = (uint8_t)(column->flags << 1 | bit);
@@ -108,7 +112,8 @@ EP_INLINE int64_t ep_context_walk(const ep_context_head *head, const ep_context_
                     p[5] = m->sign_lag + (mark[-lag] + 1) * 4 + (column->signs & 3);
                     p[6] = m->sign_near + (mark[-1] + 1) * 9 + (mark[-up] + 1) * 3 + mark[-2] + 1;
                     const int32_t fixed = ep_context_clip(-(expected >> 2), 2047);
-                    negative = ep_context_decide(m, reader, writer, m->sign_weights[side + 8], p, 7, fixed, 250, 200, 10, symbol < background);
+                    negative = ep_context_decide(m, reader, writer, m->sign_weights[side + 8], p, 7, fixed, 250, 200, 10,
+                                                 symbol < background);
                     column->signs = (uint8_t)((column->signs << 2 | (negative ? 2 : 1)) & 63);
                     signs = signs << 1 | (uint32_t)negative;
                     *mark = negative ? -1 : 1;
@@ -229,12 +234,13 @@ EP_INLINE int64_t ep_context_round(int64_t bytes) { return (bytes + 63) & ~(int6
 
 /* For `columns`, `kernel` and `taps` of a head; at most 4 MB. */
 EP_EXPORT int64_t ep_context_work_bytes(int64_t columns, int64_t kernel, int64_t taps) {
-    if (columns < 1 || columns > EP_CONTEXT_COLUMNS || kernel < 1 || kernel > columns || taps < 0 || taps > EP_CONTEXT_TAPS ||
-        taps * columns > EP_CONTEXT_WEIGHTS)
+    if (columns < 1 || columns > EP_CONTEXT_COLUMNS || kernel < 1 || kernel > columns || taps < 0 ||
+        taps > EP_CONTEXT_TAPS || taps * columns > EP_CONTEXT_WEIGHTS)
         return EP_ARGUMENT;
-    return 64 + ep_context_round(sizeof(ep_context_model)) + ep_context_round((columns + 1) * (int64_t)sizeof(ep_context_column)) +
-           ep_context_round(4 * (columns / kernel + 1)) + ep_context_round(2 * columns * taps) + ep_context_round(2 * (columns + 16)) +
-           ep_context_round(columns + EP_CONTEXT_MARGIN);
+    return 64 + ep_context_round(sizeof(ep_context_model)) +
+           ep_context_round((columns + 1) * (int64_t)sizeof(ep_context_column)) +
+           ep_context_round(4 * (columns / kernel + 1)) + ep_context_round(2 * columns * taps) +
+           ep_context_round(2 * (columns + 16)) + ep_context_round(columns + EP_CONTEXT_MARGIN);
 }
 
 static void ep_context_set(uint32_t *from, const uint32_t *to, uint32_t value) {
@@ -242,7 +248,8 @@ static void ep_context_set(uint32_t *from, const uint32_t *to, uint32_t value) {
 }
 
 /* Divides the work memory and makes the model of a reader that has seen nothing. */
-static int64_t ep_context_start(const ep_context_head *head, int32_t delta, void *work, int64_t work_bytes, ep_context_memory *memory) {
+static int64_t ep_context_start(const ep_context_head *head, int32_t delta, void *work, int64_t work_bytes,
+                                ep_context_memory *memory) {
     const int64_t need = ep_context_work_bytes(head->columns, head->kernel, head->taps);
     if (need < 0) return need;
     if (work_bytes < need) return EP_WORK;
@@ -282,8 +289,9 @@ static int64_t ep_context_start(const ep_context_head *head, int32_t delta, void
     return 0;
 }
 
-EP_INLINE int64_t ep_context_run(const ep_context_head *head, const ep_context_memory *memory, void *symbols, int64_t symbol_bytes,
-                                 const void *bases, int64_t rows, ep_range_reader *reader, ep_range_writer *writer) {
+EP_INLINE int64_t ep_context_run(const ep_context_head *head, const ep_context_memory *memory, void *symbols,
+                                 int64_t symbol_bytes, const void *bases, int64_t rows, ep_range_reader *reader,
+                                 ep_range_writer *writer) {
     if (bases) return ep_context_walk(head, memory, symbols, symbol_bytes, bases, rows, reader, writer, 1, 1, 0);
     if (head->spike && head->taps) return ep_context_walk(head, memory, symbols, symbol_bytes, 0, rows, reader, writer, 1, 0, 1);
     if (head->spike) return ep_context_walk(head, memory, symbols, symbol_bytes, 0, rows, reader, writer, 1, 0, 0);
@@ -298,7 +306,8 @@ static int64_t ep_context_check(const ep_context_head *head, int64_t symbol_byte
     const int32_t most = 16 * 2 * EP_CONTEXT_ALPHABET;
     if (head->columns < 1 || head->columns > EP_CONTEXT_COLUMNS || head->columns > head->count || head->kernel < 1 ||
         head->kernel > head->columns || head->lag < 1 || head->lag > EP_CONTEXT_LAG || head->background < 0 ||
-        head->background >= head->alphabet || head->centre < 0 || head->centre > most || head->spread < 4 || head->spread > most ||
+        head->background >= head->alphabet || head->centre < 0 || head->centre > most || head->spread < 4 ||
+        head->spread > most ||
         head->density < 1 || head->density > 255 || head->taps < 0 || head->taps > EP_CONTEXT_TAPS || head->taps % 16 ||
         head->taps >= head->columns + 16 || head->taps * head->columns > EP_CONTEXT_WEIGHTS ||
         (head->taps ? head->rate < 1 || head->rate > 14 : head->rate != 0) || (head->transposed && head->count % head->columns) ||
