@@ -41,7 +41,7 @@ export class Native {
   readonly #exports: Exports;
   #top: number;
   #peak: number;
-  u8: Uint8Array;
+  u8: Uint8Array<ArrayBuffer>;
 
   /** Raises Error when `module` is a codec of another version. */
   constructor(module: WebAssembly.Module) {
