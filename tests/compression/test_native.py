@@ -80,6 +80,31 @@ def test_a_library_of_something_else_is_not_used(fresh, tmp_path, claim, source)
     assert not native.available(), claim
 
 
+def test_every_function_that_python_calls_is_there(fresh):
+    """A name that the loader does not find would be an error only when that coder is used."""
+    package = Path(native.__file__).parents[1]
+    called = {
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(r'native\.(?:call|status)\(\s*"(ep_\w+)"', path.read_text("utf-8"))
+    }
+    assert len(called) > 10
+    library = native._library()
+    assert library is not None, native.missing_reason()
+    assert [name for name in sorted(called) if not hasattr(library, name)] == []
+
+
+def test_it_says_why_numpy_decodes(fresh, tmp_path):
+    assert native.missing_reason() is None
+    fresh.setattr(native, "LIBRARY", tmp_path / "none.so")
+    native._library.cache_clear()
+    assert "run `python deploy/build_native.py`" in native.missing_reason()
+    fresh.setattr(native, "_SOURCES", tmp_path)  # as an installed wheel has it
+    assert "This installation has no compiled codec" in native.missing_reason()
+    fresh.setenv("EDGEPRESS_NATIVE", "0")
+    assert "EDGEPRESS_NATIVE=0 is set" in native.missing_reason()
+
+
 def test_edgepress_native_0_does_without_it(fresh):
     fresh.setenv("EDGEPRESS_NATIVE", "0")
     assert not native.available()

@@ -6,6 +6,7 @@ The numpy code beside each call is the specification and the fallback: the same 
 
 import ctypes
 import os
+import platform
 import sys
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgepress_compression.codec.bytestream import CodecError
 ABI: Final = 1
 _FILES: Final = {"win32": "edgepress_codec.dll", "darwin": "libedgepress_codec.dylib"}
 LIBRARY: Final = Path(__file__).parent / "native" / _FILES.get(sys.platform, "libedgepress_codec.so")
+_SOURCES: Final = Path(__file__).parents[2] / "native"  # in a checkout; an installed wheel has none
 # The errors of edgepress.h.
 REASONS: Final = {
     -1: "the payload ends early",
@@ -48,6 +50,18 @@ def _library() -> ctypes.CDLL | None:
 def available() -> bool:
     """Whether the compiled loops are here."""
     return _library() is not None
+
+
+def missing_reason() -> str | None:
+    """None where the compiled loops are used, else one sentence that says why not and what to do."""
+    if available():
+        return None
+    slower = "numpy codes weights instead: the same bytes, many times slower."
+    if os.environ.get("EDGEPRESS_NATIVE") == "0":
+        return f"EDGEPRESS_NATIVE=0 is set: {slower}"
+    if (_SOURCES / "codec.c").is_file():
+        return f"The compiled codec is not built: run `python deploy/build_native.py`. Until then {slower}"
+    return f"This installation has no compiled codec for {sys.platform} on {platform.machine()}: {slower}"
 
 
 def status(function: str, *arguments: int | NDArray[Any] | bytes | memoryview | None) -> int:

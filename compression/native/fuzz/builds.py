@@ -33,7 +33,7 @@ _SANITIZERS: Final = (
 _ZIG: Final = ("build-exe", "-fcompiler-rt", "-O", "ReleaseFast")
 _C: Final = ("-std=c11", "-O3", "-ffreestanding", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 _TARGETS: Final = {
-    "native": ("-target", "x86_64-linux-none", "-mcpu=x86_64_v2"),
+    "native": ("-target", "x86_64-linux-none", "-mcpu=x86_64"),
     "aarch64": ("-target", "aarch64-linux-none", "-mcpu=generic"),
     "armv7l": ("-target", "arm-linux-eabihf", "-mcpu=generic+v7a+neon"),
     "wasm": (
