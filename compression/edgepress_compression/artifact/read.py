@@ -10,14 +10,19 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
+import numpy as np
+
 from edgepress_compression.artifact import version1
 from edgepress_compression.artifact.base import Base, needs
-from edgepress_compression.artifact.delta import DELTA_CODINGS, decode_delta
+from edgepress_compression.artifact.delta import DELTA_CODINGS, decode_delta, nearest
 from edgepress_compression.artifact.format import DECODE_MAX_BYTES, START_BYTES, Header, TensorEntry
 from edgepress_compression.artifact.head import Head, front_bytes, open_head
 from edgepress_compression.artifact.section import decode_body, split_body
 from edgepress_compression.artifact.sink import FileSink, MemorySink, Sink
+from edgepress_compression.artifact.values import alphabet
 from edgepress_compression.codec.bytestream import CodecError
+from edgepress_compression.codec.coder import Symbols, symbol_dtype
+from edgepress_compression.codec.registry import DELTA_CODERS, SYMBOL_CODERS
 from edgepress_compression.errors import ArtifactError
 
 CHUNK_BYTES: Final = 1 << 16
@@ -271,13 +276,27 @@ def decode_section(
         decode_body(entry, body, region, base)
 
 
-def split_section(
+def section_symbols(
     head: Head, entry: TensorEntry, body: memoryview, base: Base | None
-) -> tuple[bytes, memoryview]:
-    """(bytes of the codebook or the scales, payload) of a checked body of symbols. Raises CodecError."""
+) -> tuple[int, bytes, Symbols] | None:
+    """(bytes before the payload, the codebook's or the scales' bytes, symbols) of a checked body.
+
+    None for a section of bytes. Raises CodecError.
+    """
+    if entry.coding not in SYMBOL_CODERS and entry.coding not in DELTA_CODERS:
+        return None
     if head.version == version1.VERSION:
-        return version1.split_body1(entry, body)
-    return split_body(entry, body, base)
+        side, payload = version1.split_body1(entry, body)
+    else:
+        side, payload = split_body(entry, body, base)
+    count = alphabet(entry)
+    symbols = np.empty(entry.size, symbol_dtype(count))
+    if entry.coding in SYMBOL_CODERS:
+        SYMBOL_CODERS[entry.coding].decode(payload, count, entry.shape, symbols)
+    elif base is not None:
+        likely = nearest(entry, side, base.wanted(entry))
+        DELTA_CODERS[entry.coding].decode(payload, count, entry.shape, likely, symbols)
+    return len(body) - len(payload), side, symbols
 
 
 def checked_body(head: Head, number: int, section: memoryview) -> memoryview:

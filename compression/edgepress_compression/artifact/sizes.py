@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 
 from edgepress_compression.artifact.base import Base
-from edgepress_compression.artifact.delta import nearest
 from edgepress_compression.artifact.format import Form, Grid, TensorEntry, storage
 from edgepress_compression.artifact.head import Head, header_stored_bytes
 from edgepress_compression.artifact.read import (
@@ -15,13 +14,11 @@ from edgepress_compression.artifact.read import (
     decode_section,
     open_base,
     open_whole,
+    section_symbols,
     sections,
-    split_section,
 )
 from edgepress_compression.artifact.values import alphabet
 from edgepress_compression.codec.bytestream import CodecError
-from edgepress_compression.codec.coder import symbol_dtype
-from edgepress_compression.codec.registry import DELTA_CODERS, SYMBOL_CODERS
 from edgepress_compression.errors import ArtifactError
 
 
@@ -108,16 +105,11 @@ def _nonzero(entry: TensorEntry, region: memoryview) -> int:
 
 def _payload(head: Head, entry: TensorEntry, body: memoryview, base: Base | None) -> tuple[int, int | None]:
     """(bytes of the coder's payload, zero-order entropy of the symbols in bytes)."""
-    if entry.coding not in SYMBOL_CODERS and entry.coding not in DELTA_CODERS:
+    found = section_symbols(head, entry, body, base)
+    if found is None:
         return len(body), None
-    side, payload = split_section(head, entry, body, base)
-    symbols = np.empty(entry.size, symbol_dtype(alphabet(entry)))
-    if entry.coding in SYMBOL_CODERS:
-        SYMBOL_CODERS[entry.coding].decode(payload, alphabet(entry), entry.shape, symbols)
-    elif base is not None:
-        likely = nearest(entry, side, base.wanted(entry))
-        DELTA_CODERS[entry.coding].decode(payload, alphabet(entry), entry.shape, likely, symbols)
+    side_bytes, _, symbols = found
     counts = np.bincount(symbols)
     counts = counts[counts > 0]
     bits = float((counts * np.log2(entry.size / counts)).sum())
-    return len(payload), math.ceil(bits / 8)
+    return len(body) - side_bytes, math.ceil(bits / 8)
