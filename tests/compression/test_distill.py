@@ -100,7 +100,7 @@ def test_later_layers_mend_what_rounding_earlier_ones_broke() -> None:
         original = _deep(seed)
         plain = _quantized(original, 2.0)
         ratios.append(_distance(_distilled(original).graph, original) / _distance(plain.graph, original))
-    assert np.mean(ratios) < 0.9, ratios
+    assert np.mean(ratios) < 0.7, ratios
 
 
 def test_the_codes_give_the_weights_and_keep_their_steps() -> None:
