@@ -159,6 +159,32 @@ def test_convolutions_normalization_and_no_data_set() -> None:
     assert np.square(got - wanted).mean() < 0.05 * wanted.var()
 
 
+def test_grouped_convolutions_and_products_from_the_right() -> None:
+    rng = np.random.default_rng(6)
+    nodes = [
+        helper.make_node("Conv", ["x", "depthwise"], ["d"], pads=[1, 1, 1, 1], group=12),
+        helper.make_node("Relu", ["d"], ["r"]),
+        helper.make_node("Conv", ["r", "grouped", "shift"], ["g"], group=3),
+        helper.make_node("GlobalAveragePool", ["g"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "product"], ["y"]),
+    ]
+    weights = {
+        "depthwise": normal(rng, 12, 1, 3, 3, scale=0.5),
+        "grouped": normal(rng, 24, 4, 1, 1, scale=0.5),
+        "shift": normal(rng, 24),
+        "product": normal(rng, 24, 8, scale=0.3),
+    }
+    proto = model(nodes, weights, input_shape=["N", 12, 10, 10], output_shape=["N", 8])
+    graph = load_model(proto.SerializeToString())
+    state = _state(graph.copy(), None)
+    distill.run(state, distill.Options(bits=5.0))
+    assert set(state.codes) == {"depthwise", "grouped", "product"}
+    x = normal(rng, 20, 12, 10, 10)
+    got, wanted = (Executor(g).run({"x": x})["y"] for g in (state.graph, graph))
+    assert np.square(got - wanted).mean() < 0.05 * wanted.var()
+
+
 def test_the_recipe_takes_a_target() -> None:
     recipe = within(load_recipe("layer-distillation"), 5000)
     assert recipe.passes[-1].options["target_bytes"] == 5000
