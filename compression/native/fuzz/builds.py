@@ -56,10 +56,10 @@ class BrokenError(RuntimeError):
 def missing(machine: str) -> str | None:
     """What ``machine`` lacks here, in words; None where it can be built and run."""
     needs = {"guided": "gcc", "sanitized": "gcc", "aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
-    program = needs.get(machine)
-    if program is not None and shutil.which(program) is None:
-        package = "qemu-user" if program.startswith("qemu") else "gcc"
-        return f"{program} is missing (Debian: apt-get install {package})"
+    needed = needs.get(machine)
+    if needed is not None and shutil.which(needed) is None:
+        package = "qemu-user" if needed.startswith("qemu") else "gcc"
+        return f"{needed} is missing (Debian: apt-get install {package})"
     if machine == "native" and platform.machine() != "x86_64":
         return "only x86-64 runs the x86-64 program"
     if machine not in ("guided", "sanitized") and importlib.util.find_spec("ziglang") is None:
@@ -79,7 +79,7 @@ def build(machine: str, folder: Path) -> None:
     reason = missing(machine)
     if reason is not None:
         raise MissingError(reason)
-    made = _program(machine, folder)
+    made = program(machine, folder)
     common = [str(HERE / f"{name}.c") for name in ("driver", "rooms")]
     codec, shell = str(HERE / "targets.c"), str(HERE / ("wasm.c" if machine == "wasm" else "bare.c"))
     if machine in ("guided", "sanitized"):
@@ -92,21 +92,26 @@ def build(machine: str, folder: Path) -> None:
         _run([*zig, "-cflags", *_C, "--", codec, *common, shell])
 
 
+def program(machine: str, folder: Path) -> Path:
+    """The program that ``build`` makes; two machines may share one."""
+    return folder / f"codec_fuzz_{'sanitized' if machine == 'guided' else machine}"
+
+
 def fuzz(machine: str, target: str, folder: Path, seed: int, runs: int) -> dict[str, Any]:
     """Run ``target`` on the seeds in ``folder`` and ``runs`` mutations; what came of it, field by field as in
     driver.h, and seconds. Raises BrokenError; the input then lies in ``folder``.
     """
-    program, seeds, numbers = _program(machine, folder), folder / f"{target}.bin", [str(seed), str(runs)]
+    made, seeds, numbers = program(machine, folder), folder / f"{target}.bin", [str(seed), str(runs)]
     started = time.monotonic()
     if machine in ("guided", "sanitized", "wasm"):
         start = [str(_node()), str(HERE / "run.mjs")] if machine == "wasm" else []
-        asked = [*start, str(program), target, str(seeds), *numbers]
+        asked = [*start, str(made), target, str(seeds), *numbers]
         done = subprocess.run(
             [*asked, "guided"] if machine == "guided" else asked, cwd=folder, capture_output=True, check=False
         )
     else:
         with seeds.open("rb") as file:
-            asked = [*_EMULATOR[machine], str(program), target, *numbers]
+            asked = [*_EMULATOR[machine], str(made), target, *numbers]
             done = subprocess.run(asked, cwd=folder, stdin=file, capture_output=True, check=False)
         if done.returncode == 1:
             (folder / f"crash-{target}.bin").write_bytes(done.stdout)
@@ -117,10 +122,6 @@ def fuzz(machine: str, target: str, folder: Path, seed: int, runs: int) -> dict[
         return dict(json.loads(done.stdout))
     row: dict[str, Any] = dict(zip(_RESULT, struct.unpack("<6Q", done.stdout), strict=True))
     return {**row, "checksum": f"{row['checksum']:016x}", "seconds": time.monotonic() - started}
-
-
-def _program(machine: str, folder: Path) -> Path:
-    return folder / f"codec_fuzz_{'sanitized' if machine == 'guided' else machine}"
 
 
 def _node() -> Path | None:

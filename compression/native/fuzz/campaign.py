@@ -27,14 +27,15 @@ def campaign(
     machines: list[str], runs: int, seed: int, only: list[str] | None, folder: Path, *, again: bool = False
 ) -> list[dict[str, Any]]:
     """A row for each target and machine. Raises BrokenError, MissingError."""
-    if not again:
+    if again:
+        targets = sorted({path.stem for path in folder.glob("*.bin")} - {seeds.PLANTED})
+    else:
         builds.build_library()  # seeds are what it is given: an old one would be given something else
         targets = seeds.write(folder)
-        programs = {"sanitized" if machine == "guided" else machine for machine in machines}
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda machine: builds.build(machine, folder), sorted(programs)))
-    else:
-        targets = sorted({path.stem for path in folder.glob("*.bin")} - {seeds.PLANTED})
+    programs = {builds.program(machine, folder): machine for machine in machines}
+    with ThreadPoolExecutor(2) as pool:
+        wanted = [machine for program, machine in programs.items() if not (again and program.is_file())]
+        list(pool.map(lambda machine: builds.build(machine, folder), wanted))
     rows = []
     for target in only or targets:
         sums = set()
@@ -76,7 +77,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="this target (may be given again)")
     parser.add_argument("--json", action="store_true", help="the rows as one line of JSON")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it")
-    parser.add_argument("--again", action="store_true", help="with the programs and seeds that --keep left")
+    parser.add_argument("--again", action="store_true", help="with the seeds and programs that --keep left")
     arguments = parser.parse_args()
     if arguments.on:
         machines = arguments.on.split(",")
