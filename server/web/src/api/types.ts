@@ -149,6 +149,7 @@ export interface Recipe {
   name: string;
   description: string;
   needs_data: boolean;
+  takes_budget: boolean;
 }
 
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
