@@ -69,3 +69,13 @@ def test_a_planted_overrun_is_found_on_every_machine(machines, built):
         kept = built / "crash-planted.bin"
         assert kept.stat().st_size > 10, machine
         kept.unlink()
+
+
+@pytest.mark.timeout(900)
+def test_encoders_and_their_callers_stay_inside_their_buffers(machines, tmp_path):
+    if "sanitized" not in machines:
+        pytest.skip("gcc is missing (Debian: apt-get install gcc)")
+    command = [sys.executable, str(FUZZ / "round_trips.py"), "--tensors", "60", "--keep", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "through every coder and back" in done.stdout

@@ -92,6 +92,23 @@ def build(machine: str, folder: Path) -> None:
         _run([*zig, "-cflags", *_C, "--", codec, *common, shell])
 
 
+def sanitized_library(folder: Path) -> tuple[Path, str]:
+    """(the library with the sanitizers in it, what to preload into a Python that loads it).
+
+    Raises MissingError, BrokenError.
+    """
+    reason = missing("sanitized")
+    if reason is not None:
+        raise MissingError(reason)
+    made, flags = (
+        folder / "libedgepress_codec_sanitized.so",
+        [flag for flag in _SANITIZERS if flag[:2] != "-D"],
+    )
+    _run(["gcc", *_GCC, *flags, "-shared", "-fPIC", "-o", str(made), str(HERE.parent / "codec.c")])
+    runtimes = (_run(["gcc", f"-print-file-name={name}"]).strip() for name in ("libasan.so", "libubsan.so"))
+    return made, " ".join(runtimes)
+
+
 def program(machine: str, folder: Path) -> Path:
     """The program that ``build`` makes; two machines may share one."""
     return folder / f"codec_fuzz_{'sanitized' if machine == 'guided' else machine}"
@@ -134,7 +151,8 @@ def _node() -> Path | None:
     return Path(found) if found is not None else None
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BrokenError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    return done.stdout
