@@ -3,7 +3,7 @@
     python tests/benchmarks/decode_memory.py [MODEL.onnx] [--coding small]
 
 Without a model one of 64 MB is made: a large table in 6-bit steps, layers with codebooks, int8, and fp32 as
-it is. The process imports what it needs and decodes a tiny artifact first; what its peak resident memory (VmHWM)
+it is. The process imports what it needs and decodes a tiny artifact first; what its peak memory (VmHWM)
 grows by after that is decoding. It is measured three ways: into memory (which holds the model), from a file
 into a file, and the same as a delta. Linux only.
 """

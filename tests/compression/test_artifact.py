@@ -18,6 +18,7 @@ from edgepress_compression.artifact.holes import find_holes
 from edgepress_compression.artifact.read import decode, read_header, tensors
 from edgepress_compression.artifact.sizes import sizes
 from edgepress_compression.artifact.write import ScaledIntegers, SharedWeights
+from edgepress_compression.codec import native
 from edgepress_compression.codec.registry import BYTE_CODERS, SYMBOL_CODERS
 from edgepress_compression.codec.trellis import untangle
 from edgepress_compression.errors import ArtifactError
@@ -234,13 +235,30 @@ def test_a_skeleton_beyond_256_kib_is_deflated():
     assert sum(row.stored_bytes for row in sizes(artifact)) == len(artifact)
 
 
+FIXTURES = Path(__file__).parent.parent / "fixtures/artifact"
+# SHA-256 of what they decode to. Written once (make_fixtures.py). Never write one of a released version again:
+# change the reader until it reads it.
+VERSION_1 = "6876261f3ea658afd46653f97324f09d474d0f32e23aca31d6e6c2a570168cb0"
+VERSION_2 = "77ba0703c09921803782788a171194bd08820e3fd75572d90dbb95e0b4bf50a3"
+VERSION_2_DELTA = "c5977934e398fbf953f738953d80238392148fc4bbb1c41032dcd877b472df44"
+
+
 @pytest.mark.parametrize("read", [decode, plain_decoder.decode])
 def test_an_artifact_of_version_1_decodes_for_ever(read):
-    # Written once. Never write it again: change the reader until it reads this one.
-    data = Path(__file__).parent.parent.joinpath("fixtures/artifact/version-1.epa").read_bytes()
+    data = FIXTURES.joinpath("version-1.epa").read_bytes()
     assert {entry.coding for entry in tensors(data)} == {"raw", "deflate", "planes", "huffman", "gaps"}
     assert sum(row.stored_bytes for row in sizes(data)) == len(data)
-    assert (
-        hashlib.sha256(read(data)).hexdigest()
-        == "6876261f3ea658afd46653f97324f09d474d0f32e23aca31d6e6c2a570168cb0"
-    )
+    assert hashlib.sha256(read(data)).hexdigest() == VERSION_1
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_artifacts_of_version_2_decode_for_ever(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(native, "_library", lambda: None)
+    data = FIXTURES.joinpath("version-2.epa").read_bytes()
+    delta = FIXTURES.joinpath("version-2-delta.epa").read_bytes()
+    assert {entry.coding for entry in tensors(data)} >= {*BYTE_CODERS, *SYMBOL_CODERS}
+    assert {entry.coding for entry in tensors(delta)} >= {"same", "difference", "context-delta"}
+    whole = decode(data)
+    assert hashlib.sha256(whole).hexdigest() == VERSION_2
+    assert hashlib.sha256(decode(delta, base=whole)).hexdigest() == VERSION_2_DELTA

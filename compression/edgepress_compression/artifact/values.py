@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress_compression.artifact.format import PER_INDEX, TRELLIS, Grid, TensorEntry, storage
+from edgepress_compression.codec import native
 from edgepress_compression.codec.coder import Symbols, symbol_dtype
 from edgepress_compression.codec.trellis import untangle
 
@@ -93,6 +94,8 @@ def _expand_trellis(
     whole = np.frombuffer(region, np.uint8)
     aligned = whole.ctypes.data % 4 == 0
     integers = whole.view("<i4") if aligned else np.empty(entry.size, np.int32)
+    if not native.available():
+        symbols = symbols.copy()  # plain numpy goes through the rows side by side, over what lies behind
     untangle(symbols, grid.lowest, entry.shape, grid.axis, integers)
     scale_of = scales_of(entry, grid, scales)
     out = np.frombuffer(region, "<f4")
