@@ -236,8 +236,8 @@ def test_a_skeleton_beyond_256_kib_is_deflated():
 
 
 FIXTURES = Path(__file__).parent.parent / "fixtures/artifact"
-# SHA-256 of what they decode to. Written once (make_fixtures.py). Never write one of a released version again:
-# change the reader until it reads it.
+# SHA-256 of what they decode to. Written once (make_fixtures.py), and never again after the release of their
+# version: change the reader until it reads them.
 VERSION_1 = "6876261f3ea658afd46653f97324f09d474d0f32e23aca31d6e6c2a570168cb0"
 VERSION_2 = "77ba0703c09921803782788a171194bd08820e3fd75572d90dbb95e0b4bf50a3"
 VERSION_2_DELTA = "c5977934e398fbf953f738953d80238392148fc4bbb1c41032dcd877b472df44"
