@@ -111,7 +111,7 @@ def measure(folder: Path, recipe: str, seed: int, most_bytes: int) -> dict[str, 
         "standard_error_points": float(100 * np.sqrt((right_before != right_after).sum()) / len(split)),
         "agreement": float((before == after).mean()),
         "seconds": report["seconds"],
-        "met": (len(result.artifact) <= MOST_BYTES and lost_points <= MOST_LOST_POINTS + 1e-9)
+        "met": bool(len(result.artifact) <= MOST_BYTES and lost_points <= MOST_LOST_POINTS + 1e-9)
         if recipe == RECIPE and most_bytes <= MOST_BYTES
         else None,
     }
