@@ -32,9 +32,8 @@ def campaign(
     else:
         builds.build_library()  # seeds are what it is given: an old one would be given something else
         targets = seeds.write(folder)
-    programs = {builds.program(machine, folder): machine for machine in machines}
     with ThreadPoolExecutor(2) as pool:
-        wanted = [machine for program, machine in programs.items() if not (again and program.is_file())]
+        wanted = [name for name in machines if not (again and (folder / f"codec_fuzz_{name}").is_file())]
         list(pool.map(lambda machine: builds.build(machine, folder), wanted))
     rows = []
     for target in only or targets:
