@@ -42,6 +42,10 @@ void fuzz_tick(void) {
 
 void __sanitizer_set_death_callback(void (*callback)(void));
 
+/* The undefined-behaviour sanitizer calls this before it ends the program; it knows no callback. */
+void __ubsan_on_report(void);
+void __ubsan_on_report(void) { leave_input(); }
+
 static uint8_t *read_file(const char *path, int64_t *bytes) {
     FILE *file = fopen(path, "rb");
     if (file == NULL || fseek(file, 0, SEEK_END) != 0) return NULL;

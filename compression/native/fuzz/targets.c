@@ -61,11 +61,12 @@ static struct fuzz_answer symbols_answer(const struct symbols_case *made, int64_
     return (struct fuzz_answer){status, hash_of(made->symbols, made->count * made->symbol_bytes)};
 }
 
-/* A decoder with a bug, to see it found: it believes a length that a byte in the middle makes one too large. */
+/* A decoder with two bugs, to see them found: a byte in the middle makes a length one too large, or overflows. */
 static struct fuzz_answer planted(struct fuzz_input input) {
     struct symbols_case it = symbols_case(&input);
     int64_t count = it.payload_bytes > 0 ? it.payload[0] % (it.count + 1) : 0;
     if (it.payload_bytes > 9 && it.payload[9] == 0x80) count = it.count + 1;
+    if (it.payload_bytes > 9 && it.payload[9] == 0x81) it.alphabet += INT64_MAX;
     for (int64_t i = 0; i < count * it.symbol_bytes; i++) ((uint8_t *)it.symbols)[i] = 0;
     return (struct fuzz_answer){count, 0};
 }
