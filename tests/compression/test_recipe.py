@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgepress_compression.errors import RecipeError
-from edgepress_compression.recipe import RECIPES_DIR, check_recipe, list_recipes, load_recipe
+from edgepress_compression.recipe import RECIPES_DIR, check_recipe, coded, list_recipes, load_recipe
 
 
 def test_the_shipped_recipes_are_valid_and_named_as_their_files() -> None:
@@ -43,6 +43,11 @@ WRONG = [
         HEAD + '[[passes]]\nname = "int8"\nsample = 3',
         "unknown field `sample`. Its options are",
     ),
+    (
+        "unknown coding",
+        HEAD + 'coding = "zip"',
+        "recipe mine: coding: 'zip' is not known; use one of auto, fast",
+    ),
     ("option out of range", HEAD + '[[passes]]\nname = "int8"\nsamples = 0', ">= 1"),
 ]
 
@@ -53,6 +58,12 @@ def test_a_wrong_recipe_says_what_to_change(tmp_path: Path, text: str, says: str
     path.write_text(text)
     with pytest.raises(RecipeError, match=says):
         check_recipe(load_recipe(path))
+
+
+def test_a_coding_can_be_asked_for_in_place_of_the_recipes() -> None:
+    assert coded(load_recipe("none"), "small").coding == "small"
+    with pytest.raises(RecipeError, match="'zip' is not known"):
+        coded(load_recipe("none"), "zip")
 
 
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:

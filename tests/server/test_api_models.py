@@ -177,6 +177,7 @@ def test_one_job_for_each_profile_and_the_same_wish_twice_is_the_same_jobs(
         ({"model": "none"}, "model_unknown", 404),
         ({"recipe": "nothing"}, "recipe_unknown", 404),
         ({"recipe": "../../x.toml"}, "recipe_unknown", 404),
+        ({"options": {"coding": "zip"}}, "coding_unknown", 400),
         ({"profiles": ["raspberry"]}, "profile_unknown", 404),
         ({"profiles": ["/etc/passwd"]}, "profile_unknown", 404),
         ({"profiles": []}, "invalid_request", 400),

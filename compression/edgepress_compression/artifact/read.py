@@ -174,19 +174,14 @@ class Rebuild:
     def __init__(
         self, head: Head, sink: Sink, max_bytes: int, base: bytes | memoryview | None = None
     ) -> None:
-        header = head.header
-        if header.onnx_bytes > max_bytes:
-            raise ArtifactError(
-                "header",
-                f"the model decodes to {header.onnx_bytes} bytes, more than the {max_bytes} allowed here",
-            )
+        check_size(head.header, max_bytes)
         self.base = open_base(head, base)
         self.head = head
         self._sink = sink
         self._hash = hashlib.sha256()
         self._skeleton_left = head.skeleton_bytes
         self._number = 0
-        sink.begin(header.onnx_bytes)
+        sink.begin(head.header.onnx_bytes)
 
     def tensor(self, entry: TensorEntry, section: memoryview) -> None:
         """The next tensor. Raises ArtifactError."""
@@ -247,6 +242,15 @@ def sections(data: bytes, head: Head) -> Iterator[tuple[TensorEntry, memoryview]
     for entry in head.header.tensors:
         yield entry, memoryview(data)[at : at + entry.stored_bytes]
         at += entry.stored_bytes
+
+
+def check_size(header: Header, max_bytes: int) -> None:
+    """Raises ArtifactError for a model of more than ``max_bytes``."""
+    if header.onnx_bytes > max_bytes:
+        raise ArtifactError(
+            "header",
+            f"the model decodes to {header.onnx_bytes} bytes, more than the {max_bytes} allowed here",
+        )
 
 
 def open_base(head: Head, onnx_model: bytes | memoryview | None) -> Base | None:

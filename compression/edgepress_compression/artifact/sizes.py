@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 
 from edgepress_compression.artifact.base import Base
-from edgepress_compression.artifact.format import Form, Grid, TensorEntry, storage
+from edgepress_compression.artifact.format import DECODE_MAX_BYTES, Form, Grid, TensorEntry, storage
 from edgepress_compression.artifact.head import Head, header_stored_bytes
 from edgepress_compression.artifact.read import (
+    check_size,
     checked_body,
     decode_section,
     open_base,
@@ -46,12 +47,16 @@ class TensorBytes:
     entropy_bytes: int | None = None
 
 
-def sizes(data: bytes, *, base: bytes | memoryview | None = None) -> list[TensorBytes]:
+def sizes(
+    data: bytes, *, max_bytes: int = DECODE_MAX_BYTES, base: bytes | memoryview | None = None
+) -> list[TensorBytes]:
     """Where the bytes went: header, skeleton, then each tensor; the stored bytes add up to the file.
 
-    Decodes every tensor; a delta needs its ``base``. Raises ArtifactError.
+    Decodes every tensor of a model of at most ``max_bytes``; a delta needs its ``base``. Raises
+    ArtifactError.
     """
     head = open_whole(data)
+    check_size(head.header, max_bytes)
     opened = open_base(head, base)
     # Header and skeleton are coded together: the header's part is what it takes alone.
     header_stored = min(header_stored_bytes(head), head.sections_at)
