@@ -28,7 +28,7 @@ from edgepress_compression.codec.trellis import untangle
 
 DTYPES = ("float32", "float16", "float64", "bfloat16", "int8", "uint8", "int16", "uint16", "int32", "int64")
 ALPHABETS = (1, 2, 5, 16, 200, 256, 257, 300, 1500, 4096)
-SHAPES = ((), (1,), (7,), (300,), (12, 31), (64, 50), (8, 6, 3, 3), (2, 3, 4, 5, 2))
+SHAPES = ((), (1,), (7,), (300,), (12, 31), (40, 30), (8, 6, 3, 3), (2, 3, 4, 5, 2))
 LARGE = (1 << 20) + 4096  # bytes: more than one block
 
 
@@ -37,6 +37,11 @@ class Vector(NamedTuple):
     artifact: bytes
     model: bytes
     base: bytes | None = None
+
+    def write(self, folder: Path) -> None:
+        for suffix, data in (("epa", self.artifact), ("onnx", self.model), ("base", self.base)):
+            if data is not None:
+                (folder / f"{self.name}.{suffix}").write_bytes(data)
 
 
 class Tensor(NamedTuple):
@@ -97,7 +102,7 @@ def fits(tensor: Tensor) -> bool:
 
 def of_bytes(rng: np.random.Generator, coding: str) -> Iterator[Tensor]:
     for dtype in DTYPES:
-        for count in rng.choice((1, 2, 50, 3000, 20_000), 3, replace=False).tolist():
+        for count in rng.choice((1, 2, 50, 2000, 6000), 3, replace=False).tolist():
             data = numbers(rng, dtype, count)
             tensor = Tensor(data, dtype, (count,), coding, encode_bytes(data, coding, dtype))
             if fits(tensor) and not (coding == "text" and len(data) > 6000):
@@ -155,7 +160,7 @@ def of_codebooks(rng: np.random.Generator, coding: str) -> Iterator[Tensor]:
         for alphabet in rng.choice(ALPHABETS, 4, replace=False).tolist():
             if symbol_dtype(alphabet).itemsize > itemsize:
                 continue
-            shape = SHAPES[int(rng.integers(0, len(SHAPES)))] if alphabet < 300 else (90, 64)
+            shape = SHAPES[int(rng.integers(0, len(SHAPES)))] if alphabet < 300 else (60, 40)
             symbols = ranks(rng, alphabet, shape)
             book = np.frombuffer(numbers(rng, dtype, alphabet), storage(dtype))
             payload = SYMBOL_CODERS[coding].encode(symbols, alphabet, shape)
@@ -286,9 +291,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for vector in vectors(arguments.seed):
-        for suffix, data in (("epa", vector.artifact), ("onnx", vector.model), ("base", vector.base)):
-            if data is not None:
-                (arguments.folder / f"{vector.name}.{suffix}").write_bytes(data)
+        vector.write(arguments.folder)
 
 
 if __name__ == "__main__":
