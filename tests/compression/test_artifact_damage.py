@@ -42,6 +42,7 @@ LIES = [
     ("an ONNX file", MODEL, "no edgepress artifact"),
     ("a newer version", rebuilt(start={4: 3}), "version 3 is not known.*update it"),
     ("a head coded in a new way", rebuilt(start={5: 2}), "coding 2 is not known here; update"),
+    ("a text of 300,000 bytes", rebuilt(start={5: 1}, lengths={1: 300_000}), "a text of more than 262144"),
     ("a header of no bytes", rebuilt(lengths={1: 0}), "header: it cannot be read"),
     ("a header of 32 MB", rebuilt(lengths={1: 1 << 25}), "first bytes are damaged"),
     ("a head that is longer than the file", rebuilt(lengths={0: 1 << 30}), "ends in the header"),
