@@ -90,7 +90,11 @@ export function baseCodebook(native: Native, { dtype, values }: Entry, before: U
   if (first.size !== values) throw new CodecError("the base's tensor has another number of values");
   const value = valueReader(view, dtype);
   const sorted = [...first].map(([bits, i]) => ({ bits, i, value: value(i) }));
-  sorted.sort((a, b) => a.value - b.value || (a.bits < b.bits ? -1 : 1));
+  const byBits = (a: { bits: number | bigint }, b: { bits: number | bigint }): number => (a.bits < b.bits ? -1 : 1);
+  sorted.sort((a, b) => {
+    const nans = Number(Number.isNaN(a.value)) - Number(Number.isNaN(b.value));
+    return nans || a.value - b.value || byBits(a, b); // NaN - NaN is no order, as is 0 - -0
+  });
   const out = native.take(values * itemsize);
   sorted.forEach(({ i }, place) => native.u8.set(before.subarray(i * itemsize, (i + 1) * itemsize), out + place * itemsize));
   return out;
