@@ -101,22 +101,40 @@ def written(onnx_model, codings, codes):
 
 
 def every_change(onnx_model):
-    """(ONNX file, delta) with a tensor for each coding of a delta."""
+    """(ONNX file, delta) with a tensor for each coding of a delta, and for each form of symbols."""
     rng = np.random.default_rng(12)
     indices, codebook = pruned((60, 50), 0.1, 15, seed=11)
-    steps = np.rint(rng.laplace(0, 3, (24, 5, 3, 3))).astype(np.int32)
-    codes = {"grid": ScaledIntegers(steps, np.full(1, 0.011, np.float32))}
     before = {hole.name: onnx_model[hole.start : hole.stop] for hole in find_holes(onnx_model)}
-    planes = np.frombuffer(before["planes"], "<f4").reshape(20, 30)
+    old = {
+        name: np.frombuffer(before[name], "<f4").reshape(24, 5, 3, 3) for name in ("grid", "rows", "trellis")
+    }
+    # Whole numbers a little off the old ones, on coarser and finer grids.
+    scales = rng.uniform(0.012, 0.017, 24).astype(np.float32)
+    rows = np.rint(old["rows"] / scales[:, None, None, None]).astype(np.int32)
+    steps = np.rint(np.rint(old["trellis"] / np.float32(0.011))).astype(np.int32)
+    fine = np.empty(steps.size, np.int32)
+    lowest = int(steps.min())
+    untangle((steps - lowest).reshape(-1).astype(np.uint8), lowest, steps.shape, 0, fine)
+    codes = {
+        "grid": ScaledIntegers(
+            np.rint(old["grid"] / 0.0137).astype(np.int32), np.full(1, 0.0137, np.float32)
+        ),
+        "rows": ScaledIntegers(rows, scales),
+        "trellis": ScaledIntegers(fine.reshape(steps.shape), np.full(1, 0.0055, np.float32), 0, trellis=True),
+    }
     ints = np.frombuffer(before["huffman"], np.int8).reshape(30, 30)
     gaps = np.where(rng.random(indices.shape) < 0.02, (indices + 1) % 16, indices)
     weights = {
         "large": np.frombuffer(before["large"], "<f4"),
-        "planes": planes * np.float32(1.0001),
+        "planes": np.frombuffer(before["planes"], "<f4").reshape(20, 30) * np.float32(1.0001),
         "gaps": codebook[gaps],
         "huffman": ints + (rng.random(ints.shape) < 0.05).astype(np.int8),
-        "grid": codes["grid"].weights(),
+        # Retrained values: the nearest ones tell which index each was.
+        "rans": np.sort(np.unique(np.frombuffer(before["rans"], "<f4")) * np.float32(1.03))[
+            np.unique(np.frombuffer(before["rans"], "<f4"), return_inverse=True)[1]
+        ],
         "context": codebook[np.where(indices[::-1] == 3, 4, indices[::-1])],
+        **{name: code.weights() for name, code in codes.items()},
         "new": np.frombuffer(rng.bytes(500), "<i4"),
     }
     new = model(weights)
@@ -131,8 +149,8 @@ def main():
         raise SystemExit("these artifacts do not decode to their models")
     for name, data, onnx_model in (("version-2", artifact, whole), ("version-2-delta", delta, changed)):
         folder.joinpath(f"{name}.epa").write_bytes(data)
-        codings = sorted({entry.coding for entry in tensors(data)})
-        print(name, len(data), hashlib.sha256(onnx_model).hexdigest(), *codings)
+        print(name, len(data), hashlib.sha256(onnx_model).hexdigest())
+        print(*(f"    {entry.name}: {entry.coding} {entry.values}" for entry in tensors(data)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 """Deltas: what changed against a base, never more than the whole, and never without the right base."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_artifacts import MODEL, WEIGHTS, model, write
 
+from edgepress_compression.artifact.base import Base
+from edgepress_compression.artifact.format import TensorEntry
 from edgepress_compression.artifact.read import ArtifactReader, decode, read_header, tensors
 from edgepress_compression.artifact.sink import MemorySink
 from edgepress_compression.artifact.sizes import sizes
 from edgepress_compression.artifact.write import ScaledIntegers
+from edgepress_compression.codec.bytestream import CodecError
 from edgepress_compression.errors import ArtifactError
 
 UNHURRIED = settings(deadline=None, max_examples=25)  # a busy machine is no failure
@@ -68,6 +72,16 @@ def test_a_codebook_that_is_the_bases_is_not_sent_again():
     base, new = model({"w": values[ranks]}), model({"w": values[ranks.T]})
     row = next(row for row in sizes(write(new, base=base), base=base) if row.name == "w")
     assert row.side_bytes == 3
+
+
+@pytest.mark.parametrize(
+    "changes", [{"values": 31}, {"name": "v"}, {"shape": (300, 200)}, {"dtype": "int32"}]
+)
+def test_a_codebook_of_a_base_is_that_of_the_same_tensor(changes):
+    entry = TensorEntry("w", "float32", (200, 300), "rans", 32, 0, 0)
+    assert len(Base(BASE).codebook(entry)) == 32
+    with pytest.raises(CodecError, match="the base"):
+        Base(BASE).codebook(msgspec.structs.replace(entry, **changes))
 
 
 @pytest.mark.parametrize("trellis", [False, True])
