@@ -71,13 +71,20 @@ bench-%: setup
 screenshots: setup system-packages
 	$(BIN)/python tests/e2e/demo_screenshots.py screenshots
 
-# mosquitto and Chromium for the end-to-end tests: installed when we may, named when we may not.
+# mosquitto, Chromium, gcc and qemu-user for the end-to-end tests: installed when we may, named when we may not.
 system-packages:
 	@sh tests/system_packages.sh
+
+# Hostile payloads and artifacts at length (FUZZ_RUNS mutations for each decoder and machine); the tests make few.
+fuzz: setup system-packages
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'atheris>=3.0'
+	$(BIN)/python compression/native/fuzz/campaign.py --runs $(or $(FUZZ_RUNS),200000)
+	$(BIN)/python tests/compression/hostile_artifacts.py --runs $(or $(FUZZ_RUNS),200000)
 
 constraints:
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+.*/\1/'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean:
-	rm -rf .venv dist build server/edgepress_server/static server/web/node_modules
+	rm -rf .venv dist build server/edgepress_server/static server/web/node_modules agent/browser/node_modules \
+		compression/edgepress_compression/codec/native agent/browser/src/codec/native

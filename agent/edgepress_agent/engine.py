@@ -5,6 +5,7 @@ answers, is its 95th percentile latency within the release's limit, and does it 
 limit. Nothing is switched here.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from edgepress_devices.protocol import Limits
 
 if TYPE_CHECKING:
     from edgepress_compression.artifact.probe import Probe
+
+log = logging.getLogger(__name__)
 
 WARM_UP_RUNS: Final = 2  # the first allocates, the second is the first honest one
 TRIAL_RUNS: Final = 40  # the 95th percentile of 40 is the 38th: two outliers are forgiven
@@ -72,8 +75,11 @@ class Engine:
         # Here and not at the top: numpy's and the decoder's memory come with the first model.
         from edgepress_compression.artifact.probe import probe_inputs
         from edgepress_compression.artifact.read import read_file_header
+        from edgepress_compression.codec import native
         from edgepress_compression.errors import ArtifactError
 
+        if (slower := native.missing_reason()) is not None:
+            log.warning("%s", slower)
         try:
             with artifact.open("rb") as file:
                 header = read_file_header(file)

@@ -22,6 +22,7 @@ import onnxruntime
 from edgepress_compression.artifact.read import decode
 from edgepress_compression.artifact.sizes import sizes
 from edgepress_compression.artifact.write import write_artifact
+from edgepress_compression.codec import native
 from edgepress_compression.data.dataset import Dataset, Split
 from edgepress_compression.data.fit import fit
 from edgepress_compression.errors import CompressionCancelledError
@@ -103,6 +104,8 @@ def compress(
 
     accuracy_before = _measure(before, split, threads, work, "measure", (LOADED, MEASURED_BEFORE))
     state = PassState(graph=graph.copy(), profile=profile, dataset=data, cancelled=cancelled, seed=seed)
+    if (slower := native.missing_reason()) is not None:
+        state.warn(slower)
     if data is None:
         state.warn("No data set was given, so accuracy is unknown.")
     elif split is not None and len(data.splits) == 1:
