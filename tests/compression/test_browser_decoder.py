@@ -217,6 +217,11 @@ def test_lies_are_refused_as_python_refuses_them(browser, claim):
         assert refused.value.section == python.value.section
 
 
+def test_a_section_longer_than_its_tensor_is_refused_by_the_header(browser):
+    with pytest.raises(Refused, match="a length in the header is not possible"):
+        browser.decode(with_entry(stored_bytes=10_000_000)[:SECTIONS_AT])
+
+
 def test_a_model_larger_than_the_caller_allows_is_refused_by_its_header(browser):
     with pytest.raises(Refused, match="more than the 1000 allowed here") as refused:
         browser.decode(ARTIFACT[:SECTIONS_AT], max_bytes=1000)
