@@ -2,7 +2,7 @@
 
 import math
 
-from plain_decoder import Bytes, gaps, stream
+from plain_streams import Bytes, code_table, gaps, stream
 
 WORD = 2**32 - 1
 
@@ -11,26 +11,6 @@ def mix(z):
     z = (z ^ z >> 16) * 0x21F0AAAD & WORD
     z = (z ^ z >> 15) * 0x735A2D97 & WORD
     return z ^ z >> 15
-
-
-def code_table(source):
-    """Symbols by (length, code), as a stream begins."""
-    low, span = source.varint(), source.varint() + 1
-    if span == 1:
-        return {(0, 0): low}
-    bits, length, lengths = source.bits(), (span - 1).bit_length(), []
-    for symbol in range(low, low + span):
-        number = bits.unary()
-        if number != 1:
-            length += -(number // 2) if number % 2 else number // 2
-            lengths.append((length, symbol))
-    source.take((bits.at + 7) // 8)
-    codes, code, before = {}, 0, 0
-    for length, symbol in sorted(lengths):
-        code <<= length - before
-        codes[length, code] = symbol
-        code, before = code + 1, length
-    return codes
 
 
 def group(source):

@@ -1,167 +1,234 @@
-"""A decoder of artifacts written from docs/artifact.md alone, bit by bit: the oracle for the fast one."""
+"""A decoder of artifacts written from docs/artifact.md alone, slow and obvious: the oracle for the fast ones.
 
+A file for each coding stands beside it: plain_streams, plain_floats, plain_text, plain_rans, plain_bloomier,
+plain_context, and plain_delta.
+"""
+
+import hashlib
 import json
 import math
 import struct
 import zlib
 
+import plain_bloomier
+import plain_context
+import plain_floats
+import plain_rans
+import plain_text
+from plain_delta import base_of, difference, nearest_integer, nearest_value, ordered, size_of, values
+from plain_streams import Bytes, gaps, planes, stream
 
-class Bits:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def bit(self):
-        value = self.data[self.at >> 3] >> (7 - (self.at & 7)) & 1
-        self.at += 1
-        return value
-
-    def number(self, width):
-        value = 0
-        for _ in range(width):
-            value = value << 1 | self.bit()
-        return value
-
-    def unary(self):
-        value = 0
-        while not self.bit():
-            value += 1
-        return value
+BLOCK = 2**20
 
 
-class Bytes:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, count):
-        self.at += count
-        assert self.at <= len(self.data)
-        return self.data[self.at - count : self.at]
-
-    def varint(self):
-        value = shift = 0
-        while True:
-            part = self.take(1)[0]
-            value |= (part & 127) << shift
-            shift += 7
-            if part < 128:
-                return value
-
-    def bits(self):
-        return Bits(self.data[self.at :])
+def inflate(data):
+    inflater = zlib.decompressobj(-15)
+    out = inflater.decompress(data)
+    assert inflater.eof
+    assert not inflater.unused_data
+    return out
 
 
-def stream(source, count):
-    if count == 0:
-        return []
-    low, span = source.varint(), source.varint() + 1
-    if span == 1:
-        return [low] * count
-    bits, length, lengths = source.bits(), (span - 1).bit_length(), {}
-    for symbol in range(low, low + span):
-        number = bits.unary()
-        if number != 1:
-            length += -(number // 2) if number % 2 else number // 2
-            lengths[symbol] = length
-    source.take((bits.at + 7) // 8)
-    codes, code, before = {}, 0, 0
-    for length, symbol in sorted((length, symbol) for symbol, length in lengths.items()):
-        code <<= length - before
-        codes[length, code] = symbol
-        code, before = code + 1, length
-    lane_symbols, total_bits = source.varint(), source.varint()
-    lanes = -(-count // lane_symbols)
-    if lanes > 1:
-        source.varint()
-        width = source.take(1)[0]
-        source.take(((lanes - 1) * width + 7) // 8)
-    bits, symbols = Bits(source.take((total_bits + 7) // 8)), []
-    for _ in range(count):
-        length = code = 0
-        while (length, code) not in codes:
-            length, code = length + 1, code << 1 | bits.bit()
-        symbols.append(codes[length, code])
-    assert bits.at == total_bits
-    return symbols
+def symbols(coding, payload, alphabet, shape, base=None):
+    if coding == "rans":
+        return plain_rans.decode(payload, alphabet, shape)
+    if coding == "bloomier":
+        return plain_bloomier.decode(payload, alphabet, shape)
+    if coding in ("context", "context-delta"):
+        return plain_context.decode(payload, alphabet, shape, base)
+    source, count = Bytes(payload), math.prod(shape)
+    out = {"huffman": lambda: stream(source, count), "gaps": lambda: gaps(source, alphabet, shape)}[coding]()
+    assert source.at == len(payload)
+    return out
 
 
-def planes(source, count, itemsize):
-    form = source.take(1)[0]
-    width = 2 if form == 2 else itemsize
-    parts = [stream(source, count) if source.take(1)[0] else list(source.take(count)) for _ in range(width)]
-    out = bytearray()
-    for element in zip(*parts, strict=True):
-        value = int.from_bytes(bytes(element), "little")
-        if form:
-            value = value >> 1 | (value & 1) << (8 * width - 1)
-        stored = value.to_bytes(width, "little")
-        out += struct.pack("<f", struct.unpack("<e", stored)[0]) if form == 2 else stored
-    return bytes(out)
+def heads(coder, payload, alphabet, count):
+    """The heads of the blocks of `floats`."""
+    return symbols(coder, payload, alphabet, (count,))
 
 
-def gaps(source, alphabet, shape):
-    size = math.prod(shape)
-    flags, background, skip, count = source.take(1)[0], source.varint(), source.varint(), source.varint()
-    tokens = stream(source, count)
-    places, gap = [], 0
-    for token in tokens:
-        gap += token
-        if token < skip:
-            places.append(gap)
-            gap = 0
-    if flags & 2:
-        groups = [iter(stream(source, sum(min(gap, 2) == group for gap in places))) for group in range(3)]
-        values, sign = [], 1
-        for gap in places:
-            step = (next(groups[min(gap, 2)]) - (alphabet - 1)) * sign
-            sign = 1 if step > 0 else -1
-            values.append(background + step)
-    else:
-        values = stream(source, len(places))
-    symbols = []
-    for gap, value in zip(places, values, strict=True):
-        symbols += [background] * gap + [value]
-    symbols += [background] * (size - len(symbols))
-    if flags & 1:
-        first = shape[0]
-        others = size // first
-        symbols = [symbols[other * first + row] for row in range(first) for other in range(others)]
-    return symbols
-
-
-def tensor(entry, section):
-    name, dtype, shape, coding, codebook, stored_bytes, crc32, _ = entry
-    assert len(section) == stored_bytes and zlib.crc32(section) == crc32, name
-    itemsize = int(dtype.lstrip("bfloatuin")) // 8
-    count, source = math.prod(shape), Bytes(section)
+def elements(coding, payload, dtype, count):
+    """The bytes of so many elements, from a payload of a coding of bytes."""
     if coding == "raw":
-        return section
+        return payload
     if coding == "deflate":
-        return zlib.decompress(section, -15)
-    if coding == "planes":
-        return planes(source, count, itemsize)
-    values = None
-    if codebook:
-        stored = source.take(source.varint())
-        flat = planes(Bytes(stored), codebook, itemsize)
-        values = [flat[at : at + itemsize] for at in range(0, len(flat), itemsize)]
-    symbols = stream(source, count) if coding == "huffman" else gaps(source, codebook or 256, shape)
-    assert source.at == len(section)
-    if values:
-        return b"".join(values[symbol] for symbol in symbols)
-    return bytes(symbol ^ 128 if dtype == "int8" else symbol for symbol in symbols)
+        return inflate(payload)
+    if coding == "text":
+        return plain_text.decode(payload, count * size_of(dtype))
+    if coding == "floats":
+        return plain_floats.floats(payload, count, dtype, heads)
+    assert coding == "planes"
+    source = Bytes(payload)
+    out = planes(source, count, size_of(dtype))
+    assert source.at == len(payload)
+    return out
 
 
-def decode(data):
-    magic, version, head_bytes, header_bytes, crc32 = struct.unpack_from("<4sB3xIII", data)
-    assert (magic, version) == (b"\x89EPA", 1)
+def side_information(source, dtype, count, before):
+    length, coding = divmod(source.varint(), 8)
+    payload = source.take(length)
+    if coding == 7:
+        found = ordered(before, dtype)
+        assert (length, len(found)) == (0, count)
+        return b"".join(found)
+    return elements(("raw", "deflate", "planes", "floats")[coding], payload, dtype, count)
+
+
+def rest(source):
+    return source.take(len(source.data) - source.at)
+
+
+def of_bytes(body, dtype, shape, coding, before):
+    if coding == "raw":
+        return body
+    size = math.prod(shape) * size_of(dtype)
+    source, out = Bytes(body), b""
+    while len(out) < size:
+        block = min(BLOCK, size - len(out))
+        payload = source.take(source.varint()) if size > BLOCK else rest(source)
+        if coding == "difference":
+            part = Bytes(payload)
+            out += difference(part, before[len(out) : len(out) + block], dtype)
+            assert part.at == len(payload)
+        else:
+            out += elements(coding, payload, dtype, block // size_of(dtype))
+    assert source.at == len(body)
+    return out
+
+
+def of_single_bytes(body, dtype, shape, coding, before):
+    """Elements of a byte that are symbols themselves."""
+    turn = 128 if dtype == "int8" else 0
+    base = [byte ^ turn for byte in before] if before is not None else None
+    return bytes(symbol ^ turn for symbol in symbols(coding, body, 256, shape, base))
+
+
+def of_codebook(body, dtype, shape, coding, before, count):
+    source = Bytes(body)
+    stored = side_information(source, dtype, count, before)
+    size, base = size_of(dtype), None
+    if coding == "context-delta":
+        codebook = values(stored, dtype)
+        base = [nearest_value(element, codebook) for element in values(before, dtype)]
+    found = symbols(coding, rest(source), count, shape, base)
+    return b"".join(stored[symbol * size : symbol * size + size] for symbol in found)
+
+
+def trellis(numbers, row_of, rows):
+    states, out = [0] * rows, []
+    for place, k in enumerate(numbers):
+        row = row_of(place)
+        s2, s1, s0 = states[row] >> 2 & 1, states[row] >> 1 & 1, states[row] & 1
+        sign, p = (k > 0) - (k < 0), k % 2
+        out.append(2 * k - sign * s0)
+        states[row] = s0 << 2 | (s2 ^ p) << 1 | s1 ^ s0
+    return out
+
+
+def of_integers(body, dtype, shape, coding, before, grid):
+    lowest, count, axis, flags = grid
+    source, side, inner = Bytes(body), shape[axis], math.prod(shape[axis + 1 :])
+
+    def row_of(place):
+        return place // inner % side
+
+    scales = values(side_information(source, dtype, side if flags & 1 else 1, None), dtype)
+    if not flags & 1:
+        scales *= side
+    base = None
+    if coding == "context-delta":
+        base = [
+            nearest_integer(element, scales[row_of(place)] * (2 if flags & 2 else 1), lowest, count)
+            for place, element in enumerate(values(before, dtype))
+        ]
+    numbers = [lowest + symbol for symbol in symbols(coding, rest(source), count, shape, base)]
+    if flags & 2:
+        numbers = trellis(numbers, row_of, side)
+    # A product of two float32 is exact in double precision: it is rounded once.
+    return struct.pack(f"<{len(numbers)}f", *(v * scales[row_of(place)] for place, v in enumerate(numbers)))
+
+
+def tensor(entry, section, base):
+    name, dtype, shape, coding, meaning, stored_bytes, _ = entry
+    assert len(section) == stored_bytes, name
+    before = None
+    if base is not None and name in base.tensors and base.tensors[name][:2] == (dtype, shape):
+        before = base.tensors[name][2]
+    if coding == "same":
+        assert not section
+        return before
+    body = section[:-2]
+    assert struct.pack("<H", zlib.crc32(body) & 65535) == section[-2:], name
+    if isinstance(meaning, list):
+        return of_integers(body, dtype, shape, coding, before, meaning)
+    if meaning:
+        return of_codebook(body, dtype, shape, coding, before, meaning)
+    if coding in ("huffman", "gaps", "rans", "context", "bloomier", "context-delta"):
+        return of_single_bytes(body, dtype, shape, coding, before if coding == "context-delta" else None)
+    return of_bytes(body, dtype, shape, coding, before)
+
+
+def tensor_of_version_1(entry, section, _):
+    name, dtype, shape, coding, count, stored_bytes, crc32, _ = entry
+    assert len(section) == stored_bytes
+    assert zlib.crc32(section) == crc32, name
+    if count:
+        source = Bytes(section)
+        stored = elements("planes", source.take(source.varint()), dtype, count)
+        size, found = size_of(dtype), symbols(coding, rest(source), count, shape)
+        return b"".join(stored[symbol * size : symbol * size + size] for symbol in found)
+    if coding in ("huffman", "gaps"):
+        return of_single_bytes(section, dtype, shape, coding, None)
+    return elements(coding, section, dtype, math.prod(shape))
+
+
+def head_of_version_1(data, _):
+    head_bytes, header_bytes, crc32 = struct.unpack_from("<III", data, 8)
     head = data[20 : 20 + head_bytes]
+    assert not any(data[5:8])
     assert zlib.crc32(data[:16] + head) == crc32
-    plain = zlib.decompress(head, -15)
-    header, skeleton = json.loads(plain[:header_bytes]), plain[header_bytes:]
-    out, at, copied = bytearray(), 20 + head_bytes, 0
+    plain = inflate(head)
+    return json.loads(plain[:header_bytes]), plain[header_bytes:], 20 + head_bytes
+
+
+def head_of_version_2(data, base):
+    source = Bytes(data)
+    source.at = 10
+    head_bytes, header_bytes, skeleton_bytes = source.varint(), source.varint(), source.varint()
+    head = source.take(head_bytes)
+    assert struct.unpack_from("<I", data, 6)[0] == zlib.crc32(data[:6] + data[10 : source.at])
+    if data[5] == 0:
+        plain = inflate(head)
+        assert len(plain) == header_bytes + skeleton_bytes
+        return json.loads(plain[:header_bytes]), plain[header_bytes:], source.at
+    assert data[5] == 1
+    text = plain_text.Text(head)
+    header = json.loads(text.read(header_bytes))
+    if "base" in header:
+        text.learn(base_of(base).skeleton)
+    skeleton = text.read(skeleton_bytes)
+    text.end()
+    return header, skeleton, source.at
+
+
+def decode(data, base=None):
+    assert data[:4] == b"\x89EPA"
+    read_head, read_tensor = {1: (head_of_version_1, tensor_of_version_1), 2: (head_of_version_2, tensor)}[
+        data[4]
+    ]
+    header, skeleton, at = read_head(data, base)
+    if "base" in header:
+        named = header["base"]["onnx_bytes"], header["base"]["onnx_sha256"]
+        assert named == (len(base), hashlib.sha256(base).hexdigest())
+    before = base_of(base) if "base" in header else None
+    out, copied = bytearray(), 0
     for entry in header["tensors"]:
-        out += skeleton[copied : copied + entry[7]]
-        copied += entry[7]
-        out += tensor(entry, data[at : at + entry[5]])
-        at += entry[5]
-    return bytes(out + skeleton[copied:])
+        stored_bytes, skip = entry[5], entry[-1]
+        out += skeleton[copied : copied + skip]
+        copied += skip
+        out += read_tensor(entry, data[at : at + stored_bytes], before)
+        at += stored_bytes
+    assert at == len(data)
+    whole = bytes(out + skeleton[copied:])
+    assert (len(whole), hashlib.sha256(whole).hexdigest()) == (header["onnx_bytes"], header["onnx_sha256"])
+    return whole

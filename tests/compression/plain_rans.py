@@ -3,7 +3,7 @@
 import math
 import struct
 
-from plain_decoder import Bits, Bytes, stream
+from plain_streams import Bits, Bytes, stream
 
 E = (1048576, 961548, 881744, 808563, 741455, 679917, 623487, 571740)
 
