@@ -1,28 +1,19 @@
 // One artifact: what each stage did, where the bytes went, warnings, how to make it again.
 
-import { useState } from "preact/hooks";
 import type { Artifact } from "../api/types";
 import { Bar } from "../plot/bars";
-import { clearlyWorse, largest, readReport, type Report, type Stage } from "../plot/report";
+import { clearlyWorse, readReport, type Report, type Stage } from "../plot/report";
 import { fromZero } from "../plot/scale";
-import { accuracy, bytes, part, plural, ratio, seconds, shape, short } from "../text/format";
+import { steps } from "../plot/sizes";
+import { accuracy, bytes, part, seconds, short } from "../text/format";
 import { Icon } from "../ui/icon";
 import { Card, CopyButton, Notice } from "../ui/parts";
-
-/** A tensor's name that may wrap after its dots, and not in the middle of a word. */
-function breakable(name: string) {
-  return name.split(/(?<=[./])/).map((word) => (
-    <>
-      {word}
-      <wbr />
-    </>
-  ));
-}
-
-const SHOWN = 12; // tensors before "show all"
+import { FallCard, PartsCard } from "./artifact_bytes";
 
 export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
   const report = readReport(artifact.report);
+  const falls = steps(report.tensors);
+  const parts = <PartsCard parts={report.tensors} total={artifact.bytes} wide={falls !== null} />;
   return (
     <section class="stack" aria-label={`Artifact for ${artifact.profile}`} data-testid="artifact-detail">
       <div class="row apart">
@@ -56,8 +47,9 @@ export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
         >
           <StageTable stages={report.stages} start={report.bytes.weightsBefore} end={artifact.bytes} />
         </Card>
-        <TensorCard report={report} total={artifact.bytes} />
+        {falls ? <FallCard steps={falls} /> : parts}
       </div>
+      {falls && parts}
       {report.command && (
         <Card title="Make it again" actions={<CopyButton text={report.command} label="Copy" />}>
           <pre class="command">{report.command}</pre>
@@ -143,57 +135,5 @@ function StageTable({ stages, start, end }: { stages: readonly Stage[]; start: n
         </tbody>
       </table>
     </div>
-  );
-}
-
-function TensorCard({ report, total }: { report: Report; total: number }) {
-  const [all, setAll] = useState(false);
-  const shown = largest(report.tensors, all ? Infinity : SHOWN);
-  const scale = fromZero(shown.map((each) => each.bytes));
-  return (
-    <Card
-      flush
-      title="Where the bytes went"
-      note={`${plural(report.tensors.length, "part")} of ${bytes(total)}`}
-      actions={
-        report.tensors.length > SHOWN + 1 && (
-          <button type="button" class="small" onClick={() => setAll(!all)} aria-expanded={all}>
-            {all ? "Show the largest" : "Show all"}
-          </button>
-        )
-      }
-    >
-      <div class="table-box" tabIndex={0} role="region" aria-label="Where the bytes went">
-        <table class="fixed">
-          <thead>
-            <tr>
-              <th scope="col" class="first-col">Part</th>
-              <th scope="col" class="bar-col">Bytes</th>
-              <th scope="col" class="num col-2">
-                Share
-              </th>
-              <th scope="col" class="num">
-                By coding
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {shown.map((each) => (
-              <tr key={each.name}>
-                <th scope="row">
-                  <span class="tensor">{breakable(each.name)}</span>
-                  <span class="sub">{[each.shape.length > 0 ? `${shape(each.shape)} ${each.dtype ?? ""}` : "", each.coding].filter(Boolean).join(", ")}</span>
-                </th>
-                <td class="grow">
-                  <Bar kind="after" value={each.bytes} scale={scale} text={bytes(each.bytes)} />
-                </td>
-                <td class="num col-2">{part(each.bytes / total)}</td>
-                <td class="num">{each.rawBytes !== null && each.bytes > 0 ? ratio(each.rawBytes / each.bytes) : ""}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </Card>
   );
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { clearlyWorse, largest, readReport } from "./report";
-import { around, fromZero, place } from "./scale";
+import { clearlyWorse, readReport } from "./report";
+import { around, fromZero, logarithmic, place, placeLog } from "./scale";
 
 const whole = {
   dataset: { name: "mnist", variant: null },
@@ -40,14 +40,6 @@ describe("reading a report", () => {
   );
 });
 
-it("the largest parts and the rest as one still add up", () => {
-  const parts = [5, 1, 9, 2, 7].map((bytes, i) => ({ name: `t${i}`, shape: [], dtype: null, coding: "raw", bytes, rawBytes: bytes * 4 }));
-  const shown = largest(parts, 2);
-  expect(shown.map((each) => each.bytes)).toEqual([9, 7, 8]);
-  expect(shown[2]).toMatchObject({ name: "3 smaller parts", rawBytes: 32 });
-  expect(largest(parts, 4)).toHaveLength(5); // one rest is shown by its own name
-});
-
 it("worse is said only when the intervals do not touch", () => {
   expect(clearlyWorse({ value: 0.9, low: 0.89, high: 0.91 }, { value: 0.8, low: 0.79, high: 0.81 })).toBe(true);
   expect(clearlyWorse({ value: 0.9, low: 0.88, high: 0.92 }, { value: 0.89, low: 0.87, high: 0.91 })).toBe(false);
@@ -64,5 +56,12 @@ describe("scales", () => {
     expect(near.high - near.low).toBeCloseTo(0.02);
     expect(around([0.999, 1], 0.02).high).toBe(1);
     expect(around([], 0.02)).toEqual({ low: 0, high: 1 });
+  });
+  it("that are logarithmic give the same factor the same length", () => {
+    const scale = logarithmic([1_000_000, 100_000, 10_000, 0]);
+    expect(placeLog(1_000_000, scale)).toBe(100);
+    expect(placeLog(1_000_000, scale) - placeLog(100_000, scale)).toBeCloseTo(placeLog(100_000, scale) - placeLog(10_000, scale));
+    expect(placeLog(0, scale)).toBe(0);
+    expect(logarithmic([])).toEqual({ low: 0, high: 1 });
   });
 });

@@ -24,6 +24,11 @@ export interface TensorBytes {
   coding: string;
   bytes: number;
   rawBytes: number | null; // of the same part in the decoded ONNX file
+  // what follows is null in reports before artifact version 2, and for header and skeleton
+  weights: number | null; // elements of the tensor
+  nonzeroBytes: number | null; // after pruning
+  entropyBytes: number | null; // after quantization; null also for what was not quantized
+  sideBytes: number | null; // of `bytes`: codebook or scales, lengths, checksum
 }
 
 export interface Report {
@@ -119,33 +124,19 @@ function tensor(value: unknown): TensorBytes[] {
   const part = str(each["part"]);
   const name = str(each["name"]) ?? part; // header and skeleton have no name of their own
   if (name === null || size === null) return [];
+  const dims = list(each["shape"]).filter((n): n is number => typeof n === "number");
   return [
     {
       name,
-      shape: list(each["shape"]).filter((n): n is number => typeof n === "number"),
+      shape: dims,
       dtype: str(each["dtype"]),
       coding: str(each["coding"]) ?? "",
       bytes: size,
       rawBytes: num(each["raw_bytes"]) || null, // 0: the header, which is not in the ONNX file
-    },
-  ];
-}
-
-/** The largest parts, and all others as one, so that they add up to the artifact. */
-export function largest(tensors: readonly TensorBytes[], keep: number): TensorBytes[] {
-  const sorted = [...tensors].sort((a, b) => b.bytes - a.bytes);
-  const rest = sorted.slice(keep);
-  if (rest.length < 2) return sorted;
-  const sum = (of: (each: TensorBytes) => number) => rest.reduce((total, each) => total + of(each), 0);
-  return [
-    ...sorted.slice(0, keep),
-    {
-      name: `${rest.length} smaller parts`,
-      shape: [],
-      dtype: null,
-      coding: "",
-      bytes: sum((each) => each.bytes),
-      rawBytes: sum((each) => each.rawBytes ?? 0) || null,
+      weights: part === "tensor" ? dims.reduce((product, n) => product * n, 1) : null,
+      nonzeroBytes: num(each["nonzero_bytes"]),
+      entropyBytes: num(each["entropy_bytes"]),
+      sideBytes: part === "tensor" ? num(each["side_bytes"]) : null,
     },
   ];
 }

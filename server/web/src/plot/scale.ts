@@ -1,4 +1,4 @@
-// Linear scales of the small bar plots.
+// Scales of the small bar plots.
 
 export interface Scale {
   low: number;
@@ -28,3 +28,13 @@ export function place(value: number, scale: Scale): number {
   const share = (value - scale.low) / (scale.high - scale.low);
   return Math.round(Math.min(1, Math.max(0, share)) * 10000) / 100;
 }
+
+/** A logarithmic scale around positive values, half a power of ten of room below the smallest. */
+export function logarithmic(values: readonly number[]): Scale {
+  const some = values.filter((value) => value > 0).map(Math.log10);
+  if (some.length === 0) return { low: 0, high: 1 };
+  return { low: Math.min(...some) - 0.5, high: Math.max(...some) };
+}
+
+/** Where a value lies on a logarithmic scale, in percent 0..100. */
+export const placeLog = (value: number, scale: Scale): number => (value > 0 ? place(Math.log10(value), scale) : 0);
