@@ -13,7 +13,9 @@ import { FallCard, PartsCard } from "./artifact_bytes";
 export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
   const report = readReport(artifact.report);
   const falls = steps(report.tensors);
-  const parts = <PartsCard parts={report.tensors} total={artifact.bytes} wide={falls !== null} />;
+  const parts = report.tensors.length > 0 && (
+    <PartsCard parts={report.tensors} total={artifact.bytes} wide={falls !== null} />
+  );
   return (
     <section class="stack" aria-label={`Artifact for ${artifact.profile}`} data-testid="artifact-detail">
       <div class="row apart">
