@@ -1,7 +1,8 @@
-"""What a delta takes from its base, as docs/artifact.md says: tensors, skeleton, differences, nearest symbols."""
+"""What a delta takes from its base, as docs/artifact.md says: tensors, skeleton, steps, nearest symbols."""
 
 import bisect
 import functools
+import itertools
 import math
 import struct
 
@@ -47,10 +48,10 @@ class Base:
         self.data, self.tensors, cuts = data, {}, []
         for name, place in self.found():
             tensor = self.tensor(place)
-            if tensor is None:
+            if tensor is None or not 1 <= len(name) <= 1024 or name in self.tensors:
                 continue
             dtype, shape, (start, stop) = tensor
-            self.tensors.setdefault(name, (dtype, shape, data[start:stop]))
+            self.tensors[name] = dtype, shape, data[start:stop]
             if stop - start > 4096:
                 cuts.append((start, stop))
         skeleton, at = b"", 0
@@ -85,13 +86,18 @@ class Base:
                 dtype = DTYPES.get(value)
             elif number == 9 or (number == 4 and isinstance(value, tuple)):
                 data = value
-        if dtype is None or data is None or data[1] - data[0] != math.prod(shape) * size_of(dtype):
+        if (
+            dtype is None
+            or data is None
+            or len(shape) > 8
+            or data[1] - data[0] != math.prod(shape) * size_of(dtype)
+        ):
             return None
         return dtype, shape, data
 
 
 def values(data, dtype):
-    """The elements as numbers; all fit double precision but whole ones of 64 bits, which Python keeps exact."""
+    """The elements as numbers."""
     size = size_of(dtype)
     if dtype == "bfloat16":
         data = b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2))
@@ -121,21 +127,25 @@ def difference(source, base, dtype):
 
 def ordered(data, dtype):
     """The distinct elements' bytes, ascending by value."""
+
+    def place(element):
+        number = values(element, dtype)[0]
+        if math.isnan(number):
+            return 1, int.from_bytes(element, "little"), 0
+        return 0, number, -math.copysign(1, number)  # 0.0 before -0.0
+
     size = size_of(dtype)
-    pieces = {data[at : at + size] for at in range(0, len(data), size)}
-    return sorted(pieces, key=lambda one: (values(one, dtype)[0], math.copysign(1, values(one, dtype)[0])))
+    return sorted({data[at : at + size] for at in range(0, len(data), size)}, key=place)
 
 
 def nearest_value(element, codebook):
-    middles = [(float(a) + float(b)) / 2 for a, b in zip(codebook, codebook[1:], strict=False)]
+    middles = [(float(a) + float(b)) / 2 for a, b in itertools.pairwise(codebook)]
     return bisect.bisect_left(middles, -math.inf if math.isnan(element) else float(element))
 
 
 def nearest_integer(element, step, lowest, count):
-    if math.isnan(element):
-        element = -math.inf
     quotient = element / step if step else 0.0
-    if math.isinf(quotient):
+    if not math.isfinite(quotient):
         return count - 1 if quotient > 0 else 0
     return min(max(round(quotient) - lowest, 0), count - 1)
 
