@@ -26,7 +26,7 @@ import numpy as np
 from codec_sets import Set, sets
 from numpy.typing import NDArray
 
-from edgepress_compression.artifact.choose import SLOW_CODERS
+from edgepress_compression.artifact.choose import SLOW
 from edgepress_compression.artifact.probe import Probe
 from edgepress_compression.artifact.read import decode
 from edgepress_compression.artifact.write import write_artifact
@@ -35,7 +35,7 @@ from edgepress_compression.codec.registry import SYMBOL_CODERS
 
 RUNS_MAX = 9
 SECONDS_A_CODER = 2.0  # stop repeating after this
-FAST = tuple(name for name in SYMBOL_CODERS if name not in SLOW_CODERS)
+FAST = tuple(name for name in SYMBOL_CODERS if name not in SLOW)
 # NNCodec on the same tensors (the design page's table), for machines without it.
 NNCODEC_BYTES = {
     "SqueezeNet 1.0, authors' file": 506_819,

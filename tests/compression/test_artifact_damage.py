@@ -77,6 +77,7 @@ LIES = [
     ("more stored than the tensor has", with_entry(stored_bytes=10**7), "a length in the header"),
     ("a coding that is not known", with_entry(coding="future"), "coding 'future' is not known"),
     ("a coding of a delta", with_entry(coding="same", values=0), "coding 'same' is not known"),
+    ("a section of no bytes", with_entry(stored_bytes=0), "0 bytes stored"),
     ("symbols of floats without a codebook", with_entry(values=0), "coding '.*' is not known"),
     ("a codebook for bytes", with_entry(coding="raw"), "coding 'raw' is not known"),
     ("a codebook of 4,097 values", with_entry(values=4097), "4097 values, at most 4096"),

@@ -14,6 +14,7 @@ from edgepress_compression.artifact.sink import MemorySink
 from edgepress_compression.artifact.sizes import sizes
 from edgepress_compression.artifact.write import ScaledIntegers
 from edgepress_compression.codec.bytestream import CodecError
+from edgepress_compression.codec.shared import find_codebook
 from edgepress_compression.errors import ArtifactError
 
 UNHURRIED = settings(deadline=None, max_examples=25)  # a busy machine is no failure
@@ -158,3 +159,13 @@ def test_a_flipped_bit_in_any_byte_of_a_delta_is_found():
         flipped[position] ^= 1 << (position % 8)
         with pytest.raises(ArtifactError):
             decode(bytes(flipped), base=base)
+
+
+def test_a_codebook_of_bfloat16_ascends_by_value():
+    values = np.array([-2.0, -0.5, 0.0, 0.25, 3.0], "<f4")
+    bits = (values.view("<u4") >> 16).astype("<u2")
+    found = find_codebook(bits[[3, 1, 4, 0, 2, 1, 1]], "bfloat16", 16)
+    assert found is not None
+    symbols, codebook = found
+    assert codebook.tolist() == bits.tolist()
+    assert symbols.tolist() == [3, 1, 4, 0, 2, 1, 1]

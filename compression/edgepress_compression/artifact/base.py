@@ -78,7 +78,7 @@ class Base:
 def codebook_of(data: bytes | memoryview, dtype: str) -> NDArray[Any] | None:
     """The distinct values of a tensor, bits, ascending by value; None when they are too many."""
     kind = storage(dtype)
-    values = "u2" if dtype == "bfloat16" else kind.str
+    values = dtype if dtype == "bfloat16" else kind.str
     found = find_codebook(np.frombuffer(data, f"<u{kind.itemsize}"), values, LEVELS_MAX)
     return None if found is None else found[1]
 

@@ -71,6 +71,8 @@ def _check_entry(entry: TensorEntry, *, is_delta: bool) -> None:
     _check_values(entry, where)
     if not _is_known(entry, is_delta=is_delta):
         raise ArtifactError(where, f"the coding '{entry.coding}' is not known here; update this edgepress")
+    if (entry.coding == SAME) != (entry.stored_bytes == 0):
+        raise ArtifactError(where, f"{entry.stored_bytes} bytes stored with the coding '{entry.coding}'")
 
 
 def _check_values(entry: TensorEntry, where: str) -> None:

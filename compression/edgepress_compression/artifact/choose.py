@@ -36,7 +36,7 @@ FAST: Final = "fast"
 SMALL: Final = "small"
 _CODERS: Final = tuple(dict.fromkeys((*BYTE_CODERS, *SYMBOL_CODERS)))
 CODINGS: Final = (AUTO, FAST, SMALL, *_CODERS)
-_SLOW: Final = ("context", "bloomier")  # tens of millions of weights a second, not hundreds
+SLOW: Final = ("context", "bloomier")  # tens of millions of weights a second, not hundreds
 _SLOW_SAVES: Final = 0.01  # of a section: what a slow coder must save where "auto" is asked for
 _ELEMENTS_A_VALUE: Final = 4  # with more elements for each value, coders of bytes never won
 _TEXT_TENSOR_MAX_BYTES: Final = 64 << 10  # tables of whole numbers; a slow coder
@@ -82,7 +82,7 @@ def choose(
     best = Choice("raw", 0, data)
     slow: Choice | None = None
     for choice in _candidates(data, hole, coding, code, base):
-        if coding == AUTO and choice.coding in _SLOW:
+        if coding == AUTO and choice.coding in SLOW:
             slow = choice if slow is None or len(choice.body) < len(slow.body) else slow
         elif len(choice.body) < len(best.body):  # ties go to the simpler coder, which comes first
             best = choice
@@ -96,7 +96,7 @@ def _wanted(name: str, coding: str, size_bytes: int, *, is_real: bool) -> bool:
         return False
     if name == coding:
         return True
-    if coding not in (AUTO, FAST, SMALL) or (coding == FAST and name in _SLOW):
+    if coding not in (AUTO, FAST, SMALL) or (coding == FAST and name in SLOW):
         return False
     if name == "deflate":  # its bytes depend on the build of zlib, and "text" takes fewer
         return False
@@ -135,7 +135,7 @@ def symbol_source(data: bytes, hole: Hole, code: Codes | None, base: Base | None
     if hole.dtype in ("int8", "uint8"):
         return Source(byte_symbols(data, hole.dtype), BYTE_ALPHABET, 0, b"")
     dtype = storage(hole.dtype)
-    values = "u2" if hole.dtype == "bfloat16" else dtype.str
+    values = hole.dtype if hole.dtype == "bfloat16" else dtype.str
     shared = find_codebook(np.frombuffer(data, f"<u{dtype.itemsize}"), values, LEVELS_MAX)
     if shared is None or 2 * len(shared[1]) > len(shared[0]):
         return None  # a codebook of that size leaves nothing to gain

@@ -15,8 +15,8 @@ def find_codebook(bits: NDArray[Any], as_values: str, limit: int) -> tuple[Symbo
     ``limit``.
 
     The codebook ascends by value (``as_values`` names the numpy type that the bits mean), so that
-    neighbours in it are about as frequent, which makes code tables small. Told apart by bits: -0.0 and 0.0
-    are two values.
+    neighbours in it are about as frequent, which makes code tables small; "bfloat16" is the upper half of a
+    float32. Told apart by bits: -0.0 and 0.0 are two values.
     """
     if len(bits) > _SAMPLE:
         sample = bits[:: len(bits) // _SAMPLE]
@@ -25,7 +25,9 @@ def find_codebook(bits: NDArray[Any], as_values: str, limit: int) -> tuple[Symbo
     found, indices = np.unique(bits, return_inverse=True)
     if len(found) > limit:
         return None
-    order = np.lexsort((found, found.view(as_values)))
+    is_half = as_values == "bfloat16"
+    by_value = (found.astype("<u4") << 16).view("<f4") if is_half else found.view(as_values)
+    order = np.lexsort((found, by_value))
     rank = np.empty(len(found), np.uint16)
     rank[order] = np.arange(len(found))
     return rank[indices].astype(symbol_dtype(len(found))), found[order]
