@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from small_artifacts import MODEL, WEIGHTS, model, write
 
 from edgepress_compression.artifact.base import Base
+from edgepress_compression.artifact.delta import nearest
 from edgepress_compression.artifact.format import TensorEntry
 from edgepress_compression.artifact.read import ArtifactReader, decode, read_header, tensors
 from edgepress_compression.artifact.sink import MemorySink
@@ -169,3 +170,10 @@ def test_a_codebook_of_bfloat16_ascends_by_value():
     symbols, codebook = found
     assert codebook.tolist() == bits.tolist()
     assert symbols.tolist() == [3, 1, 4, 0, 2, 1, 1]
+
+
+def test_values_that_descend_have_no_nearest_symbol():
+    entry = TensorEntry("w", "float32", (2,), "context-delta", 2, 0, 0)
+    descending = np.array([1.0, -1.0], "<f4").tobytes()
+    with pytest.raises(CodecError, match="do not ascend"):
+        nearest(entry, descending, memoryview(np.zeros(2, "<f4").tobytes()))

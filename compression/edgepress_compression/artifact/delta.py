@@ -42,7 +42,7 @@ from edgepress_compression.artifact.values import (
     place_for_symbols,
     scales_of,
 )
-from edgepress_compression.codec.bytestream import ByteReader, varint
+from edgepress_compression.codec.bytestream import ByteReader, CodecError, varint
 from edgepress_compression.codec.coder import Symbols, symbol_dtype
 from edgepress_compression.codec.registry import BYTE_CODERS, DELTA_CODERS
 
@@ -82,7 +82,7 @@ def encode_difference(new: bytes, before: memoryview, dtype: str) -> bytes:
 
 
 def nearest(entry: TensorEntry, side: bytes, before: memoryview) -> Symbols:
-    """The symbols (flat) nearest to the base's elements."""
+    """The symbols (flat) nearest to the base's elements. Raises CodecError for values that do not ascend."""
     grid = entry.values
     if not isinstance(grid, Grid) and grid == 0:
         return byte_symbols(before, entry.dtype)
@@ -93,6 +93,8 @@ def nearest(entry: TensorEntry, side: bytes, before: memoryview) -> Symbols:
     values = np.frombuffer(side, kind)
     if not isinstance(grid, Grid):
         wide = _doubles(values, entry.dtype)
+        if (wide[1:] < wide[:-1]).any():
+            raise CodecError("the values do not ascend")
         middles = (wide[:-1] + wide[1:]) / 2
         for first in range(0, entry.size, _BLOCK):
             block = _doubles(elements[first : first + _BLOCK], entry.dtype)

@@ -53,6 +53,7 @@ export function nearest(native: Native, entry: Entry, side: number, before: Uint
   };
   if (typeof values === "number") {
     const middles = Array.from({ length: values - 1 }, (_, j) => (sideValue(j) + sideValue(j + 1)) / 2);
+    for (let j = 1; j < values; j++) if (sideValue(j) < sideValue(j - 1)) throw new CodecError("the values do not ascend");
     for (let i = 0; i < count; i++) {
       const value = element(i);
       let [low, high] = [0, Number.isNaN(value) ? 0 : middles.length];
