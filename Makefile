@@ -78,8 +78,10 @@ system-packages:
 # Hostile payloads and artifacts at length (FUZZ_RUNS mutations for each decoder and machine); the tests make few.
 fuzz: setup system-packages
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'atheris>=3.0'
-	$(BIN)/python compression/native/fuzz/campaign.py --runs $(or $(FUZZ_RUNS),200000)
-	$(BIN)/python tests/compression/hostile_artifacts.py --runs $(or $(FUZZ_RUNS),200000)
+	$(BIN)/python compression/native/fuzz/campaign.py --on guided --runs $(or $(FUZZ_RUNS),200000)
+	$(BIN)/python compression/native/fuzz/campaign.py --on native,wasm --runs $$((4 * $(or $(FUZZ_RUNS),200000)))
+	$(BIN)/python compression/native/fuzz/round_trips.py
+	$(BIN)/python tests/compression/hostile_artifacts.py --runs $$(($(or $(FUZZ_RUNS),200000) / 4))
 
 constraints:
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+.*/\1/'; } > constraints.new

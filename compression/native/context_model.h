@@ -262,6 +262,7 @@ EP_INLINE int32_t ep_context_decide(const ep_context_model *m, ep_range_reader *
 /* --- taps: the element expected from the elements before it in the row ------------------------------------ */
 
 typedef int16_t ep_context_lanes __attribute__((vector_size(16), aligned(2), may_alias));
+typedef uint16_t ep_context_wrapping __attribute__((vector_size(16), aligned(2), may_alias));
 
 EP_INLINE int32_t ep_context_dot(const int16_t *restrict weights, const int16_t *restrict history, int64_t taps) {
     int32_t sum = 0; /* |history| <= 127 and at most 512 taps: below 2^31 */
@@ -283,10 +284,10 @@ EP_INLINE void ep_context_adapt(int16_t *weights, const int16_t *history, int64_
     const ep_context_lanes by = {e, e, e, e, e, e, e, e}, round = {r, r, r, r, r, r, r, r};
     const ep_context_lanes down = {d, d, d, d, d, d, d, d};
     for (int64_t i = 0; i < taps; i += 16) { /* |history * error| <= 16129; vectors wrap */
-        ep_context_lanes *w = (ep_context_lanes *)(void *)(weights + i);
+        ep_context_wrapping *w = (ep_context_wrapping *)(void *)(weights + i); /* signed overflow is undefined */
         const ep_context_lanes *h = (const ep_context_lanes *)(const void *)(history + i);
-        w[0] += (h[0] * by + round) >> down;
-        w[1] += (h[1] * by + round) >> down;
+        w[0] += (ep_context_wrapping)((h[0] * by + round) >> down);
+        w[1] += (ep_context_wrapping)((h[1] * by + round) >> down);
     }
 }
 
