@@ -2,6 +2,8 @@
 
 name = "int8"
 description = "Integers for weights and activations: a quarter of the bytes, faster where integers are."
+source = ""                  # the paper whose method it is, with its year; empty: our own
+needs = "none"               # data without which it makes no sense: none, unlabelled (any inputs), labelled
 coding = "auto"              # how weights are coded (artifact/choose.py): auto, fast, small, or a coder
 
 [[passes]]                   # in this order; none keeps the model as it is
@@ -15,7 +17,7 @@ import difflib
 import importlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol, cast
+from typing import Annotated, Any, Final, Literal, Protocol, cast
 
 import msgspec
 
@@ -30,14 +32,17 @@ PASSES_MAX: Final = 16
 # Name in a recipe -> module. Modules are imported when a recipe runs: some need torch.
 PASSES: Final = {
     "bloomier": "edgepress_compression.passes.bloomier",
-    "distill": "edgepress_compression.passes.distill",
-    "int8": "edgepress_compression.passes.int8",
-    "prune": "edgepress_compression.passes.prune",
-    "quantize": "edgepress_compression.passes.quantize",
-    "share": "edgepress_compression.passes.share",
+    "distill": "edgepress_compression.passes.layer_distillation.distill",
+    "int8": "edgepress_compression.passes.int8.int8",
+    "prune": "edgepress_compression.passes.pruning.prune",
+    "quantize": "edgepress_compression.passes.rate_distortion.quantize",
+    "share": "edgepress_compression.passes.sharing.share",
 }
 # Those with an option `target_bytes`: the bytes of the whole artifact.
 BUDGETED: Final = frozenset({"distill", "quantize"})
+
+
+Needs = Literal["none", "unlabelled", "labelled"]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -52,6 +57,8 @@ class Recipe(msgspec.Struct, frozen=True):
     description: str
     coding: str = "auto"
     passes: tuple[Step, ...] = ()
+    source: str = ""
+    needs: Needs = "none"
 
     def as_json(self) -> dict[str, Any]:
         """For the artifact's header and the report."""
@@ -61,6 +68,8 @@ class Recipe(msgspec.Struct, frozen=True):
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")]
     description: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    source: Annotated[str, msgspec.Meta(max_length=300)] = ""
+    needs: Needs = "none"
     coding: str = "auto"
     passes: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=PASSES_MAX)] = []
 
@@ -167,4 +176,4 @@ def _read(path: Path) -> Recipe:
         if not isinstance(name, str):
             raise RecipeError(f'The recipe {path}: pass {number} needs a `name`, such as name = "int8".')
         steps.append(Step(name, options))
-    return Recipe(file.name, file.description, file.coding, tuple(steps))
+    return Recipe(file.name, file.description, file.coding, tuple(steps), file.source, file.needs)

@@ -42,8 +42,10 @@ from edgepress_compression.data.fit import fit
 from edgepress_compression.evaluate import evaluate
 from edgepress_compression.expect import make_probe
 from edgepress_compression.graph.load import load_model
-from edgepress_compression.passes import bloomier, prune, share
-from edgepress_compression.passes.kmeans import share as cluster
+from edgepress_compression.passes import bloomier
+from edgepress_compression.passes.pruning import prune
+from edgepress_compression.passes.sharing import share
+from edgepress_compression.passes.sharing.kmeans import share as cluster
 from edgepress_compression.passes.state import PassState
 from edgepress_devices.profile import load_profile
 

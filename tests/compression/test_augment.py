@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgepress_compression.augment import shifted
+from edgepress_compression.training.shift import shifted
 
 
 def test_pictures_move_by_at_most_the_fraction_and_repeat_their_border() -> None:

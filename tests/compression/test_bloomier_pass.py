@@ -15,8 +15,10 @@ from edgepress_compression.codec.bloomier import Bloomier
 from edgepress_compression.codec.registry import SYMBOL_CODERS
 from edgepress_compression.expect import make_probe
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes import bloomier, prune, share
-from edgepress_compression.passes.kmeans import share as cluster
+from edgepress_compression.passes import bloomier
+from edgepress_compression.passes.pruning import prune
+from edgepress_compression.passes.sharing import share
+from edgepress_compression.passes.sharing.kmeans import share as cluster
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.recipe import check_recipe, load_recipe
 

@@ -14,9 +14,10 @@ from edgepress_compression.errors import CompressionCancelledError, RecipeError
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes import distill, quantize
-from edgepress_compression.passes.layer_correction import corrected
-from edgepress_compression.passes.paired_inputs import PairedMoments, paired_inputs
+from edgepress_compression.passes.layer_distillation import distill
+from edgepress_compression.passes.layer_distillation.layer_correction import corrected
+from edgepress_compression.passes.layer_distillation.paired_inputs import PairedMoments, paired_inputs
+from edgepress_compression.passes.rate_distortion import quantize
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.recipe import load_recipe, within
 from edgepress_devices.profile import load_profile

@@ -14,10 +14,11 @@ from tiny_models import mlp, model, normal
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.losses import loss_for
-from edgepress_compression.passes import prune, share
 from edgepress_compression.passes.estimate import nonzero_fraction
-from edgepress_compression.train import Schedule, fine_tune, top1
+from edgepress_compression.passes.pruning import prune
+from edgepress_compression.passes.sharing import share
+from edgepress_compression.training.loop import Schedule, fine_tune, top1
+from edgepress_compression.training.losses import loss_for
 
 torch.set_num_threads(1)
 DATA = blobs(3000)

@@ -18,15 +18,15 @@ from edgepress_compression.errors import CompressionCancelledError, RecipeError
 from edgepress_compression.executor import Executor
 from edgepress_compression.expect import make_probe
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.losses import loss_for
-from edgepress_compression.passes import quantize
-from edgepress_compression.passes.choose_integers import choose_integers
-from edgepress_compression.passes.codebook_rounding import choose_codebooks
 from edgepress_compression.passes.curvature import Curvature, measure_curvature, plain_curvature
-from edgepress_compression.passes.rate_model import fit_rate
-from edgepress_compression.passes.size_budget import SLACK, BudgetSearch
+from edgepress_compression.passes.rate_distortion import quantize
+from edgepress_compression.passes.rate_distortion.choose_integers import choose_integers
+from edgepress_compression.passes.rate_distortion.codebook_rounding import choose_codebooks
+from edgepress_compression.passes.rate_distortion.rate_model import fit_rate
+from edgepress_compression.passes.rate_distortion.size_budget import SLACK, BudgetSearch
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.recipe import BUDGETED, PASSES, Recipe, Step, list_recipes, within
+from edgepress_compression.training.losses import loss_for
 from edgepress_devices.profile import load_profile
 
 SAMPLES = 64

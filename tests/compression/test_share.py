@@ -14,9 +14,9 @@ from tiny_models import cnn, mlp, normal
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes import kmeans, share
+from edgepress_compression.passes.sharing import kmeans, share
 from edgepress_compression.passes.state import PassState
-from edgepress_compression.train import top1
+from edgepress_compression.training.loop import top1
 
 torch.set_num_threads(1)
 DATA = blobs(3000)

@@ -12,12 +12,12 @@ from tiny_models import cnn, mlp, model, normal
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.losses import loss_for
-from edgepress_compression.passes import share
 from edgepress_compression.passes.estimate import index_bits
-from edgepress_compression.passes.feedback import round_with_feedback
 from edgepress_compression.passes.layer_inputs import layer_inputs
-from edgepress_compression.passes.sensitivity import equal_harm_steps, mean_information
+from edgepress_compression.passes.sharing import share
+from edgepress_compression.passes.sharing.feedback import round_with_feedback
+from edgepress_compression.passes.sharing.sensitivity import equal_harm_steps, mean_information
+from edgepress_compression.training.losses import loss_for
 
 torch.set_num_threads(1)
 ROWS = np.arange(48)

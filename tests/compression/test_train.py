@@ -16,8 +16,8 @@ from edgepress_compression.errors import CompressionCancelledError
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.losses import Loss, loss_for
-from edgepress_compression.train import Schedule, Teacher, fine_tune, top1
+from edgepress_compression.training.loop import Schedule, Teacher, fine_tune, top1
+from edgepress_compression.training.losses import Loss, loss_for
 
 torch.set_num_threads(1)
 SPLIT = blobs(1000).split("train")

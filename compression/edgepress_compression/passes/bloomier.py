@@ -29,26 +29,23 @@ from edgepress_compression.codec.coder import Symbols, symbol_dtype
 from edgepress_compression.codec.registry import SYMBOL_CODERS
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.losses import loss_for
 from edgepress_compression.passes.estimate import nonzero_fraction
 from edgepress_compression.passes.held_out import HeldOut
-from edgepress_compression.passes.kmeans import share
-from edgepress_compression.passes.sensitivity import drawn_loss
-from edgepress_compression.passes.share import Codebooks
+from edgepress_compression.passes.sharing.kmeans import share
+from edgepress_compression.passes.sharing.sensitivity import drawn_loss
+from edgepress_compression.passes.sharing.share import Codebooks
 from edgepress_compression.passes.state import PassState, Stage
-from edgepress_compression.passes.training_data import TrainingData, batch_limit, step_budget, training_data
-from edgepress_compression.train import Schedule, Teacher, fine_tune
+from edgepress_compression.passes.training_data import TrainingData, training_data
+from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, tune
+from edgepress_compression.training.loop import Teacher
+from edgepress_compression.training.losses import loss_for
 
 _LEAST_ZEROS = 0.5  # of a layer: denser ones leave a filter nothing to leave out
 _HARM_MAX = 20.0  # times the mean: a few samples say little about single weights
 _HARM_MIN = 0.05
 
-Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
-Positive = Annotated[float, msgspec.Meta(gt=0.0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 
-
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Needs labels (training_data.py); without them no layer is changed."""
 
     layers: tuple[str, ...] = ()  # weights by name; none: those with at least `least_share` of all weights
@@ -60,11 +57,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     most_lost_points: Positive = 0.5  # of accuracy on held-out samples
     samples: Count = 400  # that say where false positives do harm
     steps: Count = 1500  # of training around the filter of a layer
-    batch_size: Count = 100
     learning_rate: Positive = 1e-3
-    label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3  # the rest: the original's answers
-    temperature: Positive = 4.0
-    shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
     most_epochs: Positive = 10.0
     most_gmacs: Positive = 2000.0
 
@@ -249,32 +242,8 @@ def _train_around(
     codes[name] = filtered.code
     graph.set_weight(name, filtered.code.weights())
     executor = Executor(graph)
-    batch_size = batch_limit(graph, options.batch_size)
     around = _Around(executor, codes, [other for other in graph.prunable() if other not in codes])
-    fine_tune(
-        executor,
-        data.split,
-        loss_for(graph, "classification", label_share=options.label_share, temperature=options.temperature),
-        around,
-        Schedule(
-            steps=step_budget(
-                graph,
-                len(data.rows),
-                steps=options.steps,
-                batch_size=batch_size,
-                most_epochs=options.most_epochs,
-                most_gmacs=options.most_gmacs,
-            ),
-            batch_size=batch_size,
-            learning_rate=options.learning_rate,
-            shift=options.shift,
-        ),
-        rows=data.rows,
-        teacher=teacher,
-        seed=state.seed + 2,
-        progress=lambda done, said: state.progress(part[0] + part[1] * done, f"around {name}: {said}"),
-        check_cancelled=state.check_cancelled,
-    )
+    tune(state, executor, data, around, options, label=f"around {name}", seed=2, teacher=teacher, part=part)
     executor.write_back(graph)
     trained = {n: replace(code, ready=codes[n].ready) for n, code in around.trained().items()}
     for n, code in trained.items():

@@ -9,7 +9,7 @@ import numpy as np
 from edgepress_compression.executor import missing_operators
 from edgepress_compression.generated import generated_batches
 from edgepress_compression.passes.state import PassState
-from edgepress_compression.train import Fetch
+from edgepress_compression.training.loop import Fetch
 
 _GENERATED = 32
 

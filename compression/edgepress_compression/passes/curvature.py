@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from edgepress_compression.executor import Executor
-from edgepress_compression.losses import Loss
 from edgepress_compression.passes.layer_inputs import Moments, layer_inputs
-from edgepress_compression.passes.sensitivity import drawn_loss
-from edgepress_compression.train import Fetch
+from edgepress_compression.passes.sharing.sensitivity import drawn_loss
+from edgepress_compression.training.loop import Fetch
+from edgepress_compression.training.losses import Loss
 
 # A class that no sample shows has no gradient at all, and one that a single sample shows has far too much: an
 # output's number is drawn to its tensor's mean, on a logarithmic scale, the nearer the fewer samples speak.

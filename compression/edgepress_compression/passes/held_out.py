@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.passes.training_data import TrainingData
-from edgepress_compression.train import top1
+from edgepress_compression.training.loop import top1
 
 
 class HeldOut:

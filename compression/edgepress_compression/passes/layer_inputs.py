@@ -13,7 +13,7 @@ from torch import Tensor
 from edgepress_compression.executor import Executor
 from edgepress_compression.executor.operators import Call
 from edgepress_compression.executor.windows import explicit_pads, pad, window
-from edgepress_compression.train import Fetch
+from edgepress_compression.training.loop import Fetch
 
 _POSITIONS = 128  # of a picture, drawn at random: neighbours say nearly the same
 _WIDEST = 4096  # inputs of one output; a wider layer's moments would take more memory than they are worth

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepress_compression.passes.layer_matrix import LayerMatrix
-from edgepress_compression.passes.rate_model import RateModel
+from edgepress_compression.passes.rate_distortion.rate_model import RateModel
 
 _BLOCK = 48  # columns whose errors are spread together over those after them
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgepress_compression.augment import shifted
 from edgepress_compression.executor import Executor
-from edgepress_compression.losses import Loss, correct_answers
+from edgepress_compression.training.losses import Loss, correct_answers
+from edgepress_compression.training.shift import shifted
 
 Fetch = Callable[[np.ndarray], dict[str, np.ndarray]]
 _REPORT_SECONDS = 0.25

@@ -20,19 +20,23 @@ import numpy as np
 from edgepress_compression.artifact.codes import Codes
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
-from edgepress_compression.losses import loss_for
 from edgepress_compression.passes.calibration_rows import calibration_rows
-from edgepress_compression.passes.choose_integers import THRIFT, ChosenIntegers, choose_integers
-from edgepress_compression.passes.codebook_rounding import ChosenCodebook, choose_codebooks
 from edgepress_compression.passes.curvature import Curvature, measure_curvature, plain_curvature
 from edgepress_compression.passes.estimate import entropy_bits, nonzero_fraction
 from edgepress_compression.passes.layer_matrix import layer_matrix
-from edgepress_compression.passes.share import correct_bias, round_others, shareable
+from edgepress_compression.passes.rate_distortion.choose_integers import (
+    THRIFT,
+    ChosenIntegers,
+    choose_integers,
+)
+from edgepress_compression.passes.rate_distortion.codebook_rounding import ChosenCodebook, choose_codebooks
+from edgepress_compression.passes.rate_distortion.size_budget import BudgetSearch
+from edgepress_compression.passes.rate_distortion.steps import steepness
+from edgepress_compression.passes.sharing.share import correct_bias, round_others, shareable
 from edgepress_compression.passes.simplify import simplified
-from edgepress_compression.passes.size_budget import BudgetSearch
 from edgepress_compression.passes.state import PassState, Stage
-from edgepress_compression.passes.steps import steepness
 from edgepress_compression.passes.training_data import batch_limit
+from edgepress_compression.training.losses import loss_for
 
 _LEAST_BITS = 0.03  # a weight: fewer leave no model
 _MOST_BITS = 9.0  # beyond, nothing is left to gain

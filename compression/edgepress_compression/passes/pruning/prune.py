@@ -26,21 +26,16 @@ from torch import Tensor
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.losses import loss_for
 from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.state import PassState, Stage
-from edgepress_compression.passes.training_data import TrainingData, batch_limit, step_budget, training_data
-from edgepress_compression.train import Schedule, Teacher, fine_tune
+from edgepress_compression.passes.training_data import TrainingData, training_data
+from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
 
 _LEAST_KEPT = 0.002  # of each tensor: a layer without weights passes nothing on
 
-Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
-Positive = Annotated[float, msgspec.Meta(gt=0.0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 
-
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The most that is zeroed with labels, and what is zeroed without data (see training_data.py).
 
     With too few samples to train on nothing is pruned: rounding in share.py makes zeros where they do no
@@ -51,16 +46,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     most_lost_points: Positive = 2.0  # of accuracy on held-out samples, while the rate is still high
     rounds: Count = 20
     steps: Count = 6000
-    batch_size: Count = 100
     learning_rate: Positive = 1e-3
-    label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3  # the rest: the original's answers
-    temperature: Positive = 4.0
-    shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
     ramp: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = (
         0.6  # of the steps in which sparsity rises; afterwards the rate falls
     )
-    most_epochs: Positive = 40.0  # small data sets are done sooner
-    most_gmacs: Positive = 6000.0  # 1e9 multiply-accumulates of training, at most
     blind_sparsity: Fraction = 0.1  # without data
 
 
@@ -87,19 +76,9 @@ def _prune_blind(state: PassState, sparsity: float) -> None:
 def _prune_trained(state: PassState, options: Options, data: TrainingData) -> None:
     started = time.monotonic()
     graph = state.graph
-    batch_size = batch_limit(graph, options.batch_size)
-    steps = step_budget(
-        graph,
-        len(data.rows),
-        steps=options.steps,
-        batch_size=batch_size,
-        most_epochs=options.most_epochs,
-        most_gmacs=options.most_gmacs,
-    )
+    steps = planned_steps(state, data, options)
     executor = Executor(graph)
-    teacher = Teacher(Executor(state.original), data.split)
-    output = graph.outputs[0].name
-    held_out = HeldOut(executor, data, output, options.most_lost_points)
+    held_out = HeldOut(executor, data, graph.outputs[0].name, options.most_lost_points)
     masks = Pruning(
         executor,
         _candidates(graph),
@@ -108,31 +87,10 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
         ramp=options.ramp,
         held_out=held_out,
     )
-    fine_tune(
-        executor,
-        data.split,
-        loss_for(
-            graph,
-            "classification",
-            label_share=options.label_share,
-            temperature=options.temperature,
-        ),
-        masks,
-        Schedule(
-            steps=steps,
-            batch_size=batch_size,
-            shift=options.shift,
-            learning_rate=options.learning_rate,
-            hold=options.ramp,
-        ),
-        rows=data.rows,
-        teacher=teacher,
-        seed=state.seed,
-        progress=lambda fraction, message: state.progress(
-            fraction, f"pruning, {masks.sparsity():.0%} zero: {message}"
-        ),
-        check_cancelled=state.check_cancelled,
-    )
+    tune(
+        state, executor, data, masks, options,
+        label=lambda: f"pruning, {masks.sparsity():.0%} zero", hold=options.ramp,
+    )  # fmt: skip
     accuracy = held_out.accuracy(executor)
     if not held_out.accepts(accuracy):
         state.warn("Training after pruning lost accuracy on held-out samples, so nothing was pruned.")
@@ -143,7 +101,7 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
             f"Pruning stopped at {masks.sparsity():.1%} zeros: the next step lost more than "
             f"{options.most_lost_points:g} points of accuracy on held-out training samples."
         )
-    name = f"prune, {masks.done} of {masks.rounds} rounds, {steps} steps of {batch_size}"
+    name = f"prune, {masks.done} of {masks.rounds} rounds, {steps} steps of {options.batch_size}"
     state.stages.append(_stage(name, started, graph.float_weights(), accuracy))
 
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepress_compression.artifact.codes import SharedWeights
-from edgepress_compression.passes.choose_integers import THRIFT, bias_gain
 from edgepress_compression.passes.curvature import Curvature
-from edgepress_compression.passes.kmeans import half_precision
 from edgepress_compression.passes.layer_matrix import LayerMatrix, layer_matrix
-from edgepress_compression.passes.steps import steepness
+from edgepress_compression.passes.rate_distortion.choose_integers import THRIFT, bias_gain
+from edgepress_compression.passes.rate_distortion.steps import steepness
+from edgepress_compression.passes.sharing.kmeans import half_precision
 
 _BLOCK = 48  # columns whose errors are spread together over those after them
 _MOST_VALUES = 1024

@@ -17,9 +17,9 @@ from edgepress_compression.data.dataset import Dataset
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.generated import generated_batches
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes.calibrate import Method, Observed, chosen_range, observe
 from edgepress_compression.passes.compact import compact
-from edgepress_compression.passes.qdq import (
+from edgepress_compression.passes.int8.calibrate import Method, Observed, chosen_range, observe
+from edgepress_compression.passes.int8.qdq import (
     MATRIX_OPS,
     Integers,
     Plan,
@@ -29,9 +29,9 @@ from edgepress_compression.passes.qdq import (
     plan,
     quantize_constants,
 )
+from edgepress_compression.passes.int8.stem import keep_stem
 from edgepress_compression.passes.simplify import simplified
 from edgepress_compression.passes.state import PassState, Stage
-from edgepress_compression.passes.stem import keep_stem
 
 CALIBRATION_BATCH = 4
 Activations = Literal["u8", "s8"]

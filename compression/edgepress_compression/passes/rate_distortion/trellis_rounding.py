@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from edgepress_compression.codec.trellis import NEXT, STATES
-from edgepress_compression.passes.cost_rounding import Rounded
 from edgepress_compression.passes.layer_matrix import LayerMatrix
-from edgepress_compression.passes.rate_model import RateModel
+from edgepress_compression.passes.rate_distortion.cost_rounding import Rounded
+from edgepress_compression.passes.rate_distortion.rate_model import RateModel
 
 FINENESS: Final = 0.62  # of the trellis' step to a plain one, for the same harm a bit: measured
 LEAST_INPUTS: Final = 32  # a shorter row is over before the paths part

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from edgepress_compression.passes.layer_distillation.paired_inputs import PairedMoments
 from edgepress_compression.passes.layer_inputs import Moments
-from edgepress_compression.passes.paired_inputs import PairedMoments
 
 _DAMPING = 0.05  # of the mean power: with less, few samples are fitted too well
 

@@ -24,38 +24,31 @@ from torch import Tensor, nn
 from edgepress_compression.artifact.write import SharedWeights
 from edgepress_compression.executor import Executor, learned_weights
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.losses import loss_for
 from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
-from edgepress_compression.passes.feedback import round_with_feedback
 from edgepress_compression.passes.held_out import HeldOut
-from edgepress_compression.passes.kmeans import half_precision, share
 from edgepress_compression.passes.layer_inputs import layer_inputs
-from edgepress_compression.passes.sensitivity import equal_harm_steps, mean_information
+from edgepress_compression.passes.sharing.feedback import round_with_feedback
+from edgepress_compression.passes.sharing.kmeans import half_precision, share
+from edgepress_compression.passes.sharing.sensitivity import equal_harm_steps, mean_information
 from edgepress_compression.passes.state import PassState, Stage
-from edgepress_compression.passes.training_data import TrainingData, batch_limit, step_budget, training_data
-from edgepress_compression.train import Schedule, Teacher, fine_tune, top1
+from edgepress_compression.passes.training_data import TrainingData, batch_limit, training_data
+from edgepress_compression.passes.tune import Count, Positive, Training, tune
+from edgepress_compression.training.loop import top1
+from edgepress_compression.training.losses import loss_for
 
 _SENSITIVITY_SAMPLES = 64
 
-Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 Bits = Annotated[int, msgspec.Meta(ge=1, le=12)]
-Positive = Annotated[float, msgspec.Meta(gt=0.0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Each kind of training_data.py has its own options."""
 
     # labels: a tensor gets 2^bits values besides zero, which are trained
     bits: Bits = 4
     steps: Count = 1500
-    batch_size: Count = 100
-    learning_rate: Positive = 5e-4
-    label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.3
-    temperature: Positive = 4.0
     most_lost_points: Positive = 2.0  # of accuracy on held-out samples
-    shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
-    most_epochs: Positive = 10.0  # small data sets are done sooner
+    most_epochs: Positive = 10.0
     most_gmacs: Positive = 2000.0
     # answers: evenly spaced values, as fine as the tensor's sensitivity asks
     answers_bits: Annotated[float, msgspec.Meta(ge=0.5, le=12.0)] = 3.7  # mean entropy of an index
@@ -242,33 +235,9 @@ def _train(
     state: PassState, options: Options, data: TrainingData, codes: dict[str, SharedWeights]
 ) -> dict[str, SharedWeights]:
     graph = state.graph
-    batch_size = batch_limit(graph, options.batch_size)
     executor = Executor(graph)
     codebooks = Codebooks(executor, codes)
-    fine_tune(
-        executor,
-        data.split,
-        loss_for(graph, "classification", label_share=options.label_share, temperature=options.temperature),
-        codebooks,
-        Schedule(
-            steps=step_budget(
-                graph,
-                len(data.rows),
-                steps=options.steps,
-                batch_size=batch_size,
-                most_epochs=options.most_epochs,
-                most_gmacs=options.most_gmacs,
-            ),
-            batch_size=batch_size,
-            learning_rate=options.learning_rate,
-            shift=options.shift,
-        ),
-        rows=data.rows,
-        teacher=Teacher(Executor(state.original), data.split),
-        seed=state.seed + 1,
-        progress=lambda fraction, message: state.progress(fraction, f"training shared values: {message}"),
-        check_cancelled=state.check_cancelled,
-    )
+    tune(state, executor, data, codebooks, options, label="training shared values", seed=1)
     executor.write_back(graph)
     trained = codebooks.trained()
     for name, code in trained.items():

@@ -15,12 +15,16 @@ import numpy as np
 
 from edgepress_compression.artifact.codes import ScaledIntegers
 from edgepress_compression.codec.trellis import tangle
-from edgepress_compression.passes.cost_rounding import round_by_cost
 from edgepress_compression.passes.curvature import Curvature
 from edgepress_compression.passes.layer_matrix import LayerMatrix, layer_matrix, row_length
-from edgepress_compression.passes.rate_model import fit_rate
-from edgepress_compression.passes.steps import steepness
-from edgepress_compression.passes.trellis_rounding import FINENESS, LEAST_INPUTS, round_on_trellis
+from edgepress_compression.passes.rate_distortion.cost_rounding import round_by_cost
+from edgepress_compression.passes.rate_distortion.rate_model import fit_rate
+from edgepress_compression.passes.rate_distortion.steps import steepness
+from edgepress_compression.passes.rate_distortion.trellis_rounding import (
+    FINENESS,
+    LEAST_INPUTS,
+    round_on_trellis,
+)
 
 # How much of the price counts when an integer is chosen. Not all: what smaller integers save makes all of
 # a row smaller, layer after layer, which adds up in a way that no layer by itself sees. On SqueezeNet 1.1, at

@@ -12,7 +12,7 @@ from torch import Tensor
 from edgepress_compression.executor import Executor
 from edgepress_compression.executor.operators import Call
 from edgepress_compression.passes.layer_inputs import LAYERS, layer_columns
-from edgepress_compression.train import Fetch
+from edgepress_compression.training.loop import Fetch
 
 
 @dataclass

@@ -24,15 +24,15 @@ from edgepress_compression.artifact.codes import Codes, ScaledIntegers
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes import quantize
 from edgepress_compression.passes.calibration_rows import calibration_rows
-from edgepress_compression.passes.choose_integers import choose_integers
 from edgepress_compression.passes.curvature import Curvature
 from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
-from edgepress_compression.passes.layer_correction import corrected
+from edgepress_compression.passes.layer_distillation.layer_correction import corrected
+from edgepress_compression.passes.layer_distillation.paired_inputs import PairedMoments, paired_inputs
 from edgepress_compression.passes.layer_inputs import LAYERS
-from edgepress_compression.passes.paired_inputs import PairedMoments, paired_inputs
-from edgepress_compression.passes.share import round_others
+from edgepress_compression.passes.rate_distortion import quantize
+from edgepress_compression.passes.rate_distortion.choose_integers import choose_integers
+from edgepress_compression.passes.sharing.share import round_others
 from edgepress_compression.passes.simplify import simplified
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import batch_limit

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgepress_compression.executor import Executor
-from edgepress_compression.losses import Loss
-from edgepress_compression.train import Fetch
+from edgepress_compression.training.loop import Fetch
+from edgepress_compression.training.losses import Loss
 
 
 def mean_information(

@@ -1,0 +1,1 @@
+"""Layers fitted to the original's, one after the other."""

@@ -1,0 +1,1 @@
+"""Integers chosen by their error and their bytes."""
