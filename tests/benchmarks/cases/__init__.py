@@ -1,0 +1,1 @@
+"""The cases of the compression benchmark, one file each."""
