@@ -25,6 +25,9 @@ _SETTINGS = {
     "Pow": (1,),
     "Range": (0, 1, 2),
     "OneHot": (2,),
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "FakeQuantize": (2,),
 }
 _LEARNED_SCALARS = {
     "Conv",
@@ -34,6 +37,7 @@ _LEARNED_SCALARS = {
     "PRelu",
     "BatchNormalization",
     "LayerNormalization",
+    "FakeQuantize",
 }
 
 Watch = Callable[[Call, Sequence[str], Sequence[Tensor | None]], None]

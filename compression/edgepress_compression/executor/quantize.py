@@ -1,0 +1,84 @@
+"""Integers in a differentiable graph: rounding lets gradients through as if it were not there.
+
+The straight-through estimator (Bengio et al. 2013) with the step size's own gradient (Esser et al. 2020,
+"Learned Step Size Quantization", equation 3): inside the range rounding is taken for the identity, outside
+of it nothing reaches the input. `FakeQuantize` is an operator of training graphs only (passes/int8/qat.py);
+QuantizeLinear and DequantizeLinear are ONNX's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgepress_compression.executor.operators import Call, operator
+
+FAKE_QUANTIZE_DOMAIN = "edgepress"
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """(clamp(round(x / scale) + zero, low, high) - zero) * scale; scale and zero broadcast against x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, low: int, high: int) -> Tensor:
+        ratio = x / scale
+        whole = torch.round(ratio)  # to even, as onnxruntime rounds
+        clamped = torch.clamp(whole, low - zero, high - zero)
+        inside = whole == clamped
+        ctx.save_for_backward(torch.where(inside, whole - ratio, clamped), inside, scale)
+        return clamped * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slope, inside, scale = ctx.saved_tensors
+        (gradient,) = gradients
+        to_x = gradient * inside if ctx.needs_input_grad[0] else None
+        to_scale = (gradient * slope).sum_to_size(scale.shape) if ctx.needs_input_grad[1] else None
+        return to_x, to_scale, None, None, None
+
+
+def fake_quantize(x: Tensor, scale: Tensor, zero: Tensor, low: int, high: int) -> Tensor:
+    """x as floats that are whole numbers low..high less `zero`, times `scale`; of x's shape.
+
+    `scale` (positive) and `zero` broadcast against x. Gradients reach x and scale, see the module.
+    """
+    result: Tensor = _FakeQuantize.apply(x, scale, zero, low, high)  # type: ignore[no-untyped-call]
+    return result
+
+
+@operator("edgepress.FakeQuantize")
+def fake_quantize_node(call: Call, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """Attributes: low, high (integers of the type), axis (of a scale for each index)."""
+    return fake_quantize(
+        x, _along(scale, x, call), _along(zero, x, call), int(call.get("low")), int(call.get("high"))
+    )
+
+
+@operator("QuantizeLinear")
+def quantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+    """Whole numbers as floats, so that gradients can pass; the next DequantizeLinear reads them so."""
+    dtype = torch.uint8 if zero is None else zero.dtype
+    limits = torch.iinfo(dtype)
+    shift = torch.zeros(()) if zero is None else _along(zero, x, call).to(x.dtype)
+    ratio = x / _along(scale, x, call)
+    whole = ratio + (torch.round(ratio) - ratio).detach()
+    return torch.clamp(whole + shift, limits.min, limits.max)
+
+
+@operator("DequantizeLinear")
+def dequantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+    shifted = x.to(scale.dtype)
+    if zero is not None:
+        shifted = shifted - _along(zero, x, call).to(scale.dtype)
+    return shifted * _along(scale, x, call)
+
+
+def _along(value: Tensor, x: Tensor, call: Call) -> Tensor:
+    """A scale or zero point for each index of an axis, ready to broadcast against x."""
+    if value.numel() <= 1:
+        return value.reshape(())
+    shape = [1] * x.ndim
+    shape[int(call.get("axis", 1))] = -1
+    return value.reshape(shape)
