@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the report's `stages`: what a step did to the model. Absent is None."""
+    """One row of the report's `stages`: what a step did to the model. Absent is None.
+
+    A pass gives the first part. `compress` measures the second on the model as a pass left it, and puts it into
+    the last row of that pass.
+    """
 
     name: str  # "prune round 2 of 5", "share", "int8"
     seconds: float
@@ -40,6 +44,16 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     bits: float | None = None  # mean bits of a weight's index or integer
     accuracy: float | None = None  # fraction 0..1, on data that is not the test split
     note: str | None = None
+    # For plots (docs/report.md), JSON-able. "sensitivity": [{"tensor", "sparsity" or "bits", "loss"}];
+    # "filters": [{"group", "alive", "of"}].
+    detail: dict[str, Any] | None = None
+
+    flops: int | None = None  # of one sample
+    parameters: int | None = None
+    sparsity: float | None = None  # fraction 0..1 of the parameters that are 0
+    peak_activation_bytes: int | None = None  # of one sample
+    latency_us: float | None = None  # onnxruntime on this machine, one sample, in turns with the original
+    speedup: float | None = None  # the original's latency in the same turns / latency_us
 
 
 def _bare_artifact_bytes(state: PassState) -> int:
