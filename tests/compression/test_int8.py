@@ -22,7 +22,8 @@ from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.int8 import int8
 from edgepress_compression.passes.int8.calibrate import BINS, Observed, chosen_range
-from edgepress_compression.passes.int8.qdq import Integers, quantize_weight, short_scale
+from edgepress_compression.passes.int8.integers import Integers, short_scale
+from edgepress_compression.passes.int8.weights import quantize_weight
 from edgepress_compression.passes.simplify import simplified
 from edgepress_compression.passes.state import PassState
 from edgepress_devices.profile import DeviceProfile, load_profile

@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 
 from edgepress_compression.evaluate import open_session, run
+from edgepress_compression.passes.int8.entropy_range import least_divergence_range
 
 BINS = 2048
-Method = Literal["minmax", "percentile", "mse"]
+Method = Literal["minmax", "percentile", "mse", "entropy"]
 
 
 @dataclass
@@ -117,6 +118,8 @@ def chosen_range(
             min(float(np.interp(tail, share, edges)), 0.0) if seen.low < 0 else 0.0,
             max(float(np.interp(1 - tail, share, edges)), 0.0),
         )
+    if method == "entropy":
+        return least_divergence_range(edges, seen.histogram, steps)
     return _least_squares_range(low, high, (edges[:-1] + edges[1:]) / 2, seen.histogram, steps)
 
 

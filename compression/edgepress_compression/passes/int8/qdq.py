@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgepress_compression.graph.model import Graph, attributes
+from edgepress_compression.passes.int8.integers import Integers
 
 MATRIX_OPS = ("Conv", "Gemm", "MatMul")
 SAME_RANGE_OPS = (
@@ -31,9 +32,6 @@ SAME_RANGE_OPS = (
 )
 OWN_RANGE_OPS = ("Add", "AveragePool", "GlobalAveragePool")
 CLAMPS = ("Relu", "Clip")
-SCALE_MASK = np.uint32(0xFFFF0000)  # keeps 8 bits of a float32's significand
-BIAS_LIMIT = 2**30  # leaves room for the sum of products in the 32-bit accumulator
-SMALLEST_SCALE = 1e-12
 
 
 @dataclass
@@ -155,80 +153,6 @@ def _share_ranges(result: Plan, graph: Graph) -> None:
     result.ranges = {name: root(name) for name in result.tensors}
 
 
-def short_scale(scale: np.ndarray) -> np.ndarray:
-    """float32 with a significand of 8 bits, at most 0.2 % away: two of its bytes are 0, and of a product
-    of two one.
-
-    Integers are rounded with the short scale, so nothing is lost, and the artifact codes it in half the
-    bytes.
-    """
-    bits = np.asarray(scale, dtype=np.float32).view(np.uint32)
-    rounded = (bits + np.uint32(0x8000)) & SCALE_MASK
-    return rounded.view(np.float32)
-
-
-def _scalar(scale: float) -> np.float32:
-    return np.float32(short_scale(np.array([scale]))[0])
-
-
-@dataclass(frozen=True)
-class Integers:
-    """scale * (q - zero_point), q in low..high of the type."""
-
-    scale: np.float32
-    zero_point: int
-    dtype: np.dtype[np.generic]  # uint8 or int8
-
-    @classmethod
-    def covering(cls, low: float, high: float, dtype: np.dtype[np.generic], symmetric: bool) -> Integers:
-        """`symmetric`: zero point 0, which wastes half of the range of what is never negative."""
-        limits = np.iinfo(dtype)  # type: ignore[type-var]
-        if symmetric:
-            return cls(_scalar(max(-low, high, SMALLEST_SCALE) / limits.max), 0, dtype)
-        scale = _scalar(max((high - low) / (limits.max - limits.min), SMALLEST_SCALE))
-        zero = round(float(limits.min - low / scale))
-        return cls(scale, int(np.clip(zero, limits.min, limits.max)), dtype)
-
-    @property
-    def lowest(self) -> float:
-        lowest: int = np.iinfo(self.dtype).min  # type: ignore[type-var]
-        return float(self.scale) * (lowest - self.zero_point)
-
-    @property
-    def highest(self) -> float:
-        highest: int = np.iinfo(self.dtype).max  # type: ignore[type-var]
-        return float(self.scale) * (highest - self.zero_point)
-
-
-def weight_axis(node: onnx.NodeProto) -> int:
-    """The axis of the output channels in the node's weight."""
-    if node.op_type == "Conv" or (node.op_type == "Gemm" and attributes(node).get("transB", 0)):
-        return 0
-    return 1
-
-
-def quantize_weight(weight: np.ndarray, axis: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """(s8 integers, float32 scale of each output channel), the scale with the least squared error.
-
-    Symmetric, so that no cross term with the activations' zero point has to be computed for each input.
-    """
-    limit = 2 ** (bits - 1) - 1
-    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
-    largest = np.maximum(np.abs(rows).max(axis=1), SMALLEST_SCALE)
-    best_scale, best_error = largest, np.full(len(rows), np.inf)
-    for shrink in np.linspace(1.0, 0.7, 31):
-        scale = short_scale(largest * shrink / limit).astype(np.float64)
-        values = np.clip(np.rint(rows / scale[:, None]), -limit, limit) * scale[:, None]
-        error = ((values - rows) ** 2).sum(axis=1)
-        better = error < best_error
-        best_scale, best_error = np.where(better, scale, best_scale), np.minimum(error, best_error)
-    scales = best_scale.astype(np.float32)
-    broadcast = [1] * weight.ndim
-    broadcast[axis] = -1
-    integers = np.clip(np.rint(weight / scales.reshape(broadcast)), -limit, limit).astype(np.int8)
-    return integers, scales
-
-
 def insert_pairs(graph: Graph, chosen: Plan, integers: dict[str, Integers]) -> None:
     """Puts the Q/DQ pair on every planned activation; clamps that the integers' own limits do are taken
     out."""
@@ -300,91 +224,6 @@ def clamp_limits(node: onnx.NodeProto, graph: Graph) -> tuple[float, float]:
         elif not name and isinstance(facts.get(key), float):
             limits[position - 1] = float(facts[key])  # type: ignore[arg-type]
     return limits[0], limits[1]
-
-
-def quantize_constants(
-    graph: Graph,
-    node: onnx.NodeProto,
-    form: Integers,
-    bits: int,
-    channel_mean: np.ndarray | None,
-) -> None:
-    """Replaces the node's weight and bias by integers and their DequantizeLinear.
-
-    `channel_mean` (C,) of the input corrects the bias for the mean error that rounding the weights makes
-    (Nagel et al. 2019, "Data-Free Quantization", section 4.2, with means from calibration).
-    """
-    weight_name = node.input[1]
-    weight = graph.weights[weight_name]
-    axis = weight_axis(node)
-    integers, scales = quantize_weight(weight, axis, bits)
-    channels = weight.shape[axis]
-    has_bias = len(node.input) > 2 and bool(node.input[2])
-    bias = graph.weights[node.input[2]].astype(np.float64) if has_bias else np.zeros(channels)
-    broadcast = [1] * weight.ndim
-    broadcast[axis] = -1
-    rounding = integers * scales.reshape(broadcast).astype(np.float64) - weight
-    if channel_mean is not None and node.op_type != "MatMul":
-        correction = _mean_shift(node, rounding, axis, channel_mean)
-        if correction is not None:
-            bias = bias - correction
-            has_bias = True
-    # An all but empty channel with a large bias would overflow: its weights are 0 at any scale.
-    scales = short_scale(np.maximum(scales, np.abs(bias) / (float(form.scale) * BIAS_LIMIT)))
-    limit = 2 ** (bits - 1) - 1
-    integers = np.clip(np.rint(weight / scales.reshape(broadcast)), -limit, limit).astype(np.int8)
-    weight_dq = _constant_pair(graph, f"{weight_name}.{node.name}", integers, scales, axis)
-    node.input[1] = weight_dq[-1].output[0]
-    added = weight_dq
-    if has_bias and node.op_type != "MatMul":
-        bias_scales = (form.scale * scales).astype(np.float32)
-        bias_integers = np.rint(bias / bias_scales).astype(np.int32)
-        bias_dq = _constant_pair(graph, f"bias.{node.name}", bias_integers, bias_scales, 0)
-        if len(node.input) > 2:
-            node.input[2] = bias_dq[-1].output[0]
-        else:
-            node.input.append(bias_dq[-1].output[0])
-        added += bias_dq
-    proto = graph.proto.graph
-    position = next(i for i, other in enumerate(proto.node) if other.name == node.name)
-    for offset, new in enumerate(added):
-        proto.node.insert(position + offset, new)
-
-
-def _mean_shift(
-    node: onnx.NodeProto, rounding: np.ndarray, axis: int, channel_mean: np.ndarray
-) -> np.ndarray | None:
-    """(out,) mean error of the output that the weights' rounding error causes; zero padding is left out
-    of account."""
-    if node.op_type == "Gemm":
-        inner = rounding if axis == 0 else rounding.T  # (out, in)
-        return inner @ channel_mean if inner.shape[1] == len(channel_mean) else None
-    groups = int(attributes(node).get("group", 1))  # type: ignore[call-overload]
-    per_channel = rounding.reshape(rounding.shape[0], rounding.shape[1], -1).sum(axis=2)  # (out, in / groups)
-    if per_channel.shape[1] * groups != len(channel_mean):
-        return None
-    means = channel_mean.reshape(groups, -1).repeat(rounding.shape[0] // groups, axis=0)  # (out, in / groups)
-    shift: np.ndarray = (per_channel * means).sum(axis=1)
-    return shift
-
-
-def _constant_pair(
-    graph: Graph, name: str, integers: np.ndarray, scales: np.ndarray, axis: int
-) -> list[onnx.NodeProto]:
-    initializers = graph.proto.graph.initializer
-    zero = f"zeros_{integers.dtype}_{len(scales)}"
-    if all(tensor.name != zero for tensor in initializers):
-        initializers.append(numpy_helper.from_array(np.zeros(scales.shape, dtype=integers.dtype), zero))
-    initializers.append(numpy_helper.from_array(integers, f"{name}_q"))
-    initializers.append(numpy_helper.from_array(scales, f"{name}_scale"))
-    node = helper.make_node(
-        "DequantizeLinear",
-        [f"{name}_q", f"{name}_scale", zero],
-        [f"{name}_dq"],
-        name=f"{name}_DQ",
-        axis=axis,
-    )
-    return [node]
 
 
 def drop_unused(graph: Graph) -> None:
