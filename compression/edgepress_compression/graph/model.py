@@ -124,6 +124,13 @@ class Graph:
         free lengths 64), or None where shapes are not known.
         """
         shapes = self.shapes()
+        if any(name and name not in shapes for node in self.proto.graph.node for name in node.output):
+            from edgepress_compression.graph.run_shapes import run_shapes  # which reads graphs itself
+
+            try:
+                shapes |= run_shapes(self)
+            except GraphError:
+                return None
         total = 0
         for node in self.proto.graph.node:
             count = _node_macs(node, shapes)

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgepress_compression.executor import missing_operators
 from edgepress_compression.generated import generated_batches
+from edgepress_compression.passes.crop_padding import crop_padding
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.training.loop import Fetch
 
@@ -61,7 +62,8 @@ def calibration_rows(state: PassState, samples: int) -> CalibrationRows | None:
         )
     split = data.split("train" if "train" in names else names[0] if names else "test")
     rows = np.random.default_rng(state.seed).permutation(len(split))[:samples]
-    return CalibrationRows(split.fetch, rows, data.task == "classification")
+    fetch = crop_padding(split.fetch, state.graph, rows)
+    return CalibrationRows(fetch, rows, data.task == "classification")
 
 
 def _fixed_batch(state: PassState) -> int:

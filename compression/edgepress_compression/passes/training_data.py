@@ -9,7 +9,7 @@ Three cases, by how many training samples there are:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from edgepress_compression.data.dataset import Split
 from edgepress_compression.executor import missing_operators
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.passes.crop_padding import crop_padding
 from edgepress_compression.passes.state import PassState
 
 _SAMPLES_PER_CLASS: Final = 20
@@ -38,8 +39,12 @@ class TrainingData:
     classification: bool
 
 
-def training_data(state: PassState) -> TrainingData | None:
-    """What there is to train on, or None; says why in the report's warnings."""
+def training_data(state: PassState, *, most_gmacs: float = _MOST_GMACS) -> TrainingData | None:
+    """What there is to train on, or None; says why in the report's warnings.
+
+    `most_gmacs` is the budget of work in which a model must be trainable for 300 steps of 100 samples.
+    Batches of sentences are as long as their longest (crop_padding.py).
+    """
     data = state.dataset
     if data is None:
         state.warn("Without a data set nothing is fine-tuned: pruned and quantized lightly instead.")
@@ -61,6 +66,7 @@ def training_data(state: PassState) -> TrainingData | None:
     split = data.split("train")
     classification = data.task == "classification"
     rows = np.random.default_rng(state.seed).permutation(len(split))
+    split = replace(split, fetch=crop_padding(split.fetch, state.graph, rows))
     needed = max(_SAMPLES, _SAMPLES_PER_CLASS * class_count(state.graph))
     if not classification or len(split) < needed:
         state.warn(
@@ -69,7 +75,7 @@ def training_data(state: PassState) -> TrainingData | None:
             "answers are the target, and compression stays moderate."
         )
         return TrainingData("answers", split, rows, rows[:0], classification)
-    if step_budget(state.graph, len(split)) < _LEAST_STEPS:
+    if step_budget(state.graph, len(split), most_gmacs=most_gmacs) < _LEAST_STEPS:
         state.warn(
             "The model is too large to be trained within the budget of work, so the original model's answers "
             "are the target, and compression stays moderate."

@@ -1,0 +1,1 @@
+"""Factorizing: one layer becomes two or three thinner ones."""

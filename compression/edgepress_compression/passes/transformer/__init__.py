@@ -1,0 +1,1 @@
+"""Transformers: their attention blocks found in primitive operators, and rewritten."""
