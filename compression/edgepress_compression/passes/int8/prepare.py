@@ -1,4 +1,4 @@
-"""What int8 and qat share: a folded graph, which of it computes in integers, and the ranges of activations."""
+"""What int8 and qat share: a folded graph, what of it computes in integers, and the ranges of activations."""
 
 from __future__ import annotations
 
