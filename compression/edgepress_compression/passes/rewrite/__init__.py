@@ -1,0 +1,1 @@
+"""Passes that put cheaper operators in the place of others."""
