@@ -16,14 +16,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, cast
 
 import msgspec
 
 from edgepress_compression.artifact.choose import check_coding
 from edgepress_compression.errors import ArtifactError, RecipeError
 from edgepress_compression.passes.state import PassState
+
+if TYPE_CHECKING:
+    from edgepress_compression.data.dataset import Dataset
 
 RECIPES_DIR: Final = Path(__file__).parent / "recipes"
 RECIPE_MAX_BYTES: Final = 65_536
@@ -32,15 +36,39 @@ PASSES_MAX: Final = 16
 # Name in a recipe -> module. Modules are imported when a recipe runs: some need torch.
 PASSES: Final = {
     "bloomier": "edgepress_compression.passes.bloomier",
+    "entropy": "edgepress_compression.passes.entropy.entropy",
     "distill": "edgepress_compression.passes.layer_distillation.distill",
+    "depthwise": "edgepress_compression.passes.rewrite.depthwise",
+    "fire": "edgepress_compression.passes.rewrite.fire",
     "int8": "edgepress_compression.passes.int8.int8",
     "prune": "edgepress_compression.passes.pruning.prune",
+    "qat": "edgepress_compression.passes.int8.qat",
     "quantize": "edgepress_compression.passes.rate_distortion.quantize",
+    "resolution": "edgepress_compression.passes.rewrite.resolution",
     "share": "edgepress_compression.passes.sharing.share",
+    "truncate": "edgepress_compression.passes.rewrite.truncate",
 }
 # Those with an option `target_bytes`: the bytes of the whole artifact.
-BUDGETED: Final = frozenset({"distill", "quantize"})
-
+BUDGETED: Final = frozenset({"distill", "entropy", "quantize"})
+# Folder in passes/ -> what such methods do, for people who choose a recipe.
+KINDS: Final = {
+    "pruning": "pruning",
+    "morphnet": "pruning",
+    "hakd": "pruning",
+    "sharing": "quantization",
+    "rate_distortion": "quantization",
+    "layer_distillation": "quantization",
+    "int8": "quantization",
+    "weight_only": "quantization",
+    "entropy": "quantization",
+    "bloomier": "quantization",
+    "factorize": "factorizing",
+    "transformer": "factorizing",
+    "rewrite": "rewriting",
+    "learning": "learning",
+}
+COMBINED: Final = "several methods"
+UNCHANGED: Final = "as it is"
 
 Needs = Literal["none", "unlabelled", "labelled"]
 
@@ -63,6 +91,20 @@ class Recipe(msgspec.Struct, frozen=True):
     def as_json(self) -> dict[str, Any]:
         """For the artifact's header and the report."""
         return cast(dict[str, Any], msgspec.json.decode(msgspec.json.encode(self)))
+
+    @property
+    def kind(self) -> str:
+        """The one family of methods that its passes are of; or that they are several, or none."""
+        folders = [PASSES[step.name].split(".")[2] for step in self.passes if step.name in PASSES]
+        kinds = {KINDS.get(folder, folder) for folder in folders}
+        # training that only goes along with another method makes no second one
+        kinds = kinds - {KINDS["learning"]} or kinds
+        return UNCHANGED if not kinds else kinds.pop() if len(kinds) == 1 else COMBINED
+
+    @property
+    def takes_budget(self) -> bool:
+        """Whether it can aim at a number of bytes."""
+        return any(step.name in BUDGETED for step in self.passes)
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,7 +150,7 @@ def within(recipe: Recipe, target_bytes: int) -> Recipe:
     """
     numbers = [number for number, step in enumerate(recipe.passes) if step.name in BUDGETED]
     if not numbers:
-        able = [one.name for one in list_recipes() if any(step.name in BUDGETED for step in one.passes)]
+        able = [one.name for one in list_recipes() if one.takes_budget]
         raise RecipeError(
             f"The recipe {recipe.name} has no pass that can aim at a number of bytes. Take one that has: "
             f"{', '.join(able)}; or leave the target out."
@@ -116,6 +158,38 @@ def within(recipe: Recipe, target_bytes: int) -> Recipe:
     last = numbers[-1]
     step = Step(recipe.passes[last].name, {**recipe.passes[last].options, "target_bytes": target_bytes})
     return msgspec.structs.replace(recipe, passes=(*recipe.passes[:last], step, *recipe.passes[last + 1 :]))
+
+
+def require_data(recipe: Recipe, dataset: Dataset | None) -> None:
+    """Raises RecipeError, with what to give, where the recipe makes no sense with these data."""
+    if (lack := lacking(recipe, None if dataset is None else dataset.splits)) is not None:
+        raise RecipeError(lack)
+
+
+def lacking(recipe: Recipe, splits: Collection[str] | None) -> str | None:
+    """What the recipe needs and data of these splits do not have, in words. None for splits: no data."""
+    if recipe.needs == "none":
+        return None
+    if splits is None:
+        what = "samples to look at" if recipe.needs == "unlabelled" else "labelled samples to train on"
+        return f"The recipe {recipe.name} needs {what}: give a data set (--data FILE; docs/datasets.md)."
+    if recipe.needs == "labelled" and ("train" not in splits or len(splits) < 2):
+        return (
+            f"The recipe {recipe.name} needs labelled samples to train on beside those that test: give a "
+            f"data set with a split `train` and a split `test`; this one has: {', '.join(splits)} "
+            "(docs/datasets.md)."
+        )
+    return None
+
+
+def recipe_text(name_or_path: str | Path) -> str:
+    """The TOML file of a recipe, as it is. Raises RecipeError as `load_recipe` does."""
+    recipe = load_recipe(name_or_path)
+    path = _shipped().get(str(name_or_path), Path(name_or_path))
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"The recipe {recipe.name} cannot be read: {error.strerror}.") from error
 
 
 def coded(recipe: Recipe, coding: str) -> Recipe:

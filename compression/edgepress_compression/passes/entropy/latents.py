@@ -1,0 +1,185 @@
+"""Weights as whole numbers times a step, trained: what the pass `entropy` moves.
+
+A weight is step * round(latent) (Oktay et al. 2020, "Scalable Model Compression by Entropy Penalized
+Reparameterization", section 2: latents, a learned scalar decoder for each tensor, straight-through rounding).
+The loss has price * bits added to it, with the bits of density.py for the rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgepress_compression.artifact.codes import ScaledIntegers
+from edgepress_compression.executor import Executor
+from edgepress_compression.passes.entropy.density import Slopes, slopes
+
+MOST = 127  # integers stay in int8
+_STEP_PACE = 3.0  # the logarithm of a step moves so many times faster than a weight
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a tensor is read: `axis` of its outputs, `kernel` elements that make a channel, and its step."""
+
+    axis: int
+    kernel: int
+    steps: Tensor  # (1,) or (outputs,), at first
+
+
+class Latent:
+    """One tensor."""
+
+    def __init__(self, weight: nn.Parameter, form: Form) -> None:
+        self.weight, self.form = weight, form
+        start = weight.detach()
+        self._sides = [1] * start.ndim
+        if start.ndim:
+            self._sides[form.axis] = -1
+        self._unit = form.steps.reshape(self._sides if len(form.steps) > 1 else [1] * start.ndim)
+        limit = MOST + 0.49
+        self.values = nn.Parameter((start / self._unit).clamp(-limit, limit) * self._unit)
+        self.scale = nn.Parameter(torch.zeros_like(form.steps))
+        self.slopes: Slopes | None = None
+        self.settled_scale: Tensor | None = None  # steps' logarithms when integers stopped moving
+        self.widened = 0.0  # steps, by which the interval of zero is wider than half a step each way
+
+    def latents(self) -> Tensor:
+        """The tensor's shape, in steps."""
+        return self.values.detach() / self._unit
+
+    def integers(self) -> Tensor:
+        """The tensor's shape, float."""
+        latents = self.latents()
+        integers = latents.round().clamp(-MOST, MOST)
+        return integers if self.widened == 0 else integers * (latents.abs() > 0.5 + self.widened)
+
+    def steps(self) -> Tensor:
+        """(1,) or (outputs,)."""
+        return self.form.steps * torch.exp(_STEP_PACE * self.scale.detach())
+
+    def _wide(self, per_output: Tensor) -> Tensor:
+        return per_output.reshape(self._sides if len(per_output) > 1 else [1] * len(self._sides))
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """(outputs, rest)"""
+        if tensor.ndim < 2:
+            return tensor.reshape(1, -1)
+        return tensor.movedim(self.form.axis, 0).reshape(tensor.shape[self.form.axis], -1)
+
+    def _unrows(self, matrix: Tensor) -> Tensor:
+        shape = list(self.values.shape)
+        if len(shape) < 2:
+            return matrix.reshape(shape)
+        first = shape.pop(self.form.axis)
+        return matrix.reshape(first, *shape).movedim(0, self.form.axis)
+
+    def refresh(self) -> float:
+        """Counts again; the bits of the tensor as it is."""
+        self.slopes = slopes(self.rows(self.integers()), self.form.kernel)
+        return self.slopes.bits
+
+    def parameters(self) -> list[Tensor]:
+        return [self.scale] if self.settled_scale is not None else [self.values, self.scale]
+
+    def collect(self, price: float) -> None:
+        gradient = self.weight.grad
+        if gradient is None:
+            gradient = torch.zeros_like(self.weight)
+        grown = self._wide(torch.exp(_STEP_PACE * self.scale.detach()))
+        moved = gradient * grown
+        if price > 0 and self.slopes is not None:
+            rate = self.slopes.gradient(self.rows(self.latents()))
+            moved = moved + price * self._unrows(rate) / self._unit
+        self.values.grad = moved
+        by_step = gradient * self.weight.detach() * _STEP_PACE
+        if len(self.scale) > 1:
+            self.scale.grad = self.rows(by_step).sum(dim=1)
+        else:
+            self.scale.grad = by_step.sum().reshape(1)
+
+    def settle(self) -> None:
+        """Latents become the integers that they stand for; from now on only steps are trained."""
+        with torch.no_grad():
+            self.values.copy_(self.integers() * self._unit)
+        self.settled_scale = self.scale.detach().clone()
+
+    def apply(self) -> None:
+        with torch.no_grad():
+            limit = self._unit.abs() * (MOST + 0.49)
+            self.values.copy_(torch.minimum(torch.maximum(self.values, -limit), limit))
+            self.weight.copy_(self.integers() * self._wide(self.steps()))
+
+    def code(self) -> ScaledIntegers:
+        integers = self.integers().numpy().astype(np.int32)
+        return ScaledIntegers(integers, self.steps().numpy().astype(np.float32), self.form.axis)
+
+
+class PricedIntegers:
+    """The constraint: tensors named in `forms` are whole numbers times steps, others are free."""
+
+    def __init__(self, executor: Executor, forms: Mapping[str, Form], price: float = 0.0) -> None:
+        self._executor = executor
+        self.price = price
+        self.bits = 0.0
+        self._pricing: Callable[[float, float], float] | None = None
+        self._every, self._step = 1, 0
+        self.tensors = {name: Latent(executor.weights[name], form) for name, form in forms.items()}
+        self._free = [weight for name, weight in executor.weights.items() if name not in forms]
+        self.apply()
+
+    def parameters(self) -> list[Tensor]:
+        own = [p for latent in self.tensors.values() for p in latent.parameters()]
+        return [*own, *self._free]
+
+    def settle(self, widened: float) -> None:
+        """Integers stay as they are now, without those that are less than `widened` steps from zero's."""
+        self.widen(widened)
+        for latent in self.tensors.values():
+            latent.settle()
+            latent.widened = 0.0
+        self._pricing, self.price = None, 0.0
+
+    def restore(self, settled: Mapping[str, Tensor]) -> None:
+        """Steps and free tensors as they were when integers settled, from the executor's weights of then."""
+        with torch.no_grad():
+            for latent in self.tensors.values():
+                if latent.settled_scale is not None:
+                    latent.scale.copy_(latent.settled_scale)
+            for name, weight in self._executor.weights.items():
+                if name not in self.tensors:
+                    weight.copy_(settled[name])
+        self.apply()
+
+    def widen(self, widened: float) -> None:
+        for latent in self.tensors.values():
+            latent.widened = widened if latent.weight.ndim > 1 else 0.0
+
+    def pace(self, pricing: Callable[[float, float], float], every: int) -> None:
+        """From now on bits are counted every so many steps, and `pricing(fraction, bits)` is the price."""
+        self._pricing, self._every, self._step = pricing, every, 0
+
+    def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
+        if self._pricing is not None and self._step % self._every == 0:
+            self.refresh()
+            self.price = self._pricing(fraction, self.bits)
+        self._step += 1
+
+    def refresh(self) -> None:
+        """Counts again: bits of all tensors as they are, and slopes."""
+        self.bits = sum(latent.refresh() for latent in self.tensors.values())
+
+    def collect(self) -> None:
+        for latent in self.tensors.values():
+            latent.collect(self.price)
+
+    def apply(self) -> None:
+        for latent in self.tensors.values():
+            latent.apply()
+
+    def codes(self) -> dict[str, ScaledIntegers]:
+        return {name: latent.code() for name, latent in self.tensors.items()}

@@ -1,0 +1,61 @@
+"""The price of a bit while a model is trained towards a number of bytes.
+
+Bytes are to fall along a geometric curve, from those at the start to the target at the end of the ramp, and
+to stay there. The price's logarithm is moved by the logarithm of how far they are off (integral control): no
+knowledge of the model is needed, and the price finds its own scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_FIRST_PRICE = 1e-7  # nats of loss a bit; far below any that matters
+_GAIN = 0.25  # of the logarithm of how far bytes will be off, per decision
+_AHEAD = 0.15  # of the ramp, that is looked ahead
+_SLOPE_NEWS = 0.2  # weight of the newest slope
+_MOST_MOVE = 0.5
+
+
+@dataclass
+class PriceControl:
+    """`price(fraction, bits)` is asked every few steps; `measure` gives the bytes of the artifact as it is,
+    at most `measurements` times, to hold the estimate true. `fixed_bytes` is what an artifact of zeros takes.
+    """
+
+    target_bytes: float
+    fixed_bytes: float
+    measure: Callable[[], int]
+    ramp: float  # fraction of the training in which bytes fall to the target
+    measurements: int = 20
+    _price: float = _FIRST_PRICE
+    _start: float | None = None
+    _truth: float = 1.0  # real bytes over estimated ones
+    _measured: int = -1
+    _off: float | None = None
+    _at: float = 0.0
+    _slope: float = 0.0
+
+    def estimate(self, bits: float) -> float:
+        """Bytes of the artifact."""
+        return self.fixed_bytes + self._truth * bits / 8
+
+    def price(self, fraction: float, bits: float) -> float:
+        due = int(fraction * self.measurements)
+        if due > self._measured:
+            self._measured = due
+            self._truth = max(self.measure() - self.fixed_bytes, 1.0) / max(bits / 8, 1.0)
+        now = self.estimate(bits)
+        if self._start is None:
+            self._start = max(now, self.target_bytes)
+        done = min(1.0, fraction / self.ramp)
+        wanted = self._start * (self.target_bytes / self._start) ** done
+        off = math.log(max(now - self.fixed_bytes, 1.0) / max(wanted - self.fixed_bytes, 1.0))
+        if self._off is not None and fraction > self._at:
+            slope = (off - self._off) / (fraction - self._at)
+            self._slope += _SLOPE_NEWS * (slope - self._slope)
+        self._off, self._at = off, fraction
+        move = _GAIN * (off + _AHEAD * self.ramp * self._slope)
+        self._price = max(_FIRST_PRICE, self._price * math.exp(min(max(move, -_MOST_MOVE), _MOST_MOVE)))
+        return self._price
