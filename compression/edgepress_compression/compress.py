@@ -9,34 +9,38 @@ What is measured is what ships: every figure under "after" is of the decoded art
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import onnx
 import onnxruntime
 
 from edgepress_compression.artifact.read import decode
 from edgepress_compression.artifact.sizes import sizes
 from edgepress_compression.artifact.write import write_artifact
 from edgepress_compression.codec import native
-from edgepress_compression.data.dataset import Dataset, Split
+from edgepress_compression.data.dataset import Dataset, Split, load_dataset
 from edgepress_compression.data.fit import fit
 from edgepress_compression.errors import CompressionCancelledError
 from edgepress_compression.evaluate import evaluate, fixed_batch, one_batch, open_session, paired_latency
 from edgepress_compression.expect import make_probe
+from edgepress_compression.figures import figures
 from edgepress_compression.footprint import resident_bytes
 from edgepress_compression.generated import generated_batches
-from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.metric import Accuracy
-from edgepress_compression.passes.state import PassState
-from edgepress_compression.recipe import Recipe, check_recipe, coded, load_recipe, within
+from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.recipe import Pass, Recipe, check_recipe, coded, load_recipe, require_data, within
 from edgepress_compression.report import (
     Bytes,
+    CostPair,
     LatencyPair,
     MemoryPair,
     Report,
@@ -44,11 +48,16 @@ from edgepress_compression.report import (
     machine_name,
     reproduce,
 )
+from edgepress_compression.source import read_source
 from edgepress_devices import __version__
-from edgepress_devices.profile import DeviceProfile
+from edgepress_devices.profile import DeviceProfile, load_profile
+
+if TYPE_CHECKING:
+    import torch
 
 # Where each part of the work ends, as a fraction of all of it
 LOADED, MEASURED_BEFORE, PASSED, WRITTEN, MEASURED_AFTER, TIMED = 0.02, 0.10, 0.82, 0.86, 0.94, 1.0
+_STAGE_RUNS = 5  # at least, of each model
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,39 +73,44 @@ class Result:
 
 
 def compress(
-    source: Path | bytes | Graph,
+    source: Path | bytes | Graph | torch.nn.Module,
+    example_inputs: torch.Tensor | tuple[torch.Tensor, ...] | None = None,
     *,
     recipe: Recipe | str | Path,
-    profile: DeviceProfile,
-    dataset: Dataset | None = None,
+    profile: DeviceProfile | str,
+    dataset: Dataset | Path | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
     cancelled: Callable[[], bool] = lambda: False,
     seed: int = 0,
     model_name: str | None = None,
     threads: int = 1,
     latency_seconds: float = 2.0,
+    stage_seconds: float = 0.3,
     target_bytes: int | None = None,
     coding: str | None = None,
 ) -> Result:
     """Compresses a model for a profile. The same arguments give the same artifact on one kind of machine.
 
+    `source` is an .onnx or .pt2 file, its bytes, a graph, or a PyTorch module with `example_inputs`, whose
+    first dimension is the batch and stays free. `profile` is one, or a name; `dataset` one, or its file.
     `target_bytes` is what the artifact may have, for recipes that take a budget (`recipe.within`).
     `coding` is how weights are coded, in place of what the recipe says.
     `model_name` chooses the data set's preprocessing and is written into the artifact; by default the
-    file's name. `threads` are used to measure. Raises an EdgepressError with a sentence for people;
+    file's name. `threads` are used to measure; `latency_seconds` is how long before and after are timed,
+    `stage_seconds` how long each pass's result is. Raises an EdgepressError with a sentence for people;
     CompressionCancelledError soon after `cancelled` says so.
     """
     started = time.monotonic()
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if target_bytes is not None:
-        chosen = within(chosen, target_bytes)
-    if coding is not None:
-        chosen = coded(chosen, coding)
+    chosen = _chosen(recipe, target_bytes, coding)
     work = _Work(progress, cancelled)
     passes = check_recipe(chosen)
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    dataset = load_dataset(dataset) if isinstance(dataset, Path) else dataset
+    require_data(chosen, dataset)
 
     work.say("load", 0.0, "reading the model")
-    graph, source_sha256, name = _load(source, model_name)
+    read = read_source(source, example_inputs, name=model_name)
+    graph, name = read.graph, read.name
     before = graph.serialize()
     data = None if dataset is None else fit(dataset, graph.inputs, graph.outputs, model_name=name)
     split = None if data is None else _test_split(data)
@@ -121,7 +135,7 @@ def compress(
             profile=profile.id,
             recipe=chosen.as_json(),
             provenance={
-                "source_sha256": source_sha256,
+                "source_sha256": read.sha256,
                 "tool": f"edgepress {__version__}",
                 "dataset": None if data is None else data.name,
                 "seed": seed,
@@ -138,8 +152,9 @@ def compress(
     for number, (pass_name, run_pass) in enumerate(passes):
         start = MEASURED_BEFORE + number * share
         state.progress = work.part(pass_name, start, start + share)
-        run_pass(state)
+        _run(pass_name, run_pass, state)
         work.check()
+        state.stages[-1] = _measured(state, before, feed, threads, stage_seconds, work.check)
 
     work.say("write", PASSED, "coding the weights")
     artifact, after = write(state)
@@ -156,9 +171,12 @@ def compress(
         after=resident_bytes(decoded, feed, threads=threads),
     )
     weights_before = graph.weight_bytes()
+    costs = CostPair(
+        before=figures(graph, profile), after=figures(Graph(onnx.load_from_string(decoded)), profile)
+    )
     report = Report(
         model=name,
-        source_sha256=source_sha256,
+        source_sha256=read.sha256,
         artifact_sha256=hashlib.sha256(artifact).hexdigest(),
         recipe=chosen.as_json(),
         profile=profile.id,
@@ -184,6 +202,7 @@ def compress(
             runtime=f"onnxruntime {onnxruntime.__version__}",
         ),
         memory_bytes=memory,
+        costs=costs,
         stages=state.stages,
         tensors=sizes(artifact),
         warnings=state.warnings,
@@ -199,6 +218,13 @@ def compress(
     )
     work.say("time", TIMED, "done")
     return Result(artifact, report.as_json())
+
+
+def _chosen(recipe: Recipe | str | Path, target_bytes: int | None, coding: str | None) -> Recipe:
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if target_bytes is not None:
+        chosen = within(chosen, target_bytes)
+    return chosen if coding is None else coded(chosen, coding)
 
 
 class _Work:
@@ -223,14 +249,42 @@ class _Work:
         return lambda fraction, message: self.say(step, start + (end - start) * min(fraction, 1.0), message)
 
 
-def _load(source: Path | bytes | Graph, model_name: str | None) -> tuple[Graph, str, str]:
-    """(graph, SHA-256 of the source, name)."""
-    if isinstance(source, Graph):
-        return source, hashlib.sha256(source.serialize()).hexdigest(), model_name or source.name
-    graph = load_model(source)
-    content = source if isinstance(source, bytes) else source.read_bytes()
-    stem = graph.name if isinstance(source, bytes) else source.stem
-    return graph, hashlib.sha256(content).hexdigest(), model_name or stem
+def _run(name: str, run_pass: Pass, state: PassState) -> None:
+    """Every pass leaves a stage."""
+    done, began = len(state.stages), time.monotonic()
+    run_pass(state)
+    if len(state.stages) == done:
+        state.stages.append(Stage(name=name, seconds=time.monotonic() - began, note="nothing to do"))
+
+
+def _measured(
+    state: PassState,
+    before: bytes,
+    feed: dict[str, np.ndarray],
+    threads: int,
+    seconds: float,
+    check: Callable[[], None],
+) -> Stage:
+    """The state's last stage with what the model costs now. Timed in turns with the original, so that two
+    stages can be compared although the machine was not equally busy."""
+    now = figures(state.graph)
+    timed = paired_latency(
+        [before, state.graph.serialize()],
+        feed,
+        threads=threads,
+        seconds=seconds,
+        min_runs=_STAGE_RUNS,
+        check=check,
+    )
+    return msgspec.structs.replace(
+        state.stages[-1],
+        flops=now.flops,
+        parameters=now.parameters,
+        sparsity=now.sparsity,
+        peak_activation_bytes=now.peak_activation_bytes,
+        latency_us=timed[1].p50,
+        speedup=timed[0].p50 / timed[1].p50,
+    )
 
 
 def _test_split(data: Dataset) -> Split:
@@ -255,3 +309,13 @@ def _measure(
     return evaluate(
         model, split, threads=threads, progress=lambda fraction: say(fraction, f"testing on {split.name}")
     )
+
+
+class _CallableModule(ModuleType):
+    """`edgepress_compression.compress` is this module to import from, and may be called as the function."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Result:
+        return compress(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -11,6 +11,7 @@ import msgspec
 
 from edgepress_compression.artifact.sizes import TensorBytes
 from edgepress_compression.evaluate import Latency
+from edgepress_compression.figures import Figures
 from edgepress_compression.metric import Accuracy
 from edgepress_compression.passes.state import Stage
 
@@ -53,6 +54,13 @@ class MemoryPair(msgspec.Struct, frozen=True, kw_only=True):
     after: int
 
 
+class CostPair(msgspec.Struct, frozen=True, kw_only=True):
+    """Counted on the original and on the decoded artifact."""
+
+    before: Figures
+    after: Figures
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     model: str
@@ -67,6 +75,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: AccuracyPair | None  # None: no data set was given
     latency_us: LatencyPair
     memory_bytes: MemoryPair
+    costs: CostPair
     stages: list[Stage]
     tensors: list[TensorBytes]
     warnings: list[str]

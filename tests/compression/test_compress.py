@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,39 @@ def test_bad_input_is_refused_before_any_work(digits: bytes, tmp_path: Path) -> 
 
     with pytest.raises(DatasetError, match="takes samples of 1 x 8 x 8, the data set gives 3 x 9 x 9"):
         work(digits, "none", dataset=load_dataset(tmp_path / "wrong.npz"))
+
+
+def test_each_pass_is_measured_on_the_model_as_it_left_it(digits: bytes, tmp_path: Path) -> None:
+    recipe = tmp_path / "two.toml"
+    recipe.write_text(
+        'name = "two"\ndescription = "d"\n'
+        '[[passes]]\nname = "prune"\nsparsity = 0.5\nrounds = 2\nsteps = 20\n'
+        '[[passes]]\nname = "int8"\n'
+    )
+    report = work(digits, recipe).report
+    pruned, quantized = report["stages"]
+    before, after = report["costs"]["before"], report["costs"]["after"]
+    assert before["nonzero"] == before["parameters"] == pruned["parameters"] == 44_850
+    assert pruned["sparsity"] == pytest.approx(0.5, abs=0.05)  # what is never lit goes, too
+    assert quantized["sparsity"] == pytest.approx(1 - after["nonzero"] / after["parameters"])
+    assert quantized["sparsity"] >= pruned["sparsity"] - 0.01  # rounding makes zeros, never unmakes them
+    assert before["flops"] == pruned["flops"] > 0
+    assert quantized["peak_activation_bytes"] <= pruned["peak_activation_bytes"]
+    for stage in (pruned, quantized):
+        assert stage["latency_us"] > 0
+        assert stage["speedup"] > 0
+
+
+def test_a_recipe_that_needs_data_runs_nothing_without(digits: bytes, tmp_path: Path) -> None:
+    recipe = tmp_path / "needy.toml"
+    recipe.write_text('name = "needy"\ndescription = "d"\nneeds = "labelled"\n[[passes]]\nname = "int8"\n')
+    steps: list[Progress] = []
+    with pytest.raises(RecipeError, match=r"needs labelled samples to train on: give a data set \(--data"):
+        work(digits, recipe, dataset=None, progress=steps.append)
+    everything = digits_dataset()
+    only_test = replace(everything, openers={"test": everything.openers["test"]})
+    with pytest.raises(RecipeError, match="a split `train` and a split `test`; this one has: test"):
+        work(digits, recipe, dataset=only_test, progress=steps.append)
+    assert steps == []
+    with pytest.raises(RecipeError, match="layer-distillation needs samples to look at: give a data set"):
+        work(digits, "layer-distillation", dataset=None)

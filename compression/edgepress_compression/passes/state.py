@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the report's `stages`: what a step did to the model. Absent is None.
 
-    A pass gives the first part. `compress` measures the second on the model as a pass left it, and puts it into
-    the last row of that pass.
+    A pass gives the first part. `compress` measures the second on the model as a pass left it, and puts it
+    into the last row of that pass.
     """
 
     name: str  # "prune round 2 of 5", "share", "int8"
