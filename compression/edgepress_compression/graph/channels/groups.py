@@ -1,0 +1,152 @@
+"""Groups of channels that can only be cut together, for whoever decides what to cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edgepress_compression.graph.channels.analyse import Analysis, analyse
+from edgepress_compression.graph.channels.labels import KEPT
+from edgepress_compression.graph.channels.walk import Role, Use
+from edgepress_compression.graph.model import Graph
+
+Kind = Literal["channels", "heads", "features"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One tensor that is cut together with the others."""
+
+    tensor: str  # initializer name
+    axis: int
+    positions: np.ndarray  # int64 (units, width): positions along `axis` that belong to each unit
+    role: Role  # it makes the channels, reads them, or rides along: one number a channel (bias, batch norm, ...)
+    node: str  # output name of the first node that uses it
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Units of a kind: cutting one takes its positions out of every member, and nothing else."""
+
+    name: str  # weight of the first node that makes it; unique
+    kind: Kind
+    units: int
+    members: tuple[Member, ...]
+    values: tuple[str, ...]  # activations whose channels these are
+    why: tuple[str, ...]  # sentences for people: what ties tensors together
+    fixed: str | None  # why no unit can be cut; None: they can
+    granularity: int = 1  # units may be cut in multiples of this only
+
+
+class ChannelGroups(list[ChannelGroup]):
+    """A list of groups that remembers how the graph was followed, so that `cut` need not do it again."""
+
+    def __init__(self, found: list[tuple[ChannelGroup, np.ndarray]], analysis: Analysis) -> None:
+        super().__init__(group for group, _ in found)
+        self.analysis = analysis
+        self.classes = {group.name: classes for group, classes in found}  # (units,) int64 labels
+
+
+def channel_groups(graph: Graph) -> ChannelGroups:
+    """All groups of `graph`, in the order in which its nodes make them; each has at least one member that makes.
+
+    A unit is in one group only. Raises GraphError when the model does not run.
+    """
+    analysis = analyse(graph)
+    return ChannelGroups(_grouped(analysis), analysis)
+
+
+def _grouped(analysis: Analysis) -> list[tuple[ChannelGroup, np.ndarray]]:
+    labels = analysis.walk.labels
+    places = _first_uses(analysis)
+    found = {key: labels.find(use.labels) for key, use in places.items()}
+    # label of a unit -> [(tensor, axis, positions)] in the order of the nodes
+    units: dict[int, list[tuple[tuple[str, int], np.ndarray]]] = {}
+    for key, classes in found.items():
+        order = np.argsort(classes, kind="stable")
+        names, starts = np.unique(classes[order], return_index=True)
+        for name, positions in zip(names.tolist(), np.split(order, starts[1:]), strict=True):
+            if name != KEPT:
+                units.setdefault(name, []).append((key, positions))
+    alike: dict[object, list[int]] = {}
+    for name, members in units.items():
+        if any(places[key].role == "makes" for key, _ in members):
+            signature = (
+                tuple((key, len(positions)) for key, positions in members),
+                labels.reason(name),
+            )
+            alike.setdefault(signature, []).append(name)
+    words = _sentences(analysis)
+    values = _values(analysis)
+    heads = set(labels.find(np.array(labels.heads, dtype=np.int64)).tolist()) if labels.heads else set()
+    taken: set[str] = set()
+    groups = []
+    for names in alike.values():
+        maker = next(k for k, (key, _) in enumerate(units[names[0]]) if places[key].role == "makes")
+        names.sort(key=lambda name, maker=maker: int(units[name][maker][1][0]))
+        first = places[units[names[0]][maker][0]]
+        classes = np.array(names, dtype=np.int64)
+        groups.append(
+            (
+                ChannelGroup(
+                    name=_unique(first.tensor, taken),
+                    kind="heads" if set(names) <= heads else first.kind,
+                    units=len(names),
+                    members=tuple(
+                        Member(
+                            tensor=key[0],
+                            axis=key[1],
+                            positions=np.stack([units[name][i][1] for name in names]),
+                            role=places[key].role,
+                            node=places[key].node,
+                        )
+                        for i, (key, _) in enumerate(units[names[0]])
+                    ),
+                    values=tuple(v for v, of in values.items() if not of.isdisjoint(names)),
+                    why=tuple(dict.fromkeys(word for name in names for word in words.get(name, ()))),
+                    fixed=labels.reason(names[0]),
+                ),
+                classes,
+            )
+        )
+    return groups
+
+
+def _first_uses(analysis: Analysis) -> dict[tuple[str, int], Use]:
+    """(tensor, axis) -> its first use, or the first that makes channels."""
+    places: dict[tuple[str, int], Use] = {}
+    for use in analysis.walk.uses:
+        key = (use.tensor, use.axis)
+        if key not in places or (use.role == "makes" and places[key].role != "makes"):
+            places[key] = use
+    return places
+
+
+def _sentences(analysis: Analysis) -> dict[int, list[str]]:
+    labels = analysis.walk.labels
+    words: dict[int, list[str]] = {}
+    if labels.ties:
+        roots = labels.find(np.array([label for label, _ in labels.ties], dtype=np.int64))
+        for root, (_, why) in zip(roots.tolist(), labels.ties, strict=True):
+            words.setdefault(root, []).append(why)
+    return words
+
+
+def _values(analysis: Analysis) -> dict[str, set[int]]:
+    """Activation -> labels of the units that it holds, in the order of the nodes."""
+    walk = analysis.walk
+    return {
+        name: set(np.unique(walk.labels.find(raw)).tolist()) - {KEPT}
+        for name, raw in walk.values.items()
+        if name in analysis.needed and raw.any()
+    }
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    new, number = name, 2
+    while new in taken:
+        new, number = f"{name}[{number}]", number + 1
+    taken.add(new)
+    return new
