@@ -36,17 +36,23 @@ PASSES_MAX: Final = 16
 # Name in a recipe -> module. Modules are imported when a recipe runs: some need torch.
 PASSES: Final = {
     "bloomier": "edgepress_compression.passes.bloomier",
-    "entropy": "edgepress_compression.passes.entropy.entropy",
-    "distill": "edgepress_compression.passes.layer_distillation.distill",
     "depthwise": "edgepress_compression.passes.rewrite.depthwise",
+    "distill": "edgepress_compression.passes.layer_distillation.distill",
+    "entropy": "edgepress_compression.passes.entropy.entropy",
     "fire": "edgepress_compression.passes.rewrite.fire",
+    "fold-attention": "edgepress_compression.passes.transformer.fold_attention",
+    "fp16": "edgepress_compression.passes.weight_only.fp16",
+    "int4": "edgepress_compression.passes.weight_only.int4",
     "int8": "edgepress_compression.passes.int8.int8",
+    "low-rank": "edgepress_compression.passes.factorize.low_rank",
+    "mixed-precision": "edgepress_compression.passes.weight_only.mixed_precision",
     "prune": "edgepress_compression.passes.pruning.prune",
     "qat": "edgepress_compression.passes.int8.qat",
     "quantize": "edgepress_compression.passes.rate_distortion.quantize",
     "resolution": "edgepress_compression.passes.rewrite.resolution",
     "share": "edgepress_compression.passes.sharing.share",
     "truncate": "edgepress_compression.passes.rewrite.truncate",
+    "weight-only": "edgepress_compression.passes.weight_only.weight_only",
 }
 # Those with an option `target_bytes`: the bytes of the whole artifact.
 BUDGETED: Final = frozenset({"distill", "entropy", "quantize"})
@@ -163,7 +169,7 @@ def within(recipe: Recipe, target_bytes: int) -> Recipe:
 def require_data(recipe: Recipe, dataset: Dataset | None) -> None:
     """Raises RecipeError, with what to give, where the recipe makes no sense with these data."""
     if (lack := lacking(recipe, None if dataset is None else dataset.splits)) is not None:
-        raise RecipeError(lack)
+        raise RecipeError(f"The recipe {recipe.name} {lack} (--data FILE; docs/datasets.md).")
 
 
 def lacking(recipe: Recipe, splits: Collection[str] | None) -> str | None:
@@ -172,12 +178,11 @@ def lacking(recipe: Recipe, splits: Collection[str] | None) -> str | None:
         return None
     if splits is None:
         what = "samples to look at" if recipe.needs == "unlabelled" else "labelled samples to train on"
-        return f"The recipe {recipe.name} needs {what}: give a data set (--data FILE; docs/datasets.md)."
+        return f"needs {what}: give a data set"
     if recipe.needs == "labelled" and ("train" not in splits or len(splits) < 2):
         return (
-            f"The recipe {recipe.name} needs labelled samples to train on beside those that test: give a "
-            f"data set with a split `train` and a split `test`; this one has: {', '.join(splits)} "
-            "(docs/datasets.md)."
+            "needs labelled samples to train on beside those that test: give a data set with a split `train` "
+            f"and a split `test`; this one has {', '.join(splits) or 'none'}"
         )
     return None
 
