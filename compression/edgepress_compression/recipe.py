@@ -39,6 +39,7 @@ PASSES: Final = {
     "depthwise": "edgepress_compression.passes.rewrite.depthwise",
     "distill": "edgepress_compression.passes.layer_distillation.distill",
     "entropy": "edgepress_compression.passes.entropy.entropy",
+    "fine-tune": "edgepress_compression.passes.learning.fine_tune",
     "fire": "edgepress_compression.passes.rewrite.fire",
     "fold-attention": "edgepress_compression.passes.transformer.fold_attention",
     "fp16": "edgepress_compression.passes.weight_only.fp16",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,11 @@ import torch
 from torch import Tensor
 
 from edgepress_compression.executor import Executor
+from edgepress_compression.training.constraint import Constraint, Regularized
 from edgepress_compression.training.losses import Loss, correct_answers
 from edgepress_compression.training.shift import shifted
+
+__all__ = ["Constraint", "Fetch", "Samples", "Schedule", "Teacher", "fine_tune", "top1"]
 
 Fetch = Callable[[np.ndarray], dict[str, np.ndarray]]
 _REPORT_SECONDS = 0.25
@@ -36,22 +39,6 @@ class Samples(Protocol):
     def fetch(self) -> Fetch: ...
 
     def __len__(self) -> int: ...
-
-
-class Constraint(Protocol):
-    """Keeps the weights in a form while they are trained."""
-
-    def parameters(self) -> Sequence[Tensor]:
-        """What the optimizer moves; their `grad` is read after `collect`."""
-
-    def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
-        """Before a step, `fraction` (0..1) of the training done."""
-
-    def collect(self) -> None:
-        """After the gradients of the executor's weights are known."""
-
-    def apply(self) -> None:
-        """After the optimizer's step: the executor's weights take the form again."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +126,8 @@ def fine_tune(
         outputs = executor({name: torch.from_numpy(array) for name, array in inputs.items()})
         labels = torch.from_numpy(np.asarray(samples.labels[batch]))
         value = loss(outputs, labels, teacher(batch) if teacher is not None and loss.label_share < 1 else {})
+        if isinstance(constraint, Regularized):
+            value = value + constraint.penalty()
         value.backward()  # type: ignore[no-untyped-call]
         constraint.collect()
         optimizer.step()

@@ -1,0 +1,1 @@
+"""Learning: training as a pass of its own."""

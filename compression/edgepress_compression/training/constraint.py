@@ -1,0 +1,76 @@
+"""What keeps the weights in a form while they are trained, and the two plainest forms: free, and masked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from edgepress_compression.executor import Executor
+
+
+class Constraint(Protocol):
+    """Keeps the weights in a form while they are trained."""
+
+    def parameters(self) -> Sequence[Tensor]:
+        """What the optimizer moves; their `grad` is read after `collect`."""
+
+    def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
+        """Before a step, `fraction` (0..1) of the training done. (The optimizer may be another than Adam
+        where the options say so: read its state with `get`.)"""
+
+    def collect(self) -> None:
+        """After the gradients of the executor's weights are known."""
+
+    def apply(self) -> None:
+        """After the optimizer's step: the executor's weights take the form again."""
+
+
+@runtime_checkable
+class Regularized(Protocol):
+    """A constraint that also has a price, which is added to the loss of each step."""
+
+    def penalty(self) -> Tensor:
+        """A scalar in nats, with gradients."""
+
+
+class Free:
+    """No constraint: every weight is trained, but for those `fixed`."""
+
+    def __init__(self, executor: Executor, fixed: Collection[str] = ()) -> None:
+        self._trained = [weight for name, weight in executor.weights.items() if name not in fixed]
+
+    def parameters(self) -> list[Tensor]:
+        return list(self._trained)
+
+    def begin(self, fraction: float, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing changes on the way."""
+
+    def collect(self) -> None:
+        """Gradients stay as they are."""
+
+    def apply(self) -> None:
+        """Weights stay as they are."""
+
+
+class Masked(Free):
+    """Weights outside their mask stay zero, and those `fixed` stay what they are."""
+
+    def __init__(self, executor: Executor, masks: Mapping[str, Tensor], fixed: Collection[str] = ()) -> None:
+        """`masks`: name -> bool, of the weight's shape, False where it is zero."""
+        super().__init__(executor, fixed)
+        self._masks = [(executor.weights[name], mask) for name, mask in masks.items() if name not in fixed]
+        self.apply()
+
+    def apply(self) -> None:
+        with torch.no_grad():
+            for weight, mask in self._masks:
+                weight.mul_(mask)
+
+
+def zeros_kept(executor: Executor, names: Collection[str], fixed: Collection[str] = ()) -> Masked:
+    """The constraint under which what is zero now in these weights stays zero."""
+    weights = {name: executor.weights[name].detach() for name in names if name in executor.weights}
+    return Masked(executor, {name: weight != 0 for name, weight in weights.items()}, fixed)
