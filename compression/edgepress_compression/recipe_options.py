@@ -10,6 +10,7 @@ import ast
 import importlib
 import inspect
 import io
+import json
 import tokenize
 from collections.abc import Iterator
 from functools import cache
@@ -17,7 +18,7 @@ from typing import Any, cast
 
 import msgspec
 
-from edgepress_compression.recipe import PASSES, Recipe, Step, check_recipe
+from edgepress_compression.recipe import PASSES, Recipe, Step, check_recipe, list_recipes
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,3 +153,16 @@ def _first_sentence(text: str) -> str:
 def as_json(passes: list[PassOptions]) -> list[dict[str, Any]]:
     """Plain JSON types only."""
     return cast(list[dict[str, Any]], msgspec.json.decode(msgspec.json.encode(passes)))
+
+
+def main() -> None:
+    """`python -m edgepress_compression.recipe_options`: of all shipped recipes, by name, as one JSON line.
+
+    For programs that do not want torch inside.
+    """
+    shipped = {recipe.name: as_json(pass_options(recipe)) for recipe in list_recipes()}
+    print(json.dumps(shipped))
+
+
+if __name__ == "__main__":
+    main()

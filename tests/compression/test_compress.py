@@ -171,7 +171,7 @@ def test_a_recipe_that_needs_data_runs_nothing_without(digits: bytes, tmp_path: 
         work(digits, recipe, dataset=None, progress=steps.append)
     everything = digits_dataset()
     only_test = replace(everything, openers={"test": everything.openers["test"]})
-    with pytest.raises(RecipeError, match="a split `train` and a split `test`; this one has: test"):
+    with pytest.raises(RecipeError, match="a split `train` and a split `test`; this one has test"):
         work(digits, recipe, dataset=only_test, progress=steps.append)
     assert steps == []
     with pytest.raises(RecipeError, match="layer-distillation needs samples to look at: give a data set"):

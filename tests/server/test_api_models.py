@@ -177,6 +177,8 @@ def test_one_job_for_each_profile_and_the_same_wish_twice_is_the_same_jobs(
         ({"model": "none"}, "model_unknown", 404),
         ({"recipe": "nothing"}, "recipe_unknown", 404),
         ({"recipe": "../../x.toml"}, "recipe_unknown", 404),
+        ({"recipe": "weightless"}, "recipe_needs_data", 400),
+        ({"options": {"target_bytes": 1000}}, "recipe_takes_no_budget", 400),
         ({"options": {"coding": "zip"}}, "coding_unknown", 400),
         ({"profiles": ["raspberry"]}, "profile_unknown", 404),
         ({"profiles": ["/etc/passwd"]}, "profile_unknown", 404),
@@ -191,6 +193,25 @@ def test_a_job_that_cannot_be_is_refused_at_once(
     body = {"model": "tiny", "recipe": "int8", "profiles": ["raspberry-pi-4"], **change}
     assert operator.refused(operator.post("/jobs", body, status)) == code
     assert operator.get("/jobs") == []
+
+
+def test_recipes_say_what_a_data_set_lacks_and_what_their_options_are(
+    operator: Browser, store: Store, tiny: None
+) -> None:
+    splits = {"train": 40, "test": 10}
+    store.datasets.add("whole", blob="b", task="classification", summary={"splits": splits}, actor=None)
+    without = {one["name"]: one for one in operator.get("/recipes")}
+    whole = {one["name"]: one for one in operator.get("/recipes?dataset=whole")}
+    assert "labelled samples to train on: give a data set" in without["weightless"]["lacks"]
+    assert without["int8"]["lacks"] is None
+    assert whole["weightless"]["lacks"] is None
+    assert (whole["weightless"]["kind"], whole["weightless"]["needs"]) == ("several methods", "labelled")
+    one = operator.get("/recipes/int8")
+    options = {option["name"]: option for option in one["passes"][0]["options"]}
+    assert (options["samples"]["value"], options["samples"]["default"]) == (200, 100)
+    assert 'name = "int8"' in one["toml"]
+    assert operator.refused(operator.get("/recipes/nothing", 404)) == "recipe_unknown"
+    assert operator.refused(operator.get("/recipes?dataset=none", 404)) == "dataset_unknown"
 
 
 def test_an_artifact_is_listed_shown_and_served_in_ranges(

@@ -89,7 +89,7 @@ def start_jobs(body: JobsAsked) -> Response:
         store.datasets.get(dataset)
     check_recipe(
         body.recipe,
-        has_data=dataset is not None,
+        dataset=dataset,
         target_bytes=body.options.target_bytes,
         coding=body.options.coding,
     )

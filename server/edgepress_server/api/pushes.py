@@ -72,7 +72,7 @@ def push_model(body: PushAsked) -> Response:
     dataset = body.dataset if body.dataset is not None else model.dataset
     if dataset is not None:
         store.datasets.get(dataset)
-    check_recipe(body.recipe, has_data=dataset is not None)
+    check_recipe(body.recipe, dataset=dataset)
     with store.transaction():
         targets = _targets(body.devices, body.profiles)
         jobs: dict[str, str] = {}

@@ -18,7 +18,7 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "profile": ("profile", "profile"),
     "model": ("model", "model"),
     "dataset": ("model", "dataset"),
-    "recipe": ("model", "recipe"),
+    "recipe": ("recipe", "recipe"),
     "compress": ("compress", "compress"),
     "artifact": ("artifact", "artifact"),
     "release": ("release", "release"),

@@ -1,4 +1,4 @@
-"""``edgepress model``, ``dataset`` and ``recipe``: what there is to compress, and how."""
+"""``edgepress model`` and ``dataset``: what there is to compress, and with which samples."""
 
 from pathlib import Path
 from typing import Any
@@ -160,24 +160,4 @@ def list_datasets(url: str, token: str | None, as_json: bool) -> None:
             for d in found
         ],
         empty="No data sets yet. Add one: edgepress dataset add DATA.npz",
-    )
-
-
-@click.group()
-def recipe() -> None:
-    """Look at compression recipes."""
-
-
-@recipe.command("list")
-@server_options
-def list_recipes(url: str, token: str | None, as_json: bool) -> None:
-    """List the recipes of the server."""
-    found = api(url, token).get("/recipes")
-    if as_json:
-        emit_json(found)
-        return
-    table(
-        ("NAME", "NEEDS DATA", "WHAT IT DOES"),
-        [(r["name"], "yes" if r["needs_data"] else "no", r["description"]) for r in found],
-        empty="The server has no recipes; reinstall edgepress there.",
     )
