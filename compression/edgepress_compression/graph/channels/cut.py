@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,31 +18,21 @@ from edgepress_compression.graph.model import Graph
 def cut(graph: Graph, kept: Mapping[str, np.ndarray], groups: list[ChannelGroup] | None = None) -> Graph:
     """A new graph without the units that `kept` marks False: group name -> bool (units,).
 
-    It computes what `graph` computes with all members of those units at 0 (makers, riders and readers). `groups`
-    may be what `channel_groups` gave for a graph of the same structure: that spares following the channels again.
+    It computes what `graph` computes with all members of those units at 0 (makers, riders and readers).
+    `groups` may be what `channel_groups` gave for a graph of the same structure: that spares following the
+    channels again.
 
-    Raises GraphError for an unknown or fixed group, a mask of the wrong length, or one that keeps nothing.
+    Raises GraphError for an unknown or fixed group, a mask of the wrong length, or where a value would have
+    no channels left.
     """
     known = groups if isinstance(groups, ChannelGroups) else channel_groups(graph)
-    by_name = {group.name: group for group in known}
-    gone: list[np.ndarray] = []
-    for name, mask in kept.items():
-        if name not in by_name:
-            raise GraphError(f"There is no channel group {name}; `edgepress model groups` lists them.")
-        group = by_name[name]
-        mask = np.asarray(mask)
-        if mask.dtype != np.bool_ or mask.shape != (group.units,):
-            raise GraphError(f"{name} has {group.units} units; give as many yes or no, not {mask.shape}.")
-        if mask.all():
-            continue
-        if group.fixed is not None:
-            raise GraphError(f"{name} cannot be cut: {group.fixed}.")
-        if not mask.any():
-            raise GraphError(f"All {group.units} units of {name} would be cut; keep at least one.")
-        gone.append(known.classes[name][~mask])
+    gone = known.gone(kept)
+    for value, units in known.emptied(kept):
+        names = ", ".join(dict.fromkeys(group for group, _ in units))
+        raise GraphError(f"{value} would have no channels left; keep at least one unit of {names}.")
     new = graph.copy()
-    if gone:
-        _Cutting(new, known, np.concatenate(gone)).run()
+    if len(gone):
+        _Cutting(new, known, gone).run()
     return new
 
 
@@ -98,7 +89,8 @@ class _Cutting:
         return any(not self._mask(labels).all() for labels in (*lengths, *values, *views))
 
     def _mask(self, labels: np.ndarray) -> np.ndarray:
-        return ~np.isin(self._walk.labels.find(labels), self._gone)
+        mask: np.ndarray = np.isin(self._walk.labels.find(labels), self._gone, invert=True)
+        return mask
 
     def kept(self, value: str, axis: int) -> np.ndarray:
         """(length before the cut,) bool: which positions of the value's axis remain."""
@@ -110,7 +102,7 @@ class _Cutting:
         if mask.shape[axis] == 1 and length > 1:
             return np.ones(length, dtype=bool)
         # labels may change along other axes only where that makes no difference to what is kept
-        return np.moveaxis(mask, axis, 0).reshape(length, -1).any(axis=1)
+        return np.asarray(np.moveaxis(mask, axis, 0).reshape(length, -1).any(axis=1))
 
     def constant(self, numbers: np.ndarray) -> str:
         """The name of a new initializer."""
@@ -131,7 +123,7 @@ class _Cutting:
         del self.node.attribute[:]
         self.node.attribute.extend(kept)
 
-    def replace(self, op_type: str, inputs: list[str], **attributes: object) -> None:
+    def replace(self, op_type: str, inputs: list[str], **attributes: Any) -> None:
         """Another operator in the place of the node."""
         new = helper.make_node(op_type, inputs, list(self.node.output), name=self.node.name, **attributes)
         self.node.CopyFrom(new)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from edgepress_compression.errors import GraphError
 from edgepress_compression.graph.channels.analyse import Analysis, analyse
 from edgepress_compression.graph.channels.labels import KEPT
 from edgepress_compression.graph.channels.walk import Role, Use
@@ -22,7 +24,7 @@ class Member:
     tensor: str  # initializer name
     axis: int
     positions: np.ndarray  # int64 (units, width): positions along `axis` that belong to each unit
-    role: Role  # it makes the channels, reads them, or rides along: one number a channel (bias, batch norm, ...)
+    role: Role  # makes the channels, reads them, or rides along (one number a channel: bias, batch norm)
     node: str  # output name of the first node that uses it
 
 
@@ -47,10 +49,48 @@ class ChannelGroups(list[ChannelGroup]):
         super().__init__(group for group, _ in found)
         self.analysis = analysis
         self.classes = {group.name: classes for group, classes in found}  # (units,) int64 labels
+        self._lines = _lines(analysis)
+
+    def gone(self, kept: Mapping[str, np.ndarray]) -> np.ndarray:
+        """int64 labels of the units that `kept` marks False: group name -> bool (units,).
+
+        Raises GraphError for an unknown or fixed group, or a mask of the wrong length.
+        """
+        groups = {group.name: group for group in self}
+        gone = [np.zeros(0, dtype=np.int64)]
+        for name, given in kept.items():
+            if name not in groups:
+                raise GraphError(f"There is no channel group {name}; `edgepress model groups` lists them.")
+            mask, group = np.asarray(given), groups[name]
+            if mask.dtype != np.bool_ or mask.shape != (group.units,):
+                raise GraphError(
+                    f"{name} takes {group.units} times yes or no, not {mask.dtype} {mask.shape}."
+                )
+            if group.fixed is not None and not mask.all():
+                raise GraphError(f"{name} cannot be cut: {group.fixed}.")
+            gone.append(self.classes[name][~mask])
+        return np.concatenate(gone)
+
+    def emptied(self, kept: Mapping[str, np.ndarray]) -> list[tuple[str, list[tuple[str, int]]]]:
+        """Values that would have no channels left, each with the units, as (group, position), of which at
+        least one must stay. Whoever chooses masks asks this before `cut`, which refuses such a cut.
+        """
+        gone = set(self.gone(kept).tolist())
+        where = {
+            label: (name, position)
+            for name, classes in self.classes.items()
+            for position, label in enumerate(classes.tolist())
+        }
+        return [
+            (value, [where[label] for label in sorted(line)])
+            for line, value in self._lines.items()
+            if line <= gone
+        ]
 
 
 def channel_groups(graph: Graph) -> ChannelGroups:
-    """All groups of `graph`, in the order in which its nodes make them; each has at least one member that makes.
+    """All groups of `graph`, in the order in which its nodes make them; each has at least one member that
+    makes.
 
     A unit is in one group only. Raises GraphError when the model does not run.
     """
@@ -66,8 +106,8 @@ def _grouped(analysis: Analysis) -> list[tuple[ChannelGroup, np.ndarray]]:
     units: dict[int, list[tuple[tuple[str, int], np.ndarray]]] = {}
     for key, classes in found.items():
         order = np.argsort(classes, kind="stable")
-        names, starts = np.unique(classes[order], return_index=True)
-        for name, positions in zip(names.tolist(), np.split(order, starts[1:]), strict=True):
+        present, starts = np.unique(classes[order], return_index=True)
+        for name, positions in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
             if name != KEPT:
                 units.setdefault(name, []).append((key, positions))
     alike: dict[object, list[int]] = {}
@@ -83,9 +123,10 @@ def _grouped(analysis: Analysis) -> list[tuple[ChannelGroup, np.ndarray]]:
     heads = set(labels.find(np.array(labels.heads, dtype=np.int64)).tolist()) if labels.heads else set()
     taken: set[str] = set()
     groups = []
-    for names in alike.values():
-        maker = next(k for k, (key, _) in enumerate(units[names[0]]) if places[key].role == "makes")
-        names.sort(key=lambda name, maker=maker: int(units[name][maker][1][0]))
+    for ids in alike.values():
+        maker = next(k for k, (key, _) in enumerate(units[ids[0]]) if places[key].role == "makes")
+        ordered = sorted((int(units[name][maker][1][0]), name) for name in ids)
+        names = [name for _, name in ordered]
         first = places[units[names[0]][maker][0]]
         classes = np.array(names, dtype=np.int64)
         groups.append(
@@ -112,6 +153,20 @@ def _grouped(analysis: Analysis) -> list[tuple[ChannelGroup, np.ndarray]]:
             )
         )
     return groups
+
+
+def _lines(analysis: Analysis) -> dict[frozenset[int], str]:
+    """The labels of each axis that holds nothing but units that may be cut -> the first value with that
+    axis.
+    """
+    walk = analysis.walk
+    lines: dict[frozenset[int], str] = {}
+    for name, raw in walk.values.items():
+        if name in analysis.needed and raw.any():
+            line = frozenset(np.unique(walk.labels.free(raw)).tolist())
+            if KEPT not in line:
+                lines.setdefault(line, name)
+    return lines
 
 
 def _first_uses(analysis: Analysis) -> dict[tuple[str, int], Use]:

@@ -1,7 +1,8 @@
 """Which channels are the same unit: a union-find over labels, with reasons.
 
-Every channel that a node makes gets a label of its own (a number from 1); label 0 marks what can never be cut.
-Tying two labels makes them one unit: cut together or not at all. Fixing a label forbids the cut of its unit.
+Every channel that a node makes gets a label of its own (a number from 1); label 0 marks what can never be
+cut. Tying two labels makes them one unit: cut together or not at all. Fixing a label forbids the cut of its
+unit.
 """
 
 from __future__ import annotations

@@ -8,15 +8,21 @@ import onnx
 from edgepress_compression.graph.channels.labels import varying
 from edgepress_compression.graph.channels.walk import Rule, View, Walk, title
 
+# fmt: off
 ONE_INPUT = (
-    "Abs Acos Asin Atan BitwiseNot Cast Ceil Celu Cos Cosh Dropout Elu Erf Exp FastGelu Floor Gelu HardSigmoid "
-    "HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not QuickGelu Reciprocal Relu Round Selu Shrink Sigmoid "
-    "Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu"
-).split()
+    "Abs", "Acos", "Asin", "Atan", "BitwiseNot", "Cast", "Ceil", "Celu", "Cos", "Cosh", "Dropout",
+    "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf",
+    "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "QuickGelu", "Reciprocal", "Relu", "Round",
+    "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan",
+    "Tanh", "ThresholdedRelu",
+)
+# fmt: on
+# fmt: off
 SEVERAL_INPUTS = (
-    "Add And Clip Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow PRelu Sub Sum Where "
-    "Xor"
-).split()
+    "Add", "And", "Clip", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max",
+    "Mean", "Min", "Mod", "Mul", "Or", "Pow", "PRelu", "Sub", "Sum", "Where", "Xor",
+)
+# fmt: on
 
 
 def function(walk: Walk, node: onnx.NodeProto) -> None:
@@ -71,8 +77,8 @@ def _met(
     other: np.ndarray,
     other_size: tuple[int, ...],
 ) -> np.ndarray:
-    """Labels of two inputs, tied. An input that is repeated along an axis of the other's labels must have all of
-    its own labels on axes that the other one has, too.
+    """Labels of two inputs, tied. An input that is repeated along an axis of the other's labels must have
+    all of its own labels on axes that the other one has, too.
     """
     for labels, against, size in ((one, other, other_size), (other, one, one_size)):
         repeated = any(size[axis] == 1 for axis in varying(labels))
@@ -84,7 +90,9 @@ def _met(
 
 
 def rounding(walk: Walk, node: onnx.NodeProto) -> None:
-    """QuantizeLinear, DequantizeLinear: one scale for all numbers leaves channels apart; more are not followed."""
+    """QuantizeLinear, DequantizeLinear: one scale for all numbers leaves channels apart; more are not
+    followed.
+    """
     source = node.input[0]
     walk.put_plain(node)
     if all(np.prod(walk.dims(name)) == 1 for name in node.input[1:] if name) and source not in walk.views:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from edgepress_compression.graph.channels.labels import KEPT, on_axis, varying
-from edgepress_compression.graph.channels.walk import Editor, Rule, Walk, title
+from edgepress_compression.graph.channels.walk import Editor, Role, Rule, Walk, title
 
 
 def convolution(walk: Walk, node: onnx.NodeProto) -> None:
@@ -15,12 +15,11 @@ def convolution(walk: Walk, node: onnx.NodeProto) -> None:
     group = int(str(settings.get("group", 1)))
     source, weight = node.input[0], node.input[1]
     read = walk.along(source, 1, node)
-    shape = walk.dims(weight)
     made = walk.fresh(walk.dims(node.output[0])[1])
     if group == 1:
         walk.use(weight, {0: made, 1: read}, {0: "makes", 1: "reads"}, node)
     else:
-        _grouped(walk, node, read, made, group, inner=shape[1], maker=0)
+        _grouped(walk, node, read, made, group, maker=0)
     _finish(walk, node, made)
 
 
@@ -34,7 +33,7 @@ def transposed_convolution(walk: Walk, node: onnx.NodeProto) -> None:
     if group == 1:
         walk.use(weight, {0: read, 1: made}, {0: "reads", 1: "makes"}, node)
     else:
-        _grouped(walk, node, read, made, group, inner=walk.dims(weight)[1], maker=1)
+        _grouped(walk, node, read, made, group, maker=1)
     _finish(walk, node, made)
 
 
@@ -51,14 +50,13 @@ def _grouped(
     made: np.ndarray,
     group: int,
     *,
-    inner: int,
     maker: int,
 ) -> None:
-    """Either whole groups are cut (depthwise: every channel is its own), or the same positions in every group:
-    whatever leaves more units.
+    """Either whole groups are cut (depthwise: every channel is its own), or the same positions in every
+    group: whatever leaves more units.
 
-    The weight's axis 0 runs over all channels of one side (outputs of Conv, inputs of ConvTranspose), its axis 1
-    over those of the other side within a group (`inner`).
+    The weight's axis 0 runs over all channels of one side (outputs of Conv, inputs of ConvTranspose), its
+    axis 1 over those of the other side within a group.
     """
     long, short = (made, read) if maker == 0 else (read, made)  # by axis 0 and axis 1 of the weight
     weight = node.input[1]
@@ -70,8 +68,8 @@ def _grouped(
         walk.labels.tie(whole, by_group[0][:, :1], why)
         if not made.any():
             walk.labels.fix(read, f"{title(node)} makes a single channel")
-        role = "rides" if inner == 1 else "makes"
-        walk.use(weight, {0: long}, {0: role if maker == 0 else "reads"}, node)
+        role: Role = "rides" if by_group[0].shape[1] == 1 else "makes"  # depthwise: a channel to itself
+        walk.use(weight, {0: long}, {0: role}, node)
 
         def fewer_groups(editor: Editor) -> None:
             kept = editor.kept(node.input[0], 1).reshape(group, -1)[:, 0]

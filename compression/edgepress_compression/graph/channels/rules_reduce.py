@@ -8,14 +8,23 @@ import onnx
 from edgepress_compression.graph.channels.labels import varying
 from edgepress_compression.graph.channels.walk import Editor, Rule, Walk, title
 
-POOLS = ("AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool").split()
-REDUCTIONS = (
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-    "ReduceSumSquare ArgMax ArgMin"
-).split()
-NORMALISATIONS = (
-    "Softmax LogSoftmax Hardmax LpNormalization LayerNormalization RMSNormalization CumSum".split()
+# fmt: off
+POOLS = (
+    "AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool",
 )
+# fmt: on
+# fmt: off
+REDUCTIONS = (
+    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+    "ReduceProd", "ReduceSum", "ReduceSumSquare", "ArgMax", "ArgMin",
+)
+# fmt: on
+# fmt: off
+NORMALISATIONS = (
+    "Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "LayerNormalization", "RMSNormalization",
+    "CumSum",
+)
+# fmt: on
 
 
 def pool(walk: Walk, node: onnx.NodeProto) -> None:

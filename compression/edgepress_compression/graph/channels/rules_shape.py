@@ -94,7 +94,7 @@ def concat(walk: Walk, node: onnx.NodeProto) -> None:
     if not any(one.any() for one in labels):
         walk.put_plain(node)
         return
-    shape = list(np.broadcast_shapes(*(one.shape[:axis] + (1,) + one.shape[axis + 1 :] for one in labels)))
+    shape = list(np.broadcast_shapes(*((*one.shape[:axis], 1, *one.shape[axis + 1 :]) for one in labels)))
     parts = []
     for name, one in zip(node.input, labels, strict=True):
         shape[axis] = walk.dims(name)[axis]
@@ -128,7 +128,9 @@ def split(walk: Walk, node: onnx.NodeProto) -> None:
 
 
 def slice_(walk: Walk, node: onnx.NodeProto) -> None:
-    """Along an axis of channels: the positions that remain. A slice with steps becomes a Gather when it is cut."""
+    """Along an axis of channels: the positions that remain. A slice with steps becomes a Gather when it is
+    cut.
+    """
     source, out = node.input[0], node.output[0]
     walk.whole_use(source)
     labels = walk.of(source)
@@ -236,7 +238,7 @@ def pad(walk: Walk, node: onnx.NodeProto) -> None:
             shape = [1] * rank
             shape[axis] = count
             side = walk.labels.fresh(count).reshape(shape)
-            sides.append(np.broadcast_to(side, labels.shape[:axis] + (count,) + labels.shape[axis + 1 :]))
+            sides.append(np.broadcast_to(side, (*labels.shape[:axis], count, *labels.shape[axis + 1 :])))
         labels = np.concatenate([sides[0], labels, sides[1]], axis=axis)
     walk.put(out, labels)
     if not touched:

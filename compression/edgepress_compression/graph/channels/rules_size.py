@@ -1,7 +1,8 @@
 """Shapes as values: a length that follows a cut must not reach a computation.
 
-`Walk.sized` remembers, for every element of a value that Shape computes, the labels whose cut would change it.
-Such a value may end where a rule writes the lengths anew (the target shape of a Reshape) and nowhere else.
+`Walk.sized` remembers, for every element of a value that Shape computes, the labels whose cut would change
+it. Such a value may end where a rule writes the lengths anew (the target shape of a Reshape) and nowhere
+else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Chains of reshapes and transposes that only reorder channels (ShuffleNet), and what replaces them after a cut.
+"""Chains of reshapes and transposes that only reorder channels (ShuffleNet), and what replaces them after a
+cut.
 
-Between the reshapes of a channel shuffle the channels lie on two axes; a cut there would have to be rectangular,
-which ties many channels to each other, and more with every shuffle. But the chain as a whole is a choice of
-positions along one axis: when its channels are cut, one Gather takes its place, and no channel is tied.
+Between the reshapes of a channel shuffle the channels lie on two axes; a cut there would have to be
+rectangular, which ties many channels to each other, and more with every shuffle. But the chain as a whole
+is a choice of positions along one axis: when its channels are cut, one Gather takes its place, and no
+channel is tied.
 """
 
 from __future__ import annotations

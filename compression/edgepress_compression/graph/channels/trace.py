@@ -1,7 +1,7 @@
 """What onnxruntime computes for two batch sizes: the shape of every value, and the small whole numbers.
 
-A number that is the same in both runs is a constant of the graph; one that differs follows the batch or a free
-length. So shape arithmetic needs no interpreter of its own.
+A number that is the same in both runs is a constant of the graph; one that differs follows the batch or a
+free length. So shape arithmetic needs no interpreter of its own.
 """
 
 from __future__ import annotations
@@ -59,12 +59,16 @@ def trace(graph: Graph) -> Trace:
             {name: shape for name, (shape, _) in one.items()},
             {name: shape for name, (shape, _) in other.items()},
             {
-                name: (numbers, other[name][1] is not None and np.array_equal(numbers, other[name][1]))
+                name: (numbers, _same(numbers, other[name][1]))
                 for name, (_, numbers) in one.items()
                 if numbers is not None
             },
         )
     raise GraphError(f"The channels of this model cannot be followed: {problem}")
+
+
+def _same(one: np.ndarray, other: np.ndarray | None) -> bool:
+    return other is not None and np.array_equal(one, other)
 
 
 def _zeros(graph: Graph, *, batch: int, length: int) -> dict[str, np.ndarray]:

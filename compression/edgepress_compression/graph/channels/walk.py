@@ -1,16 +1,17 @@
 """Follows channels through the graph, node by node: which label has each channel of each value.
 
-A value's labels are an int64 array of the value's rank, squeezed: length 1 on every axis along which they do not
-change. The rules of the operators are in the modules named `rules_...`; a rule reads the labels of its inputs,
-puts those of its outputs, tells which axes of its weights belong to which labels (`use`), ties what must be cut
-together, and says how the node itself changes after a cut (`edits`). What has no rule is fixed.
+A value's labels are an int64 array of the value's rank, squeezed: length 1 on every axis along which they
+do not change. The rules of the operators are in the modules named `rules_...`; a rule reads the labels of
+its inputs, puts those of its outputs, tells which axes of its weights belong to which labels (`use`), ties
+what must be cut together, and says how the node itself changes after a cut (`edits`). What has no rule is
+fixed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import onnx
@@ -53,7 +54,7 @@ class Editor(Protocol):
 
     def set_attribute(self, name: str, value: object) -> None: ...
 
-    def replace(self, op_type: str, inputs: list[str], **attributes: object) -> None: ...
+    def replace(self, op_type: str, inputs: list[str], **attributes: Any) -> None: ...
 
 
 Edit = Callable[[Editor], None]
@@ -134,8 +135,8 @@ class Walk:
         *,
         kind: Literal["channels", "features"] = "channels",
     ) -> None:
-        """`node` uses the weight `name`, whose axes (of the view) have these labels. Fixes them where the weight
-        is computed in a way that is not followed.
+        """`node` uses the weight `name`, whose axes (of the view) have these labels. Fixes them where the
+        weight is computed in a way that is not followed.
         """
         axes = {axis: labels for axis, labels in axes.items() if labels.any()}
         view = self.views.get(name)
@@ -159,8 +160,8 @@ class Walk:
             self.labels.tie(known, axes[axis], f"{title(node)} and another node share {view.tensor}")
 
     def _original_axis(self, view: View, axis: int) -> tuple[int, np.ndarray] | None:
-        """The axis of the initializer along which the view's `axis` runs, and the position there of each of its
-        positions; None when there is no such axis.
+        """The axis of the initializer along which the view's `axis` runs, and the position there of each of
+        its positions; None when there is no such axis.
         """
         shape = self.graph.weights[view.tensor].shape
         # numpy 2.4.6 unravels an array of several axes wrongly beyond 8192 elements, and a flat one rightly
@@ -191,8 +192,8 @@ def start(graph: Graph) -> Walk:
 
 
 def settle(walk: Walk, needed: set[str]) -> None:
-    """Ties until every value that is needed keeps a rectangular shape whatever is cut, and every weight is used
-    alike by all of its users.
+    """Ties until every value that is needed keeps a rectangular shape whatever is cut, and every weight is
+    used alike by all of its users.
     """
     _agree_on_weights(walk)
     changed = True
@@ -213,8 +214,8 @@ def _agree_on_weights(walk: Walk) -> None:
 
 
 def _rectangular(walk: Walk, name: str) -> bool:
-    """One value: labels may change along one axis only. Ties along the others; the axis that leaves more units
-    stays. True when something changed.
+    """One value: labels may change along one axis only. Ties along the others; the axis that leaves more
+    units stays. True when something changed.
     """
     raw = walk.values[name]
     if not raw.any():
