@@ -47,6 +47,8 @@ PASSES: Final = {
     "int8": "edgepress_compression.passes.int8.int8",
     "low-rank": "edgepress_compression.passes.factorize.low_rank",
     "mixed-precision": "edgepress_compression.passes.weight_only.mixed_precision",
+    "new-head": "edgepress_compression.passes.learning.new_head",
+    "pretrain": "edgepress_compression.passes.learning.pretrain",
     "prune": "edgepress_compression.passes.pruning.prune",
     "qat": "edgepress_compression.passes.int8.qat",
     "quantize": "edgepress_compression.passes.rate_distortion.quantize",
