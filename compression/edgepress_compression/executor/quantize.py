@@ -82,3 +82,36 @@ def _along(value: Tensor, x: Tensor, call: Call) -> Tensor:
     shape = [1] * x.ndim
     shape[int(call.get("axis", 1))] = -1
     return value.reshape(shape)
+
+
+@operator("com.microsoft.MatMulNBits")
+def matmul_4_bits(
+    call: Call,
+    a: Tensor,
+    packed: Tensor,
+    scales: Tensor,
+    zero_points: Tensor | None = None,
+    order: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """onnxruntime's product with 4-bit block weights; gradients reach a and the scales.
+
+    Format: passes/weight_only/nibbles.py. Raises ValueError for what that does not know.
+    """
+    outputs, inputs, block = int(call.get("N")), int(call.get("K")), int(call.get("block_size"))
+    if call.get("bits", 4) != 4 or order is not None:
+        raise ValueError("only 4-bit weights in their own order are known")
+    blocks = -(-inputs // block)
+    whole = _halves(packed).reshape(outputs, blocks, block)
+    if zero_points is None:
+        zeros = torch.tensor(8)
+    else:
+        zeros = _halves(zero_points.reshape(outputs, -1))[:, :blocks].reshape(outputs, blocks, 1)
+    weight = (whole - zeros).to(scales.dtype) * scales.reshape(outputs, blocks, 1)
+    result = a @ weight.reshape(outputs, -1)[:, :inputs].T
+    return result if bias is None else result + bias
+
+
+def _halves(packed: Tensor) -> Tensor:
+    """(..., n) bytes as (..., 2 n) whole numbers 0..15, the low half first."""
+    return torch.stack([packed & 15, packed >> 4], dim=-1).reshape(*packed.shape[:-1], -1).to(torch.int32)

@@ -104,7 +104,7 @@ def prepare(state: PassState, options: Calibration, part: tuple[float, float] = 
     prepared.seen = observe(
         graph.proto,
         chosen.tensors,
-        lambda: _calibration(state, options.samples),
+        lambda: calibration_batches(state, options.samples),
         threads=1,
         check=check,
     )
@@ -149,11 +149,11 @@ def _activations(state: PassState, options: Calibration) -> Activations:
     return asked
 
 
-def _calibration(state: PassState, samples: int) -> Iterable[Mapping[str, np.ndarray]]:
+def calibration_batches(state: PassState, samples: int) -> Iterable[Mapping[str, np.ndarray]]:
     dataset = state.dataset
     if dataset is None:
         state.warn(
-            "int8 was calibrated on generated inputs because no data set was given; expect a loss of "
+            "Calibrated on generated inputs because no data set was given; expect a loss of "
             "accuracy. Give "
             "a data set."
         )
@@ -174,7 +174,7 @@ def _calibration_split(dataset: Dataset, state: PassState) -> str:
     if others:
         return others[0]
     state.warn(
-        "The data set has only a test split; int8 was calibrated on it, so its accuracy may be flattering."
+        "The data set has only a test split; it served for calibration, too, so accuracy may be flattering."
     )
     return "test"
 

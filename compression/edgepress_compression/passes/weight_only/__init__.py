@@ -1,0 +1,1 @@
+"""Fewer bits for weights alone: activations stay floats."""
