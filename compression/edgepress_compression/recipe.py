@@ -50,6 +50,7 @@ PASSES: Final = {
     "new-head": "edgepress_compression.passes.learning.new_head",
     "pretrain": "edgepress_compression.passes.learning.pretrain",
     "prune": "edgepress_compression.passes.pruning.prune",
+    "prune-weights": "edgepress_compression.passes.pruning.weights",
     "qat": "edgepress_compression.passes.int8.qat",
     "quantize": "edgepress_compression.passes.rate_distortion.quantize",
     "resolution": "edgepress_compression.passes.rewrite.resolution",

@@ -28,6 +28,8 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
+from edgepress_compression.passes.pruning.masks import Gradual, Masks
+from edgepress_compression.passes.pruning.saliency.magnitude import lamp
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, training_data
 from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
@@ -105,8 +107,8 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
     state.stages.append(_stage(name, started, graph.float_weights(), accuracy))
 
 
-class Pruning:
-    """The constraint of a pruned model: masks that grow in rounds, and weights that stay zero under them."""
+class Pruning(Gradual):
+    """Importance of all weights together, from the squared gradients that the optimizer keeps."""
 
     def __init__(
         self,
@@ -118,80 +120,18 @@ class Pruning:
         ramp: float,
         held_out: HeldOut | None = None,
     ) -> None:
-        self._executor = executor
-        self._weights = {name: executor.weights[name] for name in names if name in executor.weights}
-        self.masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in self._weights.items()}
-        self._target, self.rounds, self._ramp, self._held_out = sparsity, rounds, ramp, held_out
-        self.done = 0
-        self.taken_back = False
-        self._settled = False
-        self._before_round: tuple[int, dict[str, Tensor]] | None = None  # rounds done, and weights
+        super().__init__(
+            executor, names, self._least_harm, sparsity=sparsity, rounds=rounds, ramp=ramp, held_out=held_out
+        )
 
-    def sparsity(self) -> float:
-        """Fraction of the candidates that is masked now."""
-        total = sum(mask.numel() for mask in self.masks.values())
-        return 1.0 - sum(int(mask.sum()) for mask in self.masks.values()) / max(1, total)
-
-    def parameters(self) -> list[Tensor]:
-        return list(self._executor.weights.values())
-
-    def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
-        # one round of training comes before the first pruning, since importance needs gradients
-        due = min(self.rounds + 1, int(fraction / self._ramp * (self.rounds + 1)))
-        if self._settled or due <= self.done:
-            return
-        if not self._still_right():
-            self._take_back()
-            self._settled = self.taken_back = True
-        elif self.done == self.rounds:
-            self._settled = True
-        else:
-            weights = {name: weight.detach().clone() for name, weight in self._executor.weights.items()}
-            self._before_round = (self.done, weights)
-            self.done = min(due, self.rounds)
-            level = self._target * (1 - (1 - self.done / self.rounds) ** 3)
-            self.masks = keep_masks(self._scores(optimizer), level)
-            self.apply()
-
-    def collect(self) -> None:
-        """Gradients stay as they are: what is masked is zeroed after the step."""
-
-    def apply(self) -> None:
-        with torch.no_grad():
-            for name, mask in self.masks.items():
-                self._weights[name].mul_(mask)
-
-    def _scores(self, optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    def _least_harm(self, masks: Masks, sparsity: float, optimizer: torch.optim.Optimizer) -> Masks:
         scores = {}
-        for name, weight in self._weights.items():
+        for name, mask in masks.items():
+            weight = self._executor.weights[name]
             squared_gradient = optimizer.state[weight].get("exp_avg_sq")
             information = torch.ones(()) if squared_gradient is None else squared_gradient
-            scores[name] = weight.detach().square() * information * self.masks[name]
-        return scores
-
-    def _still_right(self) -> bool:
-        if self._held_out is None or self._before_round is None:
-            return True
-        return self._held_out.accepts(self._held_out.accuracy(self._executor))
-
-    def _take_back(self) -> None:
-        if self._before_round is None:
-            return
-        self.done, weights = self._before_round
-        with torch.no_grad():
-            for name, saved in weights.items():
-                self._executor.weights[name].copy_(saved)
-        self.masks = {name: weight.detach() != 0 for name, weight in self._weights.items()}
-
-
-def lamp(weight: Tensor) -> Tensor:
-    """LAMP scores: each squared weight over the sum of those squared weights that are at least as large."""
-    flat = weight.reshape(-1).double().square()  # (n,)
-    ascending = torch.argsort(flat, stable=True)
-    rest = flat[ascending].flip(0).cumsum(0).flip(0)  # (n,) sum of this and all larger ones
-    scores = torch.empty_like(flat)
-    scores[ascending] = flat[ascending] / rest.clamp(min=1e-300)
-    return scores.reshape(weight.shape).float()
+            scores[name] = weight.detach().square() * information * mask
+        return keep_masks(scores, sparsity)
 
 
 def keep_masks(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
