@@ -39,6 +39,14 @@ def test_fewer_than_20_samples_a_class_teach_answers_only() -> None:
     assert any("too few" in warning for warning in work.warnings)
 
 
+def test_where_labels_are_all_there_is_few_are_enough_and_none_is_held_out() -> None:
+    data = training_data(state(mlp(RNG), blobs(60)), labels_only=True)
+    assert data is not None
+    assert (data.kind, len(data.rows), len(data.held_out)) == ("labels", len(data.split), 0)
+    more = training_data(state(mlp(RNG), blobs(1000)), labels_only=True)
+    assert more is not None and len(more.held_out) == 80
+
+
 def test_a_data_set_that_only_tests_is_not_trained_on() -> None:
     arrays = {"x": normal(RNG, 900, 16), "labels": RNG.integers(0, 4, 900), "split": np.array(["test"] * 900)}
     work = state(mlp(RNG), dataset_from_arrays("only test", arrays))

@@ -39,9 +39,13 @@ class TrainingData:
     classification: bool
 
 
-def training_data(state: PassState, *, most_gmacs: float = _MOST_GMACS) -> TrainingData | None:
+def training_data(
+    state: PassState, *, most_gmacs: float = _MOST_GMACS, labels_only: bool = False
+) -> TrainingData | None:
     """What there is to train on, or None; says why in the report's warnings.
 
+    `labels_only`: labels are all there is to learn from, however few; where they are too few, none is held
+    out.
     `most_gmacs` is the budget of work in which a model must be trainable for 300 steps of 100 samples.
     Batches of sentences are as long as their longest (crop_padding.py).
     """
@@ -68,7 +72,11 @@ def training_data(state: PassState, *, most_gmacs: float = _MOST_GMACS) -> Train
     rows = np.random.default_rng(state.seed).permutation(len(split))
     split = replace(split, fetch=crop_padding(split.fetch, state.graph, rows))
     needed = max(_SAMPLES, _SAMPLES_PER_CLASS * class_count(state.graph))
-    if not classification or len(split) < needed:
+    few = len(split) < needed
+    if labels_only and classification:
+        held = 0 if few else min(_HELD_OUT_MOST, int(_HELD_OUT * len(rows)))
+        return TrainingData("labels", split, rows[held:], rows[:held], classification)
+    if not classification or few:
         state.warn(
             f"The split train has {len(split)} samples; too few to train on their labels, so the original "
             "model's "
