@@ -9,7 +9,7 @@ from edgepress_compression.passes.crop_padding import crop_padding
 
 
 def summing(*, masked: bool) -> Graph:
-    """ids (N, L), attention_mask (N, L) -> y (N, 4): the sum of looked-up rows, those under the mask or all."""
+    """ids (N, L), attention_mask (N, L) -> y (N, 4): the sum of looked-up rows, under the mask or all."""
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["e"]),
         helper.make_node("Cast", ["attention_mask"], ["m"], to=TensorProto.FLOAT),

@@ -18,8 +18,8 @@ _TOLERANCE = 1e-4  # of an output's largest value
 
 
 def crop_padding(fetch: Fetch, graph: Graph, rows: np.ndarray) -> Fetch:
-    """`fetch` with batches cut where padding begins; `fetch` itself for models that have no mask, whose length
-    is fixed, or whose answers to `rows` change."""
+    """`fetch` with batches cut where padding begins; `fetch` itself for models that have no mask, whose
+    length is fixed, or whose answers to `rows` change."""
     inputs = [value for value in graph.inputs if len(value.shape) == 2 and value.dtype.kind in "iub"]
     masks = [value.name for value in inputs if "mask" in value.name.lower()]
     free = {value.shape[1] for value in inputs if isinstance(value.shape[1], str)}

@@ -1,4 +1,4 @@
-"""Layers that can be factorized: a weight of its own, used once, in a convolution, matrix product or table."""
+"""Layers that can be factorized: a weight that one convolution, matrix product or look-up uses, once."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ the square root of its Fisher information first (curvature.py), which makes erro
 comparable, in nats; ranks of all layers then follow from one budget (rank_choice.py).
 
 A convolution of k x k becomes one of k x k with r outputs and one of 1 x 1 (Zhang et al. 2015, figure 1);
-an embedding table becomes a table of r columns and a matrix (Lan et al. 2020, ALBERT, section 3.1), where rows
-count as often as their words occur.
+an embedding table becomes a table of r columns and a matrix (Lan et al. 2020, ALBERT, section 3.1), where
+rows count as often as their words occur.
 """
 
 from __future__ import annotations
