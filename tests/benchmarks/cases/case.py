@@ -91,6 +91,7 @@ def compressed(
 def row_of(report: dict[str, Any], *, case: str, target: str, met: bool | None, note: str = "") -> Row:
     """The row that a report fills."""
     accuracy, latency = report["accuracy"], report["latency_us"]
+    work = [report["costs"][when]["flops"] for when in ("before", "after")]
     return Row(
         case=case,
         method=report["recipe"]["name"],
@@ -102,6 +103,7 @@ def row_of(report: dict[str, Any], *, case: str, target: str, met: bool | None, 
         lost_points=100 * (accuracy["before"] - accuracy["after"]),
         artifact_bytes=report["bytes"]["artifact"],
         ratio=report["bytes"]["ratio"],
+        flops_ratio=work[0] / work[1] if all(work) else None,
         speedup=latency["speedup"],
         seconds=report["seconds"],
         note=note,
