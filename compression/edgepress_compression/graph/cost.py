@@ -44,6 +44,8 @@ class OperatorCost:
     activation_bytes: int  # of what it reads and writes; 0 where a runtime does it on the way
     dtype: DataType  # of its arithmetic
     latency_us: float | None  # roofline; None without a profile
+    weights: tuple[str, ...] = ()  # the initializers that it reads
+    moved: tuple[tuple[str, int], ...] = ()  # the values that it reads and writes, with their bytes
 
 
 @dataclass(frozen=True)
@@ -106,23 +108,35 @@ class _Counter:
     def _operator(self, node: onnx.NodeProto, limits: Mapping[DataType, Roofline]) -> OperatorCost:
         dtype = self._dtype(node)
         macs, flops = self._work(node)
-        weight_bytes = sum(
-            array.nbytes for name in node.input if name not in self._live for array in self._constants(name)
+        weights = tuple(
+            found for name in node.input if name not in self._live for found in self._constants(name)
         )
+        weight_bytes = sum(self._graph.weights[name].nbytes for name in weights)
         free = node.op_type in _VIEWS or self._is_fused(node)
         inputs = [] if free else [name for name in node.input if name in self._live]
         outputs = [] if free else [name for name in node.output if name]
-        activation_bytes = BYTES[dtype] * sum(
-            math.prod(self._shapes.get(name, ())) for name in (*dict.fromkeys(inputs), *outputs)
+        moved = tuple(
+            (name, BYTES[dtype] * math.prod(self._shapes.get(name, ())))
+            for name in (*dict.fromkeys(inputs), *outputs)
         )
+        activation_bytes = sum(size for _, size in moved)
         latency_us = None
         if limits:
             latency_us = 0.0
             if not free:
-                moved = weight_bytes + activation_bytes
-                latency_us = limits[dtype].latency_us(operations=flops, bytes_moved=moved)
+                traffic = weight_bytes + activation_bytes
+                latency_us = limits[dtype].latency_us(operations=flops, bytes_moved=traffic)
         return OperatorCost(
-            node.output[0], node.op_type, macs, flops, weight_bytes, activation_bytes, dtype, latency_us
+            node=node.output[0],
+            op_type=node.op_type,
+            macs=macs,
+            flops=flops,
+            weight_bytes=weight_bytes,
+            activation_bytes=activation_bytes,
+            dtype=dtype,
+            latency_us=latency_us,
+            weights=weights,
+            moved=moved,
         )
 
     def _work(self, node: onnx.NodeProto) -> tuple[int, int]:
@@ -157,19 +171,19 @@ class _Counter:
                 if maker is not None and maker.op_type == "DequantizeLinear":
                     return "int8"
                 continue
-            for array in self._constants(name):
-                if array.ndim >= 2 and array.dtype == np.float16:
-                    return "fp16"
+            weights = (self._graph.weights[found] for found in self._constants(name))
+            if any(array.ndim >= 2 and array.dtype == np.float16 for array in weights):
+                return "fp16"
         return "fp32"
 
-    def _constants(self, name: str) -> list[np.ndarray]:
+    def _constants(self, name: str) -> list[str]:
         """The initializers behind a value that depends on no input."""
         if name in self._graph.weights:
-            return [self._graph.weights[name]]
+            return [name]
         maker = self._makers.get(name)
         if maker is None or maker.op_type not in _BETWEEN:
             return []
-        return [array for source in maker.input if source for array in self._constants(source)]
+        return [found for source in maker.input if source for found in self._constants(source)]
 
     def peak_activation_bytes(self) -> int:
         """Liveness: a value lives from the node that makes it to the last that reads it. Views, and what is

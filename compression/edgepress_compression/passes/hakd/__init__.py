@@ -1,0 +1,1 @@
+"""Hardware-aware knowledge distillation: students that a device runs fast, taught by the original."""

@@ -1,0 +1,109 @@
+"""Structure learning: units shrink to nothing under a price for what they cost, the dearer the more.
+
+The regularizer is G(theta) = sum over groups of C_g * sum over units of |norm| (Gordon et al. 2018,
+equations 6 to 8): C_g is what one unit of group g costs at the widths that are alive now, in operations,
+bytes, or microseconds of the device's roofline, so a filter that reads few living channels is cheap. The
+paper tries several strengths of G and takes the one that meets the cost; here the strength follows the cost
+of what is alive, step by step, so that the target is met in one training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgepress_compression.executor import Executor
+from edgepress_compression.graph.channels import ChannelGroup
+from edgepress_compression.graph.model import Graph
+from edgepress_compression.graph.width_cost import WidthCost
+from edgepress_compression.passes.morphnet.unit_norms import UnitNorms
+
+_LOOKS = 60  # at what is alive, in one training
+_RAMP = 0.85  # of the training, after which the target should be met
+_RISE, _FALL = 1.35, 0.85  # of the strength, where too much or too little is alive
+_FIRST_STRENGTH = 0.02  # nats for the whole model
+
+
+@dataclass(frozen=True)
+class Alive:
+    """At one look."""
+
+    fraction: float  # of the training
+    cost: float  # of what is alive, relative to the whole
+    strength: float
+
+
+class StructureLearning:
+    """The constraint (training/loop.py) under which a structure is learned."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        executor: Executor,
+        groups: Sequence[ChannelGroup],
+        cost: WidthCost,
+        *,
+        target: float,
+        threshold: float,
+        strength: float | None = None,
+    ) -> None:
+        """`target`: cost of what is alive at the end, relative to now. `threshold`: a unit below that
+        fraction of its group's mean norm at the start is dead. `strength` fixes the regularizer's weight."""
+        self._executor, self._cost, self._target, self._threshold = executor, cost, target, threshold
+        self.norms = {group.name: UnitNorms(graph, group, executor) for group in groups}
+        self._first = {name: float(norm.values().mean()) for name, norm in self.norms.items()}
+        self._whole = cost.cost({})
+        self._fixed = strength is not None
+        self._strength = _FIRST_STRENGTH if strength is None else strength
+        self._prices: dict[str, float] = {}
+        self._look = 0
+        self.seen: list[Alive] = []
+
+    def alive(self) -> dict[str, np.ndarray]:
+        """Group -> (units,) bool; the loudest unit of a group is never dead."""
+        found = {}
+        for name, norm in self.norms.items():
+            values = norm.values()
+            found[name] = (values > self._threshold * self._first[name]) | (values == values.max())
+        return found
+
+    def relative_cost(self, alive: dict[str, np.ndarray]) -> float:
+        dropped = {name: float((~mask).sum()) for name, mask in alive.items()}
+        return self._cost.cost(dropped) / self._whole
+
+    def parameters(self) -> list[Tensor]:
+        return list(self._executor.weights.values())
+
+    def begin(self, fraction: float, optimizer: torch.optim.Optimizer) -> None:
+        if self._prices and fraction * _LOOKS < self._look:
+            return
+        self._look += 1
+        alive = self.alive()
+        cost = self.relative_cost(alive)
+        wanted = max(self._target, 1.0 - (1.0 - self._target) * fraction / _RAMP)
+        if not self._fixed and self._prices:
+            self._strength *= _RISE if cost > wanted else _FALL
+        self.seen.append(Alive(fraction, cost, self._strength))
+        dropped = {name: float((~mask).sum()) for name, mask in alive.items()}
+        self._prices = {
+            name: self._cost.saving(name, 1.0, dropped) / (self._whole * self._first[name])
+            for name in self.norms
+        }
+
+    def penalty(self) -> Tensor:
+        """The regularizer at its present strength, in nats."""
+        total = torch.zeros(())
+        for name, norm in self.norms.items():
+            if self._prices.get(name):
+                total = total + self._prices[name] * norm().sum()
+        return self._strength * total
+
+    def collect(self) -> None:
+        """Gradients stay as they are."""
+
+    def apply(self) -> None:
+        """Weights are free: the regularizer does it all."""

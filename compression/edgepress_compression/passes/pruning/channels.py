@@ -1,0 +1,266 @@
+"""Channel pruning: whole filters, features and attention heads go, with everything that belongs to them.
+
+What is cut is gone from the file: every runtime gets faster, and nothing needs sparse arithmetic.
+
+    graph/channels        which channels must go together, and the cut itself
+    channels_score.py     what each unit is worth: Fisher information of a gate, Taylor, or magnitude
+    channels_choose.py    the least worth for the most cost saved, until the target is met
+    channels_refit.py     what is left is fitted by least squares to what was there
+
+In rounds (Molchanov et al. 2017, section 2): score, cut, refit, train; each round trains a smaller network
+than the one before. With labels, samples that are held out are asked after each round, and a round that loses
+too much is taken back. Without data only the smallest go.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from edgepress_compression.errors import RecipeError
+from edgepress_compression.executor import Executor
+from edgepress_compression.graph.channels import ChannelGroup, channel_groups, cut
+from edgepress_compression.graph.model import Graph
+from edgepress_compression.graph.width_cost import CostKind, WidthCost
+from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
+from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.held_out import HeldOut
+from edgepress_compression.passes.pruning.channels_choose import choose_units
+from edgepress_compression.passes.pruning.channels_refit import refit
+from edgepress_compression.passes.pruning.channels_score import Saliency, gate_scores, magnitude_scores
+from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.training_data import TrainingData, batch_limit, training_data
+from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
+from edgepress_compression.training.constraint import Free
+from edgepress_compression.training.loop import Teacher
+from edgepress_compression.training.losses import loss_for
+
+Kept = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+Samples = Annotated[int, msgspec.Meta(ge=8, le=100_000)]
+
+
+class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is kept, of which cost, and how the way there is trained."""
+
+    target: Kept = 0.5  # of the cost, with labels to train on
+    light_target: Kept = 0.85  # with inputs only
+    blind_target: Kept = 0.95  # without data
+    cost: CostKind = "flops"  # flops | bytes (of weights) | latency (roofline of the profile)
+    saliency: Saliency = "fisher"  # without data: magnitude
+    rounds: Count = 4
+    round_share: Fraction = 0.5  # of the steps, in the rounds; the rest follows the last
+    least_kept: Kept = 0.1  # of every group
+    multiple: Count = 1  # widths that are cut become multiples of it: 8 suits integer kernels
+    samples: Samples = 512  # to score by
+    refit_samples: Samples = 256  # to fit layers by
+    most_lost_points: Positive = 4.0  # on held-out samples, after a round
+    learning_rate: Positive = 1e-3
+    most_gmacs: Positive = 60_000.0
+
+
+def run(state: PassState, options: Options) -> None:
+    """Cuts channels of `state.graph`. Raises RecipeError after a pass that chose weights' codes."""
+    if state.codes:
+        raise RecipeError(
+            "Channels are cut before weights are coded: put prune-channels before the passes that quantize."
+        )
+    if not free_groups(state.graph):
+        state.warn("No channels of this model can be cut; it stays as it is.")
+        return
+    if state.dataset is None:
+        _shrink(state, options, options.blind_target, None, time.monotonic())
+        return
+    data = training_data(state)
+    rows = calibration_rows(state, max(options.samples, options.refit_samples))
+    if data is None or rows is None or data.kind == "answers":
+        _untrained(state, options, data, rows)
+    else:
+        _trained(state, options, data, rows)
+
+
+def _untrained(
+    state: PassState, options: Options, data: TrainingData | None, rows: CalibrationRows | None
+) -> None:
+    """One cut; then the answers of the original, where there are inputs to ask it."""
+    started = time.monotonic()
+    _shrink(state, options, options.light_target, rows, started)
+    if data is None:
+        return
+    executor = Executor(state.graph)
+    steps = planned_steps(state, data, options)
+    tune(state, executor, data, Free(executor), options, label="training what is left", part=(0.5, 0.5))
+    executor.write_back(state.graph)
+    state.stages.append(_stage(f"train, {steps} steps", started, state.graph, None, None))
+
+
+def _trained(state: PassState, options: Options, data: TrainingData, rows: CalibrationRows) -> None:
+    output = state.graph.outputs[0].name
+    held_out = HeldOut(Executor(state.graph), data, output, options.most_lost_points)
+    teacher = Teacher(Executor(state.original), data.split)
+    whole = WidthCost(state.graph, (), options.cost, state.profile).cost({})
+    share = options.round_share / options.rounds
+    for number in range(1, options.rounds + 1):
+        started, before = time.monotonic(), state.graph
+        _shrink(
+            state, options, options.target ** (number / options.rounds), rows, started, whole=whole,
+            name=f"prune channels, round {number} of {options.rounds}",
+        )  # fmt: skip
+        training = msgspec.structs.replace(options, steps=max(1, int(options.steps * share)))
+        accuracy = _train(
+            state, data, training, teacher, held_out,
+            number=number, part=((number - 1) * share, share), hold=1.0,
+        )  # fmt: skip
+        state.stages[-1] = msgspec.structs.replace(
+            state.stages[-1], accuracy=accuracy, seconds=time.monotonic() - started
+        )
+        if not held_out.accepts(accuracy):
+            state.graph = before
+            state.stages.pop()
+            state.warn(
+                f"Cutting channels stopped after {number - 1} of {options.rounds} rounds: the next lost more "
+                f"than {options.most_lost_points:g} points of accuracy on held-out training samples."
+            )
+            break
+    started = time.monotonic()
+    rest = 1.0 - options.round_share
+    training = msgspec.structs.replace(options, steps=max(1, int(options.steps * rest)))
+    steps = planned_steps(state, data, training)
+    accuracy = _train(
+        state, data, training, teacher, held_out, number=0, part=(options.round_share, rest), hold=0.0
+    )
+    if not held_out.accepts(accuracy):
+        state.warn(
+            f"After cutting and training, accuracy on held-out samples is {accuracy:.1%}: more than "
+            f"{options.most_lost_points:g} points are lost. Keep more (target) or train longer (steps)."
+        )
+    state.stages.append(_stage(f"train, {steps} steps", started, state.graph, accuracy, None))
+
+
+def _train(
+    state: PassState,
+    data: TrainingData,
+    training: Training,
+    teacher: Teacher,
+    held_out: HeldOut,
+    *,
+    number: int,
+    part: tuple[float, float],
+    hold: float,
+) -> float:
+    """Accuracy on held-out samples of the trained graph."""
+    executor = Executor(state.graph)
+    tune(
+        state, executor, data, Free(executor), training,
+        label="training what is left", seed=number, hold=hold, teacher=teacher, part=part,
+    )  # fmt: skip
+    executor.write_back(state.graph)
+    return held_out.accuracy(executor)
+
+
+def _shrink(
+    state: PassState,
+    options: Options,
+    target: float,
+    rows: CalibrationRows | None,
+    started: float,
+    *,
+    whole: float | None = None,
+    name: str = "prune channels",
+) -> None:
+    """One cut to the fraction `target` of the cost `whole` (by default of the graph's own)."""
+    groups = free_groups(state.graph)
+    cost = WidthCost(state.graph, groups, options.cost, state.profile)
+    saliency = "magnitude" if state.dataset is None else options.saliency
+    scores = unit_scores(state, groups, rows, saliency=saliency, samples=options.samples)
+    wanted = target * (cost.cost({}) if whole is None else whole)
+    kept = choose_units(
+        groups, scores, cost, wanted,
+        least_kept=options.least_kept, multiple=options.multiple, check_cancelled=state.check_cancelled,
+    )  # fmt: skip
+    before = state.graph
+    state.graph = cut(before, kept)
+    fitted = 0
+    if rows is not None and state.dataset is not None:
+        fitted = refit(
+            before, state.graph, groups, kept, rows.fetch, rows.rows[: options.refit_samples],
+            batch_size=batch_limit(before, 32), seed=state.seed, check_cancelled=state.check_cancelled,
+        )  # fmt: skip
+    reached = WidthCost(state.graph, (), options.cost, state.profile).cost({})
+    if reached > 1.02 * wanted:
+        state.warn(
+            f"The model cannot be cut to {target:.0%} of its {options.cost}: "
+            f"{reached / (wanted / target):.0%} is the least that its groups of channels allow."
+        )
+    note = f"{_told(before, state.graph, groups, kept)}; {fitted} layers refitted"
+    filters = [
+        {
+            "group": one.name,
+            "alive": int(kept[one.name].sum()) if one.name in kept else one.units,
+            "of": one.units,
+        }
+        for one in groups
+    ]
+    state.stages.append(_stage(name, started, state.graph, None, note, {"filters": filters}))
+
+
+def free_groups(graph: Graph) -> list[ChannelGroup]:
+    """The groups that can lose units."""
+    return [group for group in channel_groups(graph) if group.fixed is None and group.units > 1]
+
+
+def unit_scores(
+    state: PassState,
+    groups: Sequence[ChannelGroup],
+    rows: CalibrationRows | None,
+    *,
+    saliency: Saliency,
+    samples: int,
+) -> dict[str, np.ndarray]:
+    """Group -> (units,): what each unit of `state.graph` matters. Magnitude where there are no inputs."""
+    if saliency == "magnitude" or rows is None:
+        return magnitude_scores(state.graph, groups)
+    task = "classification" if rows.classification else "other"
+    return gate_scores(
+        Executor(state.graph),
+        groups,
+        rows.fetch,
+        rows.rows[:samples],
+        loss_for(state.graph, task, label_share=0.0),
+        kind=saliency,
+        batch_size=batch_limit(state.graph, 8),
+        seed=state.seed,
+        check_cancelled=state.check_cancelled,
+    )
+
+
+def _told(before: Graph, after: Graph, groups: Sequence[ChannelGroup], kept: Mapping[str, np.ndarray]) -> str:
+    gone = sum(int((~mask).sum()) for mask in kept.values())
+    units = sum(group.units for group in groups)
+    return (
+        f"{gone} of {units} units went, {before.weight_bytes() // 4:,} weights became "
+        f"{after.weight_bytes() // 4:,}"
+    )
+
+
+def _stage(
+    name: str,
+    started: float,
+    graph: Graph,
+    accuracy: float | None,
+    note: str | None,
+    detail: dict[str, object] | None = None,
+) -> Stage:
+    weights = graph.float_weights()
+    return Stage(
+        name=name,
+        seconds=time.monotonic() - started,
+        bytes_estimate=weight_bytes_estimate(weights, {}),
+        nonzero=nonzero_fraction(weights),
+        accuracy=accuracy,
+        note=note,
+        detail=detail,
+    )
