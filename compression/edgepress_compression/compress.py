@@ -114,7 +114,7 @@ def compress(
     before = graph.serialize()
     data = None if dataset is None else fit(dataset, graph.inputs, graph.outputs, model_name=name)
     split = None if data is None else _test_split(data)
-    feed = _feed(before, graph, split, seed)
+    feed = sample_feed(before, graph, data, seed)
 
     accuracy_before = _measure(before, split, threads, work, "measure", (LOADED, MEASURED_BEFORE))
     state = PassState(graph=graph.copy(), profile=profile, dataset=data, cancelled=cancelled, seed=seed)
@@ -291,11 +291,11 @@ def _test_split(data: Dataset) -> Split:
     return data.split("test" if "test" in data.splits else data.splits[-1])
 
 
-def _feed(model: bytes, graph: Graph, split: Split | None, seed: int) -> dict[str, np.ndarray]:
-    """What latency and memory are measured on: one real sample, or a generated one."""
+def sample_feed(model: bytes, graph: Graph, data: Dataset | None, seed: int) -> dict[str, np.ndarray]:
+    """What latency and memory are measured on: one real sample, or a generated one. `data` is fitted."""
     size = fixed_batch(open_session(model)) or 1
-    if split is not None:
-        return one_batch(split, size)
+    if data is not None:
+        return one_batch(_test_split(data), size)
     one = next(generated_batches(graph, count=1, seed=seed))
     return {name: np.repeat(array, size // len(array), axis=0) for name, array in one.items()}
 

@@ -27,7 +27,13 @@ NAME_COLUMNS = 20  # the longest profile id
 @click.option(
     "-o", "--output", "out", type=click.Path(dir_okay=False, path_type=Path), help="Artifact file to write."
 )
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="JSON report to write.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Report to write: a page where it ends in .html, else JSON; may be given twice.",
+)
 @click.option(
     "--target-bytes",
     type=click.IntRange(min=1),
@@ -46,7 +52,7 @@ def compress(
     profiles: tuple[str, ...],
     data: str | None,
     out: Path | None,
-    report: Path | None,
+    reports: tuple[Path, ...],
     target_bytes: int | None,
     coding: str | None,
     seed: int,
@@ -65,11 +71,11 @@ def compress(
             raise click.UsageError(
                 "compressing a file needs exactly one --profile and an output file: -o OUT"
             )
-        _here(Path(model), recipe, profiles[0], data, out, report, target_bytes, coding, seed, as_json)
+        _here(Path(model), recipe, profiles[0], data, out, reports, target_bytes, coding, seed, as_json)
         return
     if Path(model).suffix in {".onnx", ".pt2"}:
         raise click.BadParameter(f"there is no file {model}", param_hint="MODEL")
-    if out is not None or report is not None:
+    if out is not None or reports:
         raise click.UsageError(
             "-o and --report belong to compressing a file here; for a job on the server see "
             "`edgepress artifact list` and `edgepress artifact show`"
@@ -83,14 +89,14 @@ def _here(
     profile: str,
     data: str | None,
     out: Path,
-    report: Path | None,
+    reports: tuple[Path, ...],
     target_bytes: int | None,
     coding: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
-    for target in (out, report):  # minutes of work must not end in a typing error
-        if target is not None and not target.resolve().parent.is_dir():
+    for target in (out, *reports):  # minutes of work must not end in a typing error
+        if not target.resolve().parent.is_dir():
             raise click.BadParameter(f"the folder {target.resolve().parent} does not exist; create it first")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads leave the cores to others
     with errors.status("Loading torch and onnxruntime ..."):
@@ -100,7 +106,7 @@ def _here(
         from edgepress_compression.errors import EdgepressError
         from edgepress_devices.profile import ProfileError, load_profile
 
-    with _bars(quiet=as_json) as bars:
+    with progress_bars(quiet=as_json) as bars:
         bar = bars.add_task(model.name, total=1.0, step="")
 
         def show(step: Step) -> None:
@@ -123,19 +129,27 @@ def _here(
             raise click.ClickException(f"{error.strerror}: {error.filename or model}") from error
     with writing(out) as stream:
         stream.write(result.artifact)
-    if report is not None:
+    for report in reports:
         with writing(report) as stream:
-            stream.write((json.dumps(result.report, indent=2) + "\n").encode())
+            stream.write(_report_file(report, result.report))
     if as_json:
         emit_json(result.report)
     else:
         print_report(result.report)
         click.echo(
-            f"\nWrote {out} ({size(len(result.artifact))})" + (f" and {report}" if report else "") + "."
+            f"\nWrote {out} ({size(len(result.artifact))})" + "".join(f" and {one}" for one in reports) + "."
         )
 
 
-def _bars(*, quiet: bool) -> Progress:
+def _report_file(target: Path, report: dict[str, Any]) -> bytes:
+    if target.suffix.lower() in {".html", ".htm"}:
+        from edgepress_compression.page.report_page import report_page
+
+        return report_page(report).encode()
+    return (json.dumps(report, indent=2) + "\n").encode()
+
+
+def progress_bars(*, quiet: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=NAME_COLUMNS)),
         BarColumn(bar_width=16),
@@ -191,7 +205,7 @@ def _on_server(
 
 def follow(client: Api, jobs: list[dict[str, Any]], *, quiet: bool) -> list[dict[str, Any]]:
     """Show the jobs' progress until each has ended; returns them as they ended."""
-    with _bars(quiet=quiet) as bars:
+    with progress_bars(quiet=quiet) as bars:
         tasks = {j["id"]: bars.add_task(j["profile"], total=1.0, step="waiting") for j in jobs}
         current = {j["id"]: j for j in jobs}
         while True:
@@ -231,6 +245,25 @@ def print_report(report: dict[str, Any]) -> None:
     if latency.get("after"):
         before, after = latency["before"]["p50"], latency["after"]["p50"]
         rows.append(("latency here, p50", micros(before), micros(after), f"{before / after:.2f}x faster"))
+    if report.get("costs"):
+        rows += _cost_rows(report["costs"]["before"], report["costs"]["after"])
     table(("", ">BEFORE", ">AFTER", ""), rows, empty="")
     for warning in report.get("warnings", []):
         errors.print(f"note: {warning}")
+
+
+def _cost_rows(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """What changed of the counted figures."""
+    rows: list[tuple[Any, ...]] = []
+    for key, name in (("flops", "FLOPs of a sample"), ("parameters", "parameters")):
+        if before[key] and after[key] and before[key] != after[key]:
+            rows.append(
+                (name, f"{before[key]:,}", f"{after[key]:,}", f"{before[key] / after[key]:.2f}x fewer")
+            )
+    zero = [1 - one["nonzero"] / max(1, one["parameters"]) for one in (before, after)]
+    if abs(zero[1] - zero[0]) >= 0.0005:
+        rows.append(("zeros", f"{100 * zero[0]:.1f} %", f"{100 * zero[1]:.1f} %", ""))
+    peak = [one["peak_activation_bytes"] for one in (before, after)]
+    if peak[0] and peak[1] and peak[0] != peak[1]:
+        rows.append(("peak of activations", size(peak[0]), size(peak[1]), f"{peak[0] / peak[1]:.2f}x less"))
+    return rows

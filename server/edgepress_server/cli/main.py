@@ -20,6 +20,8 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "dataset": ("model", "dataset"),
     "recipe": ("recipe", "recipe"),
     "compress": ("compress", "compress"),
+    "compare": ("compare", "compare"),
+    "report": ("report", "report"),
     "artifact": ("artifact", "artifact"),
     "release": ("release", "release"),
     "rollout": ("rollout", "rollout"),

@@ -1,0 +1,148 @@
+"""Plots in SVG whose places are percentages: they fill any width and their letters keep their size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+# Told apart by colour-blind people too (after Okabe and Ito 2008), on light and dark grounds.
+COLORS = ("#3f74e8", "#d9731a", "#12956f", "#bd4aa8", "#a07a00", "#1391c2", "#d04050", "#7a8090")
+_TICKS = 5
+
+
+@dataclass(frozen=True)
+class Axis:
+    low: float
+    high: float
+    title: str
+    text: Callable[[float], str]
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """0..100 from low to high."""
+        low, high, at = self._scaled(self.low), self._scaled(self.high), self._scaled(value)
+        return 100 * (at - low) / (high - low) if high > low else 50.0
+
+    def ticks(self) -> list[float]:
+        if self.log:
+            return _decades(self.low, self.high)
+        step = _nice((self.high - self.low) / (_TICKS - 1))
+        first = math.ceil(self.low / step - 1e-9)
+        return [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+    def _scaled(self, value: float) -> float:
+        return math.log10(max(value, 1e-12)) if self.log else value
+
+
+def around(values: Sequence[float], title: str, text: Callable[[float], str], *, log: bool = False) -> Axis:
+    """An axis with a little room around the values, which are at least one."""
+    low, high = min(values), max(values)
+    if log:
+        room = max((high / low) ** 0.08, 1.15)
+        return Axis(low / room, high * room, title, text, log=True)
+    room = max((high - low) * 0.1, abs(high) * 0.005, 1e-9)
+    return Axis(low - room, high + room, title, text)
+
+
+@dataclass(frozen=True)
+class Dot:
+    x: float
+    y: float
+    name: str
+    title: str  # all figures, when pointed at
+    color: str = "var(--accent)"
+    grey: bool = False
+    hollow: bool = False
+    low: float | None = None  # of y
+    high: float | None = None
+    href: str | None = None
+
+
+def scatter(dots: Sequence[Dot], x: Axis, y: Axis) -> str:
+    """Dots with their names; those that are grey lie behind."""
+    parts = _frame(x, y)
+    for dot in sorted(dots, key=lambda one: not one.grey):
+        left, top = x.place(dot.x), 100 - y.place(dot.y)
+        color = "var(--before)" if dot.grey else dot.color
+        inner = f"<title>{escape(dot.title)}</title>"
+        if dot.low is not None and dot.high is not None:
+            inner += _line(left, 100 - y.place(dot.low), left, 100 - y.place(dot.high), color)
+        fill = "var(--surface)" if dot.hollow else color
+        place = f'cx="{left:.2f}%" cy="{top:.2f}%" r="5"'
+        inner += f'<circle {place} fill="{fill}" stroke="{color}" stroke-width="2"/>'
+        # names stand to the left where the right edge is near
+        anchor, shift = ("end", -9) if left > 72 else ("start", 9)
+        name = "name grey" if dot.grey else "name"
+        inner += (
+            f'<text class="{name}" x="{left:.2f}%" y="{top:.2f}%" dx="{shift}" dy="-6" '
+            f'text-anchor="{anchor}">{escape(dot.name)}</text>'
+        )
+        parts += f'<a href="{escape(dot.href, quote=True)}">{inner}</a>' if dot.href else f"<g>{inner}</g>"
+    return _plot(parts, f"{y.title} against {x.title}")
+
+
+def lines(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], x: Axis, y: Axis) -> str:
+    """Named curves; a key tells the first ones apart, the rest are grey."""
+    parts, key = _frame(x, y), ""
+    for number, (name, points) in reversed(list(enumerate(curves))):
+        color = COLORS[number] if number < len(COLORS) else "var(--before)"
+        ordered = sorted(points)
+        inner = f"<title>{escape(name)}</title>"
+        for (x1, y1), (x2, y2) in pairwise(ordered):
+            inner += _line(x.place(x1), 100 - y.place(y1), x.place(x2), 100 - y.place(y2), color)
+        for px, py in ordered:
+            inner += f'<circle cx="{x.place(px):.2f}%" cy="{100 - y.place(py):.2f}%" r="2.5" fill="{color}"/>'
+        parts += f"<g>{inner}</g>"
+    for color, (name, _) in zip(COLORS, curves, strict=False):
+        key += f'<li><span style="background:{color}"></span>{escape(name)}</li>'
+    if len(curves) > len(COLORS):
+        key += f'<li><span style="background:var(--before)"></span>{len(curves) - len(COLORS)} others</li>'
+    return _plot(parts, f"{y.title} against {x.title}") + f'<ul class="key">{key}</ul>'
+
+
+def _plot(parts: str, title: str) -> str:
+    return f'<div class="plot"><svg role="img" aria-label="{escape(title, quote=True)}">{parts}</svg></div>'
+
+
+def _frame(x: Axis, y: Axis) -> str:
+    parts = ""
+    for tick in y.ticks():
+        top = 100 - y.place(tick)
+        parts += _line(0, top, 100, top, "var(--rule)", width=1)
+        parts += f'<text x="-8" y="{top:.2f}%" dy="4" text-anchor="end">{escape(y.text(tick))}</text>'
+    for tick in x.ticks():
+        left = x.place(tick)
+        parts += _line(left, 0, left, 100, "var(--rule)", width=1)
+        parts += f'<text x="{left:.2f}%" y="100%" dy="16" text-anchor="middle">{escape(x.text(tick))}</text>'
+    parts += f'<text x="100%" y="100%" dy="32" text-anchor="end">{escape(x.title)}</text>'
+    return parts + f'<text x="-50" y="0" dy="-4">{escape(y.title)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, color: str, *, width: float = 1.6) -> str:
+    return (
+        f'<line x1="{x1:.2f}%" y1="{y1:.2f}%" x2="{x2:.2f}%" y2="{y2:.2f}%" '
+        f'stroke="{color}" stroke-width="{width:g}"/>'
+    )
+
+
+def _nice(step: float) -> float:
+    """1, 2 or 5 times a power of ten, at least `step`."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every power of ten, or only some of them where there are many."""
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [
+            factor * 10.0**power
+            for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+            for factor in factors
+            if low <= factor * 10.0**power <= high
+        ]
+        if len(ticks) <= _TICKS + 1:
+            break
+    return ticks
