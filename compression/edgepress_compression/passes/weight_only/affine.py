@@ -28,7 +28,8 @@ class Grid:
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """Whole numbers, as float64, for values (rows, n)."""
         lows = self.lows[:, None]
-        return np.clip(np.rint(values / self.scales[:, None]), lows, lows + 2**self.bits - 1)
+        whole: np.ndarray = np.clip(np.rint(values / self.scales[:, None]), lows, lows + 2**self.bits - 1)
+        return whole
 
 
 def fit_grid(rows: np.ndarray, bits: int, *, symmetric: bool, clip: bool = True) -> Grid:

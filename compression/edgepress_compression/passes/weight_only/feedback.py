@@ -29,7 +29,8 @@ class BlockIntegers:
     def values(self, block: int) -> np.ndarray:
         """(groups, outputs, inputs) float64"""
         inputs = self.integers.shape[2]
-        return self.integers * np.repeat(self.scales, block, axis=2)[:, :, :inputs]
+        repeated: np.ndarray = np.repeat(self.scales, block, axis=2)[:, :, :inputs]
+        return np.asarray(self.integers * repeated, np.float64)
 
 
 def round_in_blocks(

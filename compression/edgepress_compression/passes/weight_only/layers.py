@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgepress_compression.executor import Executor
-from edgepress_compression.graph.model import Graph
+from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.passes.calibration_rows import calibration_rows
 from edgepress_compression.passes.curvature import Curvature
 from edgepress_compression.passes.layer_inputs import Moments, layer_inputs
@@ -32,6 +32,16 @@ def input_moments(state: PassState, names: Sequence[str], samples: int) -> dict[
             check_cancelled=state.check_cancelled,
         )
     return {name: _curvature(name, state.graph, moments) for name in names}
+
+
+def outputs_last(graph: Graph, name: str) -> bool:
+    """Whether the matrix `name` is (inputs, outputs) for the layer that reads it."""
+    for node, position in graph.users().get(name, []):
+        if node.op_type == "MatMul":
+            return position == 1
+        if node.op_type == "Gemm":
+            return not attributes(node).get("transB", 0)
+    return False
 
 
 def _curvature(name: str, graph: Graph, moments: dict[str, Moments]) -> Curvature:

@@ -24,7 +24,7 @@ from edgepress_compression.passes.sharing.share import correct_bias, round_other
 from edgepress_compression.passes.simplify import simplified
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.weight_only.feedback import round_in_blocks
-from edgepress_compression.passes.weight_only.layers import input_moments
+from edgepress_compression.passes.weight_only.layers import input_moments, outputs_last
 
 Clip = Literal["mse", "minmax"]
 
@@ -61,6 +61,7 @@ def run(state: PassState, options: Options) -> None:
             options.bits,
             symmetric=options.symmetric,
             clip=options.clip == "mse",
+            outputs_last=outputs_last(state.graph, name),
         )
         put_code(state, name, code, curvature[name], gain)
     round_others(state.graph, state.codes)
@@ -85,14 +86,24 @@ def quantizable(state: PassState) -> list[str]:
 
 
 def round_tensor(
-    weight: np.ndarray, curvature: Curvature, bits: int, *, symmetric: bool, clip: bool
+    weight: np.ndarray,
+    curvature: Curvature,
+    bits: int,
+    *,
+    symmetric: bool,
+    clip: bool,
+    outputs_last: bool = False,
 ) -> tuple[ScaledIntegers, np.ndarray | None]:
-    """(its whole numbers, what the layer's bias should gain so that mean outputs stay)."""
-    matrix = layer_matrix(weight, curvature)
+    """(its whole numbers, what the layer's bias should gain so that mean outputs stay).
+
+    `outputs_last`: a matrix (inputs, outputs), of which the curvature need not know."""
+    turned = outputs_last and curvature.moments is None and weight.ndim == 2
+    matrix = layer_matrix(weight.T if turned else weight, curvature)
     rounded = round_in_blocks(matrix, bits, None, symmetric=symmetric, clip=clip)
     scales = rounded.scales.reshape(-1)
     integers = matrix.tensor(rounded.integers)
-    axis = 0 if matrix.rows_first else weight.ndim - 1
+    integers = integers.T if turned else integers
+    axis = weight.ndim - 1 if turned or not matrix.rows_first else 0
     sign = np.sign(scales).astype(np.int32)  # the artifact's scales are positive
     shape = [1] * weight.ndim
     shape[axis] = -1
