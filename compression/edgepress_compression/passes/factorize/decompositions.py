@@ -20,7 +20,7 @@ class Tucker2:
     inner: np.ndarray  # (inputs, ranks of inputs), orthonormal columns
 
     def kernel(self) -> np.ndarray:
-        return np.einsum("oa,abyx,ib->oiyx", self.outer, self.core, self.inner, optimize=True)
+        return _product("oa,abyx,ib->oiyx", self.outer, self.core, self.inner)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Cp:
     columns: np.ndarray
 
     def kernel(self) -> np.ndarray:
-        return np.einsum("or,ir,yr,xr->oiyx", self.outer, self.inner, self.rows, self.columns, optimize=True)
+        return _product("or,ir,yr,xr->oiyx", self.outer, self.inner, self.rows, self.columns)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class Spatial:
     second: np.ndarray  # (outputs, rank, width)
 
     def kernel(self) -> np.ndarray:
-        return np.einsum("orx,riy->oiyx", self.second, self.first, optimize=True)
+        return _product("orx,riy->oiyx", self.second, self.first)
+
+
+def _product(subscripts: str, *factors: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum(subscripts, *factors, optimize=True))
 
 
 def unfold(kernel: np.ndarray, axis: int) -> np.ndarray:

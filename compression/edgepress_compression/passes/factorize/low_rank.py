@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -78,8 +78,10 @@ def run(state: PassState, options: Options) -> None:
     if any(node.op_type == "BatchNormalization" for node in state.graph.proto.graph.node):
         state.graph = simplified(state.graph)  # what follows a layer goes into its weights first
     graph = state.graph
-    kinds: frozenset[Kind] = frozenset({"conv", "gemm", "matmul"} | ({"table"} if options.tables else set()))
-    layers = factorizable(graph, kinds, least_weights=options.least_weights)
+    kinds: set[Kind] = {"conv", "gemm", "matmul"}
+    if options.tables:
+        kinds.add("table")
+    layers = factorizable(graph, frozenset(kinds), least_weights=options.least_weights)
     if not layers:
         state.warn("low-rank found no layer large enough to be factorized; the model stays as it is.")
         return
@@ -153,7 +155,7 @@ def split_layer(graph: Graph, layer: Layer, seen: Spectrum, rank: int) -> None:
         ]
     elif layer.kind == "gemm":
         weights = {down: second, up: first}
-        scaled = {key: settings[key] for key in ("alpha", "beta") if key in settings}
+        scaled: dict[str, Any] = {key: settings[key] for key in ("alpha", "beta") if key in settings}
         nodes = [
             helper.make_node("Gemm", [node.input[0], down], [between], transB=1),
             helper.make_node("Gemm", [between, up, *node.input[2:]], [node.output[0]], transB=1, **scaled),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -49,7 +50,7 @@ def replace_node(
 
 
 def convolution(
-    x: str, weight: str, y: str, *, bias: str | None = None, settings: Mapping[str, object] | None = None
+    x: str, weight: str, y: str, *, bias: str | None = None, settings: Mapping[str, Any] | None = None
 ) -> onnx.NodeProto:
     """A Conv node; `settings` are its attributes, those that are None left out."""
     given = {key: value for key, value in (settings or {}).items() if value is not None}

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -92,7 +93,7 @@ class _Nodes:
         self._weights[name] = array
         return name
 
-    def add(self, op_type: str, inputs: list[str], result: str | None = None, **settings: object) -> str:
+    def add(self, op_type: str, inputs: list[str], result: str | None = None, **settings: Any) -> str:
         self._count += 1
         name = result or fresh_name(self._graph, f"{self._result}.folded{self._count}")
         self._nodes.append(helper.make_node(op_type, inputs, [name], **settings))

@@ -25,6 +25,7 @@ from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, training_data
 from edgepress_compression.passes.tune import Count, Positive, Share, Training, planned_steps, tune
+from edgepress_compression.training.constraint import Free
 from edgepress_compression.training.loop import Samples, Teacher
 
 
@@ -40,25 +41,6 @@ class Imitation(Training, frozen=True, kw_only=True, forbid_unknown_fields=True)
     inner_share: Share = 0.5  # of the steps, towards inner values
     inner_rate: Positive = 1e-3  # their learning rate
     most_lost_points: Positive = 2.0  # of accuracy on held-out samples; beyond, the report says so
-
-
-class Free:
-    """No constraint: all weights are trained."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._parameters = list(executor.weights.values())
-
-    def parameters(self) -> list[Tensor]:
-        return self._parameters
-
-    def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
-        """Nothing changes on the way."""
-
-    def collect(self) -> None:
-        """Gradients stay as they are."""
-
-    def apply(self) -> None:
-        """Weights may take any value."""
 
 
 class PlainTeacher(Teacher):
@@ -99,11 +81,11 @@ def imitate(
         towards = msgspec.structs.replace(
             options, steps=max(1, round(share * steps)), learning_rate=options.inner_rate
         )
-        executor = Executor(_showing(state.graph, inner))
+        executor = Executor(showing(state.graph, inner))
         tune(
             state, executor, replace(data, kind="answers", classification=False), Free(executor), towards,
             label=f"{what}, towards inner values", seed=1, part=(0.1, 0.9 * share), hold=0.3,
-            teacher=PlainTeacher(Executor(_showing(before, inner)), data.split),
+            teacher=PlainTeacher(Executor(showing(before, inner)), data.split),
         )  # fmt: skip
         executor.write_back(state.graph)
     if share < 1:
@@ -131,7 +113,7 @@ def imitate(
     )
 
 
-def _showing(graph: Graph, inner: Sequence[str]) -> Graph:
+def showing(graph: Graph, inner: Sequence[str]) -> Graph:
     """A copy of the graph whose outputs are also the values `inner`."""
     shown = graph.copy()
     given = {info.name for info in shown.proto.graph.output}
