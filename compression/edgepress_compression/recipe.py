@@ -65,7 +65,7 @@ PASSES: Final = {
     "weight-only": "edgepress_compression.passes.weight_only.weight_only",
 }
 # Those with an option `target_bytes`: the bytes of the whole artifact.
-BUDGETED: Final = frozenset({"distill", "entropy", "quantize"})
+BUDGETED: Final = frozenset({"distill", "entropy", "mixed-precision", "quantize"})
 # Folder in passes/ -> what such methods do, for people who choose a recipe.
 KINDS: Final = {
     "pruning": "pruning",
