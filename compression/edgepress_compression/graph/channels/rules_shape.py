@@ -204,55 +204,46 @@ def _taken(length: int, start: int, end: int, step: int) -> np.ndarray:
 
 
 def pad(walk: Walk, node: onnx.NodeProto) -> None:
-    """Padding along the channels (the shortcuts of ResNets on CIFAR-10) makes channels of its own."""
+    """Padding along the channels, as in the shortcuts of ResNets on CIFAR-10 (He et al. 2016, option A),
+    makes channels of its own.
+
+    Those of the input stay tied to the same channels of the output: were they apart, a channel whose makers
+    are 0 would still hold what the shortcut brings, and cutting it would change the model.
+    """
     source, out = node.input[0], node.output[0]
-    walk.whole_use(source)
-    for name in node.input[1:]:
+    for name in node.input:
         walk.whole_use(name)
     labels = walk.of(source)
     rank = labels.ndim
-    amounts = setting(walk, node, 1, "pads")
-    axes = setting(walk, node, 3, "axes")
-    hidden = amounts is None or (len(node.input) > 3 and node.input[3] and axes is None)
+    longer = [axis for axis in varying(labels) if walk.dims(source)[axis] != walk.dims(out)[axis]]
+    walk.put(out, labels)
     mode = str(walk.attributes(node).get("mode", "constant"))
-    if not varying(labels):
-        walk.put(out, labels)
+    if not longer and (mode == "constant" or not varying(labels)):
         return
-    if hidden or amounts is None:
-        if any(walk.dims(source)[axis] != walk.dims(out)[axis] for axis in varying(labels)):
-            walk.fix(source, f"{title(node)} pads by amounts that the graph computes")
-            walk.put_plain(node)
-        else:
-            walk.put(out, labels)
-        return
-    axes = np.arange(rank) if axes is None else axes % rank
-    around = {int(axis): (int(amounts[i]), int(amounts[i + len(axes)])) for i, axis in enumerate(axes)}
-    touched = [axis for axis in varying(labels) if around.get(axis, (0, 0)) != (0, 0)]
-    if touched and (mode != "constant" or min(min(around[axis]) for axis in touched) < 0):
-        walk.fix(source, f"{title(node)} pads channels with others, or takes some off")
+    amounts = setting(walk, node, 1, "pads")
+    axes = setting(walk, node, 3, "axes") if _given(node, 3) else np.arange(rank)
+    if amounts is None or axes is None or len(longer) != 1 or mode != "constant":
+        walk.fix(source, f"{title(node)} pads channels in a way that is not followed")
         walk.put_plain(node)
         return
-    for axis in touched:
-        sides = []
-        for count in around[axis]:
-            shape = [1] * rank
-            shape[axis] = count
-            side = walk.labels.fresh(count).reshape(shape)
-            sides.append(np.broadcast_to(side, (*labels.shape[:axis], count, *labels.shape[axis + 1 :])))
-        labels = np.concatenate([sides[0], labels, sides[1]], axis=axis)
-    walk.put(out, labels)
-    if not touched:
+    axis = longer[0]
+    at = (axes % rank).tolist().index(axis)
+    first, last = int(amounts[at]), int(amounts[at + len(axes)])
+    if min(first, last) < 0:
+        walk.fix(source, f"{title(node)} takes some of them off")
+        walk.put_plain(node)
         return
-    before = amounts.copy()
+    sides = []
+    for count in (first, last):
+        line, shape = [1] * rank, list(labels.shape)
+        line[axis] = shape[axis] = count
+        sides.append(np.broadcast_to(walk.labels.fresh(count).reshape(line), shape))
+    walk.put(out, np.concatenate([sides[0], labels, sides[1]], axis=axis))
 
     def fewer(editor: Editor) -> None:
-        now = before.copy()
-        for i, axis in enumerate(axes.tolist()):
-            if axis in touched:
-                kept = editor.kept(out, axis)
-                first, last = around[axis]
-                now[i] = kept[:first].sum()
-                now[i + len(axes)] = kept[len(kept) - last :].sum()
+        kept = editor.kept(out, axis)
+        now = amounts.copy()
+        now[at], now[at + len(axes)] = kept[:first].sum(), kept[len(kept) - last :].sum()
         if walk.graph.opset < 11:
             editor.set_attribute("pads", now.tolist())
         else:

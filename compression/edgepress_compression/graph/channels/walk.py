@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import onnx
 
-from edgepress_compression.graph.channels.labels import KEPT, Labels, on_axis, squeezed, varying
+from edgepress_compression.graph.channels.labels import KEPT, Labels, squeezed, varying
 from edgepress_compression.graph.channels.trace import Trace, trace
 from edgepress_compression.graph.model import Graph, attributes
 
@@ -105,13 +105,12 @@ class Walk:
         return self.labels.fresh(count) if count > 1 else np.zeros(count, dtype=np.int64)
 
     def along(self, name: str, axis: int, node: onnx.NodeProto) -> np.ndarray:
-        """(length,) labels along `axis`; what changes along other axes is fixed first."""
-        length = self.dims(name)[axis]
-        found = on_axis(self.of(name), axis % len(self.dims(name)), length)
-        if found is None:
-            self.fix(name, f"{title(node)} reads {name} in a way that is not followed")
-            found = np.zeros(length, dtype=np.int64)
-        return found
+        """(length,) labels along `axis`; those that differ along other axes are tied."""
+        labels, length = self.of(name), self.dims(name)[axis]
+        rows = np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1)
+        if rows.shape[1] > 1:
+            self.labels.tie(rows[:, :1], rows, f"{title(node)} works along axis {axis} of {name}")
+        return np.broadcast_to(rows[:, 0], (length,))
 
     def fix(self, name: str, why: str) -> None:
         """No channel of this value is cut."""
