@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .output import ago, api, emit_json, facts, percent, server_options, size, table
+from .output import ago, api, emit_json, facts, json_option, percent, server_options, size, table
 from .transfer import upload_file
 
 
@@ -84,6 +84,33 @@ def show(name: str, url: str, token: str | None, as_json: bool) -> None:
     )
     click.echo()
     artifact_table(m["artifacts"])
+
+
+@model.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture there, too.")
+@json_option
+def groups(file: Path, svg: Path | None, as_json: bool) -> None:
+    """Say which channels of FILE (.onnx or .pt2) can only be cut together, why, and which cannot be cut."""
+    import msgspec
+
+    from edgepress_compression.errors import GraphError
+    from edgepress_compression.graph import load_model
+    from edgepress_compression.graph.channels import channel_groups, describe, picture, table_text
+
+    try:
+        found = channel_groups(load_model(file))
+    except GraphError as error:
+        raise click.ClickException(str(error)) from error
+    if svg is not None:
+        try:
+            svg.write_text(picture(found), encoding="utf-8")
+        except OSError as error:
+            raise click.ClickException(f"cannot write {svg}: {error.strerror}") from error
+    if as_json:
+        emit_json(msgspec.to_builtins(describe(found)))
+    else:
+        click.echo(table_text(found))
 
 
 def _tensors(tensors: list[dict[str, Any]]) -> str:
