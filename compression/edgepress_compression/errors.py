@@ -6,6 +6,7 @@
     ├── ArtifactError                 an artifact that is damaged, foreign, too large, or cannot be written
     ├── GraphError                    a model that cannot be read, or holds what we cannot compress
     ├── DatasetError                  a data set that cannot be read, or does not fit the model
+    ├── TrainingError                 a training that cannot begin, or that went to pieces
     ├── RecipeError                   a recipe that is unknown, malformed, or asks for what cannot be done
     └── CompressionCancelledError     the person who started the job took it back
 
@@ -40,6 +41,10 @@ class DatasetError(EdgepressError):
 
 class RecipeError(EdgepressError):
     """A recipe is unknown, malformed, or asks for what cannot be done."""
+
+
+class TrainingError(EdgepressError):
+    """A training cannot begin, or went to pieces; the message says what to change."""
 
 
 class CompressionCancelledError(EdgepressError):

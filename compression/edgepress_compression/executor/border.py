@@ -25,7 +25,7 @@ def pad_border(
         return pad(x, begin, end, fill)
     for dim in range(x.ndim):
         if begin[dim] or end[dim]:
-            positions = torch.arange(-begin[dim], x.shape[dim] + end[dim])
+            positions = torch.arange(-begin[dim], x.shape[dim] + end[dim], device=x.device)
             x = x.index_select(dim, _inside(positions, x.shape[dim], mode))
     return x
 

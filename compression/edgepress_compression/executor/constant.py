@@ -33,4 +33,4 @@ def constant(call: Call) -> Tensor:
 def constant_of_shape(call: Call, wanted: Tensor) -> Tensor:
     value = call.get("value")
     fill = torch.zeros(1) if value is None else tensor_of(np.asarray(value))
-    return fill.reshape(()).expand(call.ints("shape", wanted) or []).clone()
+    return fill.to(wanted.device).reshape(()).expand(call.ints("shape", wanted) or []).clone()

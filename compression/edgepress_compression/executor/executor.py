@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgepress_compression.errors import GraphError
+from edgepress_compression.executor.batch import batch_norm_in_training, dropout
 from edgepress_compression.executor.constant import tensor_of
 from edgepress_compression.executor.elementwise import torch_dtype
 from edgepress_compression.executor.operators import OPERATORS, Call, Operator, table_name
@@ -60,11 +63,21 @@ class Executor(nn.Module):
     Half-precision weights are trained in fp32 and rounded by `write_back`. The graph is not changed until
     `write_back`.
 
+    A model runs as it is deployed, until `train()`: then batch normalization uses each batch's statistics and
+    moves those of the file, and dropout drops (batch.py). `eval()` ends that; `run` never does it.
+
+    The weights stay on the CPU, and so do inputs and outputs; `compute_on` says where the work is done.
+
     Raises GraphError naming the operator that the table does not hold.
     """
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
+        self.training = False
+        self._bfloat16 = False
+        self._device = torch.device("cpu")
+        self._moved: set[str] = set()  # statistics that training mode changed
+        self._random = torch.Generator().manual_seed(0)
         missing = missing_operators(graph)
         if missing:
             raise GraphError(
@@ -84,6 +97,7 @@ class Executor(nn.Module):
                 self.register_parameter(f"w{position}", self.weights[name])  # torch forbids dots in names
             else:
                 self._constants[name] = tensor
+        self._settings = set(self._constants)  # those with a place in the file
         self._steps = self._plan(graph)
 
     def forward(self, inputs: Mapping[str, Tensor], watch: Watch | None = None) -> dict[str, Tensor]:
@@ -91,25 +105,52 @@ class Executor(nn.Module):
 
         `watch` is told of each node before it runs: what it is, the names of its inputs, and their values.
         """
+        device = self._device
         values: dict[str, Tensor] = {**self._constants, **self.weights}
         for name, dtype in self._inputs.items():
             if name not in inputs:
                 raise GraphError(f"The model's input {name} is missing; it takes {', '.join(self._inputs)}.")
-            values[name] = inputs[name].to(dtype)
-        for step in self._steps:
-            if watch is not None:
-                watch(step.call, step.inputs, [values[name] if name else None for name in step.inputs])
-            produced = _run(step, values)
-            values.update(zip(step.outputs, produced, strict=False))
-            for name in step.dead_after:
-                values.pop(name, None)
-        return {name: values[name] for name in self._outputs}
+            values[name] = inputs[name].to(device, dtype)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16 and torch.is_grad_enabled()):
+            for step in self._steps:
+                if watch is not None:
+                    watch(step.call, step.inputs, [values[name] if name else None for name in step.inputs])
+                function = self._function(step) if self.training else step.function
+                produced = _run(step, values, function, device)
+                values.update(zip(step.outputs, produced, strict=False))
+                for name in step.dead_after:
+                    values.pop(name, None)
+        return {name: _plain(values[name]) for name in self._outputs}
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The same from arrays to arrays, without gradients."""
+        """The same from arrays to arrays, without gradients, as it is deployed."""
+        training, self.training = self.training, False
         with torch.no_grad():
             outputs = self({name: torch.from_numpy(np.asarray(array)) for name, array in inputs.items()})
+        self.training = training
         return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def compute_on(self, device: torch.device, *, bfloat16: bool = False) -> None:
+        """Where operators run from now on. Weights are sent there for each run, and gradients come back.
+
+        With `bfloat16` products are computed at half the width where gradients are wanted
+        (training/precision.py), and only there.
+        """
+        self._device, self._bfloat16 = device, bfloat16
+
+    def seed(self, seed: int) -> None:
+        """Of the random numbers of dropout."""
+        self._random.manual_seed(seed)
+
+    def resume_state(self) -> dict[str, Any]:
+        """What runs in training mode left here beside the weights (training/checkpoint.py)."""
+        statistics = {name: self._constants[name] for name in sorted(self._moved)}
+        return {"random": self._random.get_state(), "statistics": statistics}
+
+    def resume_from(self, state: Mapping[str, Any]) -> None:
+        self._random.set_state(state["random"])
+        self._constants.update(state["statistics"])
+        self._moved = set(state["statistics"])
 
     def write_back(self, graph: Graph) -> None:
         """Puts the parameters' values into the initializers of `graph`, in the initializers' own dtype."""
@@ -118,6 +159,25 @@ class Executor(nn.Module):
             new = parameter.detach().numpy().astype(old.dtype)
             if not np.array_equal(new, old):
                 graph.set_weight(name, new)
+        for name in sorted(self._moved):
+            graph.set_weight(name, self._constants[name].numpy().astype(graph.weights[name].dtype))
+
+    def _function(self, step: _Step) -> Operator:
+        """What the step's operator is while the model is trained."""
+        if step.call.op_type == "Dropout":
+            return partial(dropout, random=self._random)
+        if step.call.op_type == "BatchNormalization" and all(
+            name in self._settings for name in step.inputs[3:]
+        ):
+            return partial(self._batch_norm, step)
+        return step.function
+
+    def _batch_norm(self, step: _Step, call: Call, x: Tensor, *others: Tensor) -> Tensor:
+        y, mean, var = batch_norm_in_training(call, x, *others)
+        for name, moved in zip(step.inputs[3:], (mean, var), strict=True):
+            self._constants[name] = moved.detach().cpu()
+            self._moved.add(name)
+        return y
 
     def _plan(self, graph: Graph) -> list[_Step]:
         steps: list[_Step] = []
@@ -134,7 +194,13 @@ class Executor(nn.Module):
             )
             if all(name == "" or name in self._constants for name in step.inputs):
                 with torch.no_grad():
-                    self._constants.update(zip(step.outputs, _run(step, self._constants), strict=False))
+                    self._constants.update(
+                        zip(
+                            step.outputs,
+                            _run(step, self._constants, step.function, self._device),
+                            strict=False,
+                        )
+                    )
             else:
                 steps.append(step)
         last_reader = {name: i for i, step in enumerate(steps) for name in step.inputs}
@@ -153,10 +219,15 @@ def missing_operators(graph: Graph) -> list[str]:
     return sorted(names - OPERATORS.keys())
 
 
-def _run(step: _Step, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+def _run(
+    step: _Step, values: Mapping[str, Tensor], function: Operator, device: torch.device
+) -> tuple[Tensor, ...]:
     arguments = [values[name] if name else None for name in step.inputs]
+    if device.type != "cpu" and any(a is not None and a.device.type == device.type for a in arguments):
+        # arithmetic on shapes stays on the CPU, what meets activations follows them
+        arguments = [None if a is None else a.to(device) for a in arguments]
     try:
-        produced = step.function(step.call, *arguments)
+        produced = function(step.call, *arguments)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         shapes = ", ".join(str(tuple(a.shape)) for a in arguments if a is not None)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -164,6 +235,11 @@ def _run(step: _Step, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
             f"The operator {step.call.op_type} cannot run on shapes {shapes}: {reason}"
         ) from error
     return produced if isinstance(produced, tuple) else (produced,)
+
+
+def _plain(value: Tensor) -> Tensor:
+    """As the file says: on the CPU, and never in bfloat16."""
+    return value.cpu().float() if value.dtype == torch.bfloat16 else value.cpu()
 
 
 def learned_weights(graph: Graph) -> set[str]:

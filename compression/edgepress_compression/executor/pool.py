@@ -77,6 +77,6 @@ def _window_sum(x: Tensor, kernel: list[int], strides: list[int], dilations: lis
     """Sum over each window, channel by channel."""
     conv = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(kernel)]
     batch, channels = x.shape[:2]
-    ones = torch.ones((1, 1, *kernel), dtype=x.dtype)
+    ones = torch.ones((1, 1, *kernel), dtype=x.dtype, device=x.device)
     y = conv(x.reshape(batch * channels, 1, *x.shape[2:]), ones, None, strides, 0, dilations)
     return y.reshape(batch, channels, *y.shape[2:])

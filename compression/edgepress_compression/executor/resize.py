@@ -58,7 +58,7 @@ def _resize(
     for i, dim in enumerate(dims):
         if lengths[i] == x.shape[dim] and factors[i] == 1.0:
             continue
-        at = _coordinates(lengths[i], x.shape[dim], factors[i], transform)
+        at = _coordinates(lengths[i], x.shape[dim], factors[i], transform).to(x.device)
         x = _nearest(x, dim, at, nearest) if mode == "nearest" else _linear(x, dim, at)
     return x
 

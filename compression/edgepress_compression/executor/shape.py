@@ -100,7 +100,7 @@ def cut(
             index[dim] = slice(positions.start, positions.stop, step)
             x = x[tuple(index)]
         else:
-            x = x.index_select(dim, torch.tensor(list(positions), dtype=torch.int64))
+            x = x.index_select(dim, torch.tensor(list(positions), dtype=torch.int64, device=x.device))
     return x
 
 
@@ -125,7 +125,7 @@ def gather_nd(call: Call, x: Tensor, indices: Tensor) -> Tensor:
     batch = x.shape[:batch_dims]
     flat = x.reshape(-1, *x.shape[batch_dims:])  # (batch, *rest)
     index = indices.reshape(flat.shape[0], -1, indices.shape[-1])  # (batch, picks, depth)
-    row = torch.arange(flat.shape[0]).unsqueeze(-1)  # (batch, 1)
+    row = torch.arange(flat.shape[0], device=x.device).unsqueeze(-1)  # (batch, 1)
     picked = flat[(row, *(index[..., i] for i in range(index.shape[-1])))]
     return picked.reshape((*batch, *indices.shape[batch_dims:-1], *flat.shape[1 + index.shape[-1] :]))
 
@@ -154,14 +154,14 @@ def tile(call: Call, x: Tensor, repeats: Tensor) -> Tensor:
 
 @operator("Range")
 def arange(call: Call, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
-    return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
+    return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype, device=start.device)
 
 
 @operator("OneHot")
 def one_hot(call: Call, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     count = int(depth.item())
     axis = call.get("axis", -1)
-    classes = torch.arange(count)
+    classes = torch.arange(count, device=indices.device)
     hot = (indices.to(torch.int64) % count).unsqueeze(-1) == classes  # (*indices, depth)
     return torch.where(hot, values[1], values[0]).movedim(-1, axis)
 

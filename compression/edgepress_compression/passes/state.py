@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgepress_compression.artifact.codes import Codes
     from edgepress_compression.data.dataset import Dataset
     from edgepress_compression.graph.model import Graph
+    from edgepress_compression.training.checkpoint import PassCheckpoints
     from edgepress_devices.profile import DeviceProfile
 
 
@@ -90,6 +91,7 @@ class PassState:
     warnings: list[str] = field(default_factory=list)  # sentences for the report, each once
     # Bytes of the artifact that the state would become as it is; takes as long as writing one does.
     artifact_bytes: Callable[[PassState], int] = _bare_artifact_bytes
+    checkpoints: PassCheckpoints | None = None  # of the trainings in this pass; None: none are written
     original: Graph = field(init=False)  # as it was before the first pass: what fine-tuning imitates
 
     def __post_init__(self) -> None:

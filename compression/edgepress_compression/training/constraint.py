@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -53,6 +53,13 @@ class Free:
 
     def apply(self) -> None:
         """Weights stay as they are."""
+
+    def resume_state(self) -> dict[str, Any]:
+        """Nothing: it is made anew from the weights before the training (see checkpoint.py)."""
+        return {}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        """Nothing is remembered."""
 
 
 class Masked(Free):

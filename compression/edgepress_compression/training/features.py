@@ -24,12 +24,12 @@ class Seen:
     """Keeps the values of some names while an executor runs: `executor(inputs, watch=seen)`."""
 
     def __init__(self, names: Collection[str]) -> None:
-        self._names = set(names)
+        self.names = set(names)
         self.values: dict[str, Tensor] = {}
 
     def __call__(self, call: Call, names: Sequence[str], values: Sequence[Tensor | None]) -> None:
         for name, value in zip(names, values, strict=True):
-            if name in self._names and value is not None:
+            if name in self.names and value is not None:
                 self.values[name] = value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgepress_compression.errors import TrainingError
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.training.parallel import mean_over_all
 
 _SMALLEST_PROBABILITY = 1e-9  # its logarithm stands for the logit of 0
 _PASS_THROUGH = {"Identity", "Flatten", "Reshape", "Squeeze"}
@@ -31,6 +34,7 @@ class Loss:
     output: str  # the output that holds the class scores
     probabilities: bool  # whether that output already went through a softmax
     temperature: float = 2.0
+    classes: int | None = None  # None where the model does not say
 
     def __call__(
         self, outputs: Mapping[str, Tensor], labels: Tensor, answers: Mapping[str, Tensor]
@@ -50,6 +54,20 @@ class Loss:
             total = total + (1 - self.label_share) * t * t * divergence
         return total
 
+    def check_labels(self, labels: np.ndarray, rows: np.ndarray) -> None:
+        """Raises TrainingError when a label of these rows is no class of the model. Not asked where labels
+        are not looked at, or where the number of classes is not known before the model runs."""
+        if not self.classification or self.label_share == 0 or self.classes is None or not len(rows):
+            return
+        chosen = np.asarray(labels)[rows]
+        wrong = np.flatnonzero((chosen < 0) | (chosen >= self.classes))
+        if len(wrong):
+            raise TrainingError(
+                f"Sample {rows[wrong[0]]} has the label {chosen[wrong[0]]}, and the model has the classes 0 "
+                f"to {self.classes - 1} ({len(wrong)} such samples). Correct the labels, or give a model "
+                "with more classes."
+            )
+
     def logits(self, output: Tensor) -> Tensor:
         """Class scores (batch, classes) that a softmax turns into probabilities."""
         scores = output.reshape(output.shape[0], -1)
@@ -65,7 +83,15 @@ def loss_for(graph: Graph, task: str, *, label_share: float, temperature: float 
         output=output,
         probabilities=_ends_in_softmax(graph, output),
         temperature=temperature,
+        classes=_classes(graph),
     )
+
+
+def _classes(graph: Graph) -> int | None:
+    """Scores in the first output, where its shape is fixed but for the batch."""
+    sides = graph.outputs[0].shape[1:]
+    known = [side for side in sides if isinstance(side, int)]
+    return math.prod(known) if known and len(known) == len(sides) else None
 
 
 def correct_answers(outputs: Mapping[str, np.ndarray], output: str, labels: np.ndarray) -> int:
@@ -75,7 +101,8 @@ def correct_answers(outputs: Mapping[str, np.ndarray], output: str, labels: np.n
 
 
 def _relative_distance(output: Tensor, answer: Tensor) -> Tensor:
-    scale = answer.var(unbiased=False).clamp(min=1e-12)
+    mean = mean_over_all(answer.mean(), answer.numel())
+    scale = mean_over_all((answer - mean).square().mean(), answer.numel()).clamp(min=1e-12)
     return F.mse_loss(output, answer) / scale
 
 
