@@ -18,13 +18,13 @@ grid-template-columns:minmax(0,1fr)}
 h1{font-size:21px;line-height:1.25;margin:0;overflow-wrap:anywhere}
 h2{font-size:15px;margin:0}
 p{margin:0}
-.lead,.note,td small{color:var(--muted)}
+a{color:var(--accent)}
+.lead,.note,small{color:var(--muted)}
 section{background:var(--surface);border:1px solid var(--rule);border-radius:8px;padding:14px 16px;
 display:grid;gap:10px;grid-template-columns:minmax(0,1fr)}
 .warn{background:var(--warn-soft);color:var(--warn)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:1px;padding:0;background:var(--rule);
-overflow:hidden}
-.tiles div{background:var(--surface);padding:12px 14px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:0;padding:0;overflow:hidden}
+.tiles div{padding:12px 14px;box-shadow:1px 1px 0 var(--rule)}
 .tiles b{display:block;font-size:21px;line-height:1.3;font-weight:620}
 .box{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
@@ -33,14 +33,16 @@ tr:last-child>*{border-bottom:0}
 thead th{color:var(--muted);font-weight:500;font-size:12.5px}
 tbody th{font-weight:560;min-width:110px}
 .num{text-align:right;white-space:nowrap}
-td small{display:block}
+small{display:block;font-weight:400}
 .grey th,.grey td{color:var(--muted)}
 pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;
 font:12.5px/1.5 ui-monospace,Menlo,Consolas,monospace}
 .bar{display:grid;grid-template-columns:minmax(40px,1fr) 84px;gap:10px;align-items:center;min-width:170px}
 .bar i{display:block;height:9px;border-radius:2px;background:var(--accent);min-width:1px}
+.bar .of{position:relative}
+.bar .of i+i{position:absolute;top:0;left:0}
 .bar i.before{background:var(--before)}
-.plot{position:relative;height:280px;margin:6px 18px 34px 58px}
+.plot{position:relative;height:280px;margin:16px 18px 34px 58px}
 .plot svg{width:100%;height:100%;overflow:visible;display:block}
 .plot text{font-size:12px;fill:var(--muted)}
 .plot .name{fill:var(--text)}
@@ -89,6 +91,15 @@ def bar(value: float, largest: float, text: str, kind: str = "after") -> str:
     return (
         f'<div class="bar"><div><i class="{kind}" style="width:{share:.2f}%"></i></div>{escape(text)}</div>'
     )
+
+
+def bar_of(value: float, whole: float, largest: float, text: str) -> str:
+    """A length on the length of what it is a part of."""
+    lengths = "".join(
+        f'<i class="{kind}" style="width:{100 * one / max(largest, 1e-12):.2f}%"></i>'
+        for one, kind in ((whole, "before"), (value, "after"))
+    )
+    return f'<div class="bar"><div class="of">{lengths}</div>{escape(text)}</div>'
 
 
 def tiles(pairs: Iterable[tuple[str, str, str]]) -> str:

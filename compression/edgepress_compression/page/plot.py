@@ -11,6 +11,8 @@ from itertools import pairwise
 # Told apart by colour-blind people too (after Okabe and Ito 2008), on light and dark grounds.
 COLORS = ("#3f74e8", "#d9731a", "#12956f", "#bd4aa8", "#a07a00", "#1391c2", "#d04050", "#7a8090")
 _TICKS = 5
+_WIDTH, _HEIGHT = 380.0, 280.0  # of a plot on a phone or in half a page, pixels: for names not to collide
+_LETTER, _LINE = 6.6, 14.0  # pixels
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Axis:
         return 100 * (at - low) / (high - low) if high > low else 50.0
 
     def ticks(self) -> list[float]:
-        if self.log:
-            return _decades(self.low, self.high)
+        if self.log and len(ticks := _decades(self.low, self.high)) > 1:
+            return ticks
         step = _nice((self.high - self.low) / (_TICKS - 1))
         first = math.ceil(self.low / step - 1e-9)
         return [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
@@ -64,7 +66,9 @@ class Dot:
 def scatter(dots: Sequence[Dot], x: Axis, y: Axis) -> str:
     """Dots with their names; those that are grey lie behind."""
     parts = _frame(x, y)
-    for dot in sorted(dots, key=lambda one: not one.grey):
+    ordered = sorted(dots, key=lambda one: not one.grey)
+    places = _name_places([(x.place(dot.x), 100 - y.place(dot.y), dot.name) for dot in reversed(ordered)])
+    for dot, (anchor, dx, dy) in zip(ordered, reversed(places), strict=True):
         left, top = x.place(dot.x), 100 - y.place(dot.y)
         color = "var(--before)" if dot.grey else dot.color
         inner = f"<title>{escape(dot.title)}</title>"
@@ -73,15 +77,51 @@ def scatter(dots: Sequence[Dot], x: Axis, y: Axis) -> str:
         fill = "var(--surface)" if dot.hollow else color
         place = f'cx="{left:.2f}%" cy="{top:.2f}%" r="5"'
         inner += f'<circle {place} fill="{fill}" stroke="{color}" stroke-width="2"/>'
-        # names stand to the left where the right edge is near
-        anchor, shift = ("end", -9) if left > 72 else ("start", 9)
         name = "name grey" if dot.grey else "name"
         inner += (
-            f'<text class="{name}" x="{left:.2f}%" y="{top:.2f}%" dx="{shift}" dy="-6" '
+            f'<text class="{name}" x="{left:.2f}%" y="{top:.2f}%" dx="{dx:g}" dy="{dy:g}" '
             f'text-anchor="{anchor}">{escape(dot.name)}</text>'
         )
         parts += f'<a href="{escape(dot.href, quote=True)}">{inner}</a>' if dot.href else f"<g>{inner}</g>"
     return _plot(parts, f"{y.title} against {x.title}")
+
+
+def _name_places(dots: Sequence[tuple[float, float, str]]) -> list[tuple[str, float, float]]:
+    """(anchor, dx, dy) for the name of each dot (left %, top %, name): the first place that is free."""
+    taken = [_box(left, top, 0, 0, 12) for left, top, _ in dots]
+    places = []
+    for left, top, name in dots:
+        width = _LETTER * len(name)
+        choices = [
+            (anchor, 9.0 if anchor == "start" else -9.0, dy)
+            for dy in (-6.0, 16.0, -20.0, 30.0, -34.0, 44.0, -48.0, 58.0)
+            for anchor in ("start", "end")
+        ]
+        best = choices[0]
+        for anchor, dx, dy in choices:
+            shift = dx + (width if anchor == "start" else -width) / 2
+            box = _box(left, top, shift, dy - _LINE / 3, width, _LINE)
+            inside = box[0] > -40 and box[1] < _WIDTH + 10 and box[2] > -10 and box[3] < _HEIGHT
+            if inside and not any(_overlap(box, other) for other in taken):
+                best = (anchor, dx, dy)
+                break
+        anchor, dx, dy = best
+        shift = dx + (width if anchor == "start" else -width) / 2
+        taken.append(_box(left, top, shift, dy - _LINE / 3, width, _LINE))
+        places.append(best)
+    return places
+
+
+def _box(
+    left: float, top: float, dx: float, dy: float, width: float, height: float = 12
+) -> tuple[float, float, float, float]:
+    """(left, right, top, bottom) in pixels of what is centred at a place in percent and a shift in pixels."""
+    x, y = left / 100 * _WIDTH + dx, top / 100 * _HEIGHT + dy
+    return x - width / 2, x + width / 2, y - height / 2, y + height / 2
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def lines(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], x: Axis, y: Axis) -> str:
@@ -129,9 +169,9 @@ def _line(x1: float, y1: float, x2: float, y2: float, color: str, *, width: floa
 
 
 def _nice(step: float) -> float:
-    """1, 2 or 5 times a power of ten, at least `step`."""
+    """1, 2, 2.5 or 5 times a power of ten, at least `step`."""
     power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))
 
 
 def _decades(low: float, high: float) -> list[float]:

@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from edgepress_compression.page.html import bar, count, micros, page, percent, section, size, table, tiles
+from edgepress_compression.page.html import (
+    bar,
+    bar_of,
+    count,
+    micros,
+    page,
+    percent,
+    section,
+    size,
+    table,
+    tiles,
+)
 from edgepress_compression.page.plot import around, lines
 
 _TENSORS = 20  # of the largest are listed
@@ -137,7 +148,7 @@ def filters(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = [
             [
                 escape(str(row["group"])),
-                bar(row["alive"], largest, f"{row['alive']} of {row['of']}"),
+                bar_of(row["alive"], row["of"], largest, f"{row['alive']} of {row['of']}"),
                 f"{100 * (1 - row['alive'] / max(1, row['of'])):.0f} %",
             ]
             for row in rows

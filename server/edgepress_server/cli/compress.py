@@ -14,6 +14,7 @@ from .client import Api
 from .output import api, emit_json, errors, micros, percent, server_options, size, table, writing
 
 POLL_SECONDS = 0.5
+_TELLING = 0.01  # a smaller change of a counted figure is not worth a line
 NAME_COLUMNS = 20  # the longest profile id
 
 
@@ -256,7 +257,7 @@ def _cost_rows(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[Any,
     """What changed of the counted figures."""
     rows: list[tuple[Any, ...]] = []
     for key, name in (("flops", "FLOPs of a sample"), ("parameters", "parameters")):
-        if before[key] and after[key] and before[key] != after[key]:
+        if before[key] and after[key] and abs(before[key] / after[key] - 1) >= _TELLING:
             rows.append(
                 (name, f"{before[key]:,}", f"{after[key]:,}", f"{before[key] / after[key]:.2f}x fewer")
             )
@@ -264,6 +265,6 @@ def _cost_rows(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[Any,
     if abs(zero[1] - zero[0]) >= 0.0005:
         rows.append(("zeros", f"{100 * zero[0]:.1f} %", f"{100 * zero[1]:.1f} %", ""))
     peak = [one["peak_activation_bytes"] for one in (before, after)]
-    if peak[0] and peak[1] and peak[0] != peak[1]:
+    if peak[0] and peak[1] and abs(peak[0] / peak[1] - 1) >= _TELLING:
         rows.append(("peak of activations", size(peak[0]), size(peak[1]), f"{peak[0] / peak[1]:.2f}x less"))
     return rows
