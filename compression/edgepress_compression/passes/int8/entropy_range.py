@@ -20,6 +20,7 @@ def least_divergence_range(edges: np.ndarray, counts: np.ndarray, steps: int) ->
     Ranges keep 0 and the two ends' proportion to it, so that a one-sided tensor is cut on one side.
     """
     levels = steps + 1
+    counts = _without_zeros(edges, counts)
     low, high = min(float(edges[0]), 0.0), max(float(edges[-1]), 0.0)
     best, least = (low, high), np.inf
     bins = len(counts)
@@ -36,6 +37,16 @@ def least_divergence_range(edges: np.ndarray, counts: np.ndarray, steps: int) ->
         if divergence < least:
             best, least = candidate, divergence
     return best
+
+
+def _without_zeros(edges: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """A Relu's zeros are exact at any scale and say nothing of it: their bin counts as its neighbour does."""
+    position = int(np.searchsorted(edges, 0.0, side="right")) - 1
+    if not 0 <= position < len(counts) - 1:
+        return counts
+    shown = counts.copy()
+    shown[position] = min(counts[position], counts[position + 1])
+    return shown
 
 
 def cut_divergence(counts: np.ndarray, first: int, last: int, levels: int) -> float:

@@ -35,12 +35,12 @@ def run(state: PassState, options: Options) -> None:
     state.progress(1.0, "int8 done")
 
 
-def integer_stage(name: str, graph: Graph, started: float, count: int, kept: int, bits: int) -> Stage:
-    """The report's row of a graph in integers. `kept` layers have the whole numbers of an earlier pass."""
+def integer_stage(name: str, graph: Graph, started: float, count: int, kept: float, bits: int) -> Stage:
+    """The report's row of a graph in integers. `kept` (0..1) of the weights are an earlier pass's."""
     integers = [array for array in graph.weights.values() if array.dtype == np.int8 and array.ndim > 1]
     total = sum(array.size for array in integers)
     nonzero = sum(int(np.count_nonzero(array)) for array in integers)
-    earlier = f", {kept} of them as an earlier pass chose them" if kept else ""
+    earlier = f", {kept:.0%} of their weights as an earlier pass chose them" if kept else ""
     return Stage(
         name=name,
         seconds=time.monotonic() - started,

@@ -112,15 +112,18 @@ def prepare(state: PassState, options: Calibration, part: tuple[float, float] = 
     return prepared
 
 
-def write(state: PassState, prepared: Prepared, *, bias_correction: bool) -> int:
-    """Puts the integer graph into the state; says how many layers kept the whole numbers of `state.codes`."""
+def write(state: PassState, prepared: Prepared, *, bias_correction: bool) -> float:
+    """Puts the integer graph into the state; says the fraction 0..1 of its weights that kept the whole numbers
+    of `state.codes`."""
     graph = prepared.graph
-    kept = 0
+    kept = total = 0.0
     for node in prepared.layers:
         source = node.input[0]
         mean = prepared.seen[source].channel_mean if bias_correction else None
         code = state.codes.get(node.input[1])
-        kept += quantize_constants(graph, node, prepared.integers[source], prepared.bits, mean, code)
+        size = graph.weights[node.input[1]].size
+        share = quantize_constants(graph, node, prepared.integers[source], prepared.bits, mean, code)
+        kept, total = kept + share * size, total + size
     insert_pairs(graph, prepared.plan, prepared.integers)
     drop_unused(graph)
     named = {name: array for name, array in graph.weights.items() if name in state.codes}
@@ -132,7 +135,7 @@ def write(state: PassState, prepared: Prepared, *, bias_correction: bool) -> int
         for name, code in state.codes.items()
         if name in named and name in graph.weights and np.array_equal(named[name], graph.weights[name])
     }
-    return kept
+    return kept / max(total, 1.0)
 
 
 def _activations(state: PassState, options: Calibration) -> Activations:

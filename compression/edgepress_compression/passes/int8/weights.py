@@ -49,11 +49,11 @@ def quantize_constants(
     bits: int,
     channel_mean: np.ndarray | None,
     code: Codes | None = None,
-) -> bool:
+) -> float:
     """Replaces the node's weight and bias by integers and their DequantizeLinear.
 
     `code` is what an earlier pass made the weight of: channels whose whole numbers fit are kept as they are.
-    Says whether all of them were.
+    Says the fraction 0..1 of the channels that were.
 
     `channel_mean` (C,) of the input corrects the bias for the mean error that rounding the weights makes
     (Nagel et al. 2019, "Data-Free Quantization", section 4.2, with means from calibration).
@@ -101,7 +101,7 @@ def quantize_constants(
     position = next(i for i, other in enumerate(proto.node) if other.name == node.name)
     for offset, new in enumerate(added):
         proto.node.insert(position + offset, new)
-    return bool(kept.all())
+    return float(kept.mean())
 
 
 def keep_scales(
