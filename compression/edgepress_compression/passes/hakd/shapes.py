@@ -31,21 +31,21 @@ def student_shape(
     profile: DeviceProfile,
     target_us: float,
     *,
-    least_kept: float,
+    least: Mapping[str, int],
     multiple: int,
 ) -> dict[str, np.ndarray]:
     """Group -> (units,) bool, what the student keeps: at most `target_us` by the roofline, or as near as the
     least widths allow."""
     latency = WidthCost(graph, groups, "latency", profile)
     if shape == "latency":
-        return choose_units(groups, scores, latency, target_us, least_kept=least_kept, multiple=multiple)
+        return choose_units(groups, scores, latency, target_us, least=least, multiple=multiple)
     flops = WidthCost(graph, groups, "flops")
     whole = flops.cost({})
 
     def kept(factor: float) -> dict[str, np.ndarray]:
         if shape == "even":
-            return _even(groups, scores, max(factor, least_kept), multiple)
-        return choose_units(groups, scores, flops, factor * whole, least_kept=least_kept, multiple=multiple)
+            return _even(groups, scores, factor, least, multiple)
+        return choose_units(groups, scores, flops, factor * whole, least=least, multiple=multiple)
 
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
@@ -56,13 +56,18 @@ def student_shape(
 
 
 def _even(
-    groups: Sequence[ChannelGroup], scores: Mapping[str, np.ndarray], factor: float, multiple: int
+    groups: Sequence[ChannelGroup],
+    scores: Mapping[str, np.ndarray],
+    factor: float,
+    least: Mapping[str, int],
+    multiple: int,
 ) -> dict[str, np.ndarray]:
     kept = {}
     for group in groups:
         grain = math.lcm(group.granularity, multiple)
         grain = grain if grain < group.units else group.granularity
-        count = min(group.units, max(1, round(factor * group.units / grain)) * grain)
+        wanted = max(factor * group.units, least[group.name])
+        count = min(group.units, max(1, round(wanted / grain)) * grain)
         mask = np.zeros(group.units, bool)
         mask[np.argsort(-scores[group.name], kind="stable")[:count]] = True
         kept[group.name] = mask

@@ -32,7 +32,7 @@ from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.morphnet.expand import expanded_widths, revive, widened
 from edgepress_compression.passes.morphnet.structure import StructureLearning
 from edgepress_compression.passes.pruning.channels import free_groups
-from edgepress_compression.passes.pruning.channels_choose import choose_units
+from edgepress_compression.passes.pruning.channels_choose import choose_units, least_units, reachable
 from edgepress_compression.passes.pruning.channels_refit import refit
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, batch_limit, training_data
@@ -86,8 +86,20 @@ def run(state: PassState, options: Options) -> None:
     teacher = Teacher(Executor(state.original), data.split)
     held_out = HeldOut(Executor(state.graph), data, state.graph.outputs[0].name, options.most_lost_points)
     before = state.graph.copy()
-    norms, alive = _learn(state, options, groups, data, teacher)
-    _expand(state, options, groups, before, norms, alive, started)
+    cost = WidthCost(state.graph, groups, options.cost, state.profile)
+    whole = cost.cost({})
+    least = least_units(groups, options.least_kept)
+    target, floor = reachable(groups, cost, options.target, least=least)
+    if target > 1.001 * options.target * whole:
+        state.warn(
+            f"target = {options.target:g} cannot be met: with {options.least_kept:.0%} of every group the "
+            f"model still has {floor / whole:.0%} of its {options.cost}. {target / whole:.0%} was taken."
+        )
+    budget = options.budget * whole
+    if options.budget < 1:
+        budget, _ = reachable(groups, cost, options.budget, least=least)
+    norms, alive = _learn(state, options, groups, data, teacher, cost, target / whole)
+    _expand(state, options, groups, before, norms, alive, cost, budget, started)
     started = time.monotonic()
     rest = 1 - options.structure_share
     training = msgspec.structs.replace(options, steps=max(1, int(options.steps * rest)))
@@ -109,14 +121,19 @@ def run(state: PassState, options: Options) -> None:
 
 
 def _learn(
-    state: PassState, options: Options, groups: Sequence[ChannelGroup], data: TrainingData, teacher: Teacher
+    state: PassState,
+    options: Options,
+    groups: Sequence[ChannelGroup],
+    data: TrainingData,
+    teacher: Teacher,
+    cost: WidthCost,
+    target: float,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Trains `state.graph` under the regularizer; (norms relative to their mean, what is alive) by group."""
     executor = Executor(state.graph)
-    cost = WidthCost(state.graph, groups, options.cost, state.profile)
     structure = StructureLearning(
         state.graph, executor, groups, cost,
-        target=options.target, threshold=options.threshold, strength=options.strength,
+        target=target, threshold=options.threshold, strength=options.strength,
     )  # fmt: skip
     training = msgspec.structs.replace(options, steps=max(1, int(options.steps * options.structure_share)))
     tune(
@@ -129,16 +146,16 @@ def _learn(
     reached = structure.relative_cost(alive)
     values = {name: norm.values() for name, norm in structure.norms.items()}
     norms = {name: norm / max(float(norm.mean()), 1e-30) for name, norm in values.items()}
-    if options.strength is None and reached > 1.05 * options.target:
+    if options.strength is None and reached > 1.1 * target:
         state.warn(
-            f"Structure learning left {reached:.0%} of the {options.cost} alive, not {options.target:.0%}; "
+            f"Structure learning left {reached:.0%} of the {options.cost} alive, not {target:.0%}; "
             "the quietest units went as well. With more steps, or a larger structure_share, they die by "
             "themselves."
         )
-    if options.strength is None and reached > options.target:
+    if options.strength is None and reached > target:
         squares = {name: np.where(alive[name], norms[name] ** 2, 0.0) for name in norms}
         chosen = choose_units(
-            groups, squares, cost, options.target * cost.cost({}), least_kept=options.least_kept
+            groups, squares, cost, target * cost.cost({}), least=least_units(groups, options.least_kept)
         )
         alive = {name: alive[name] & chosen.get(name, alive[name]) for name in alive}
     return norms, alive
@@ -151,17 +168,16 @@ def _expand(
     before: Graph,
     norms: Mapping[str, np.ndarray],
     alive: Mapping[str, np.ndarray],
+    cost: WidthCost,
+    budget: float,
     started: float,
 ) -> None:
     """Cuts what is dead, and widens what is alive to the budget."""
-    cost = WidthCost(state.graph, groups, options.cost, state.profile)
     counts = {
         group.name: max(int(alive[group.name].sum()), int(np.ceil(options.least_kept * group.units)))
         for group in groups
     }
-    omega, widths = expanded_widths(
-        groups, counts, cost, options.budget * cost.cost({}), multiple=options.multiple
-    )
+    omega, widths = expanded_widths(groups, counts, cost, budget, multiple=options.multiple)
     kept, revived, extra = {}, {}, {}
     for group in groups:
         width = min(widths[group.name], group.units)

@@ -24,7 +24,7 @@ from edgepress_compression.passes.morphnet.unit_norms import UnitNorms
 
 _LOOKS = 60  # at what is alive, in one training
 _RAMP = 0.85  # of the training, after which the target should be met
-_RISE, _FALL = 1.35, 0.85  # of the strength, where too much or too little is alive
+_RISE, _FALL = 1.25, 0.8  # of the strength, where too much or too little is alive
 _FIRST_STRENGTH = 0.02  # nats for the whole model
 
 
@@ -33,7 +33,9 @@ class Alive:
     """At one look."""
 
     fraction: float  # of the training
-    cost: float  # of what is alive, relative to the whole
+    cost: (
+        float  # of what is alive, relative to the whole; a unit that has shrunk counts for what is left of it
+    )
     strength: float
 
 
@@ -55,7 +57,8 @@ class StructureLearning:
         fraction of its group's mean norm at the start is dead. `strength` fixes the regularizer's weight."""
         self._executor, self._cost, self._target, self._threshold = executor, cost, target, threshold
         self.norms = {group.name: UnitNorms(graph, group, executor) for group in groups}
-        self._first = {name: float(norm.values().mean()) for name, norm in self.norms.items()}
+        self._own = {name: norm.values() for name, norm in self.norms.items()}  # of each unit, at the start
+        self._first = {name: float(norms.mean()) for name, norms in self._own.items()}
         self._whole = cost.cost({})
         self._fixed = strength is not None
         self._strength = _FIRST_STRENGTH if strength is None else strength
@@ -75,6 +78,15 @@ class StructureLearning:
         dropped = {name: float((~mask).sum()) for name, mask in alive.items()}
         return self._cost.cost(dropped) / self._whole
 
+    def _shrunk_cost(self) -> float:
+        """Relative cost, with each unit as wide as it is loud: it answers to the strength at once, while
+        counting the dead would tell of too much strength when it is too late."""
+        dropped = {}
+        for name, norm in self.norms.items():
+            left = norm.values() / np.maximum(self._own[name], 1e-30)
+            dropped[name] = float((1.0 - np.minimum(left, 1.0)).sum())
+        return self._cost.cost(dropped) / self._whole
+
     def parameters(self) -> list[Tensor]:
         return list(self._executor.weights.values())
 
@@ -82,13 +94,12 @@ class StructureLearning:
         if self._prices and fraction * _LOOKS < self._look:
             return
         self._look += 1
-        alive = self.alive()
-        cost = self.relative_cost(alive)
+        cost = self._shrunk_cost()
         wanted = max(self._target, 1.0 - (1.0 - self._target) * fraction / _RAMP)
         if not self._fixed and self._prices:
             self._strength *= _RISE if cost > wanted else _FALL
         self.seen.append(Alive(fraction, cost, self._strength))
-        dropped = {name: float((~mask).sum()) for name, mask in alive.items()}
+        dropped = {name: float((~mask).sum()) for name, mask in self.alive().items()}
         self._prices = {
             name: self._cost.saving(name, 1.0, dropped) / (self._whole * self._first[name])
             for name in self.norms

@@ -48,7 +48,7 @@ class UnitNorms:
         total = torch.zeros(self.group.units)
         count = 0
         for axis, positions, weight in self._members:
-            squares = weight.square().movedim(axis, 0).flatten(1).sum(dim=1)
+            squares = weight.square().movedim(axis, 0).reshape(weight.shape[axis], -1).sum(dim=1)
             total = total + squares[positions].sum(dim=1)
             count += weight.numel() // self.group.units
         return (total / max(count, 1) + _SMALLEST).sqrt()

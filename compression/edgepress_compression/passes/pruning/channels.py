@@ -29,7 +29,7 @@ from edgepress_compression.graph.width_cost import CostKind, WidthCost
 from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
 from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
-from edgepress_compression.passes.pruning.channels_choose import choose_units
+from edgepress_compression.passes.pruning.channels_choose import choose_units, least_units, reachable
 from edgepress_compression.passes.pruning.channels_refit import refit
 from edgepress_compression.passes.pruning.channels_score import Saliency, gate_scores, magnitude_scores
 from edgepress_compression.passes.state import PassState, Stage
@@ -72,7 +72,7 @@ def run(state: PassState, options: Options) -> None:
         state.warn("No channels of this model can be cut; it stays as it is.")
         return
     if state.dataset is None:
-        _shrink(state, options, options.blind_target, None, time.monotonic())
+        _shrink(state, options, *_reachable(state, options, options.blind_target), None, time.monotonic())
         return
     data = training_data(state)
     rows = calibration_rows(state, max(options.samples, options.refit_samples))
@@ -87,7 +87,7 @@ def _untrained(
 ) -> None:
     """One cut; then the answers of the original, where there are inputs to ask it."""
     started = time.monotonic()
-    _shrink(state, options, options.light_target, rows, started)
+    _shrink(state, options, *_reachable(state, options, options.light_target), rows, started)
     if data is None:
         return
     executor = Executor(state.graph)
@@ -103,10 +103,11 @@ def _trained(state: PassState, options: Options, data: TrainingData, rows: Calib
     teacher = Teacher(Executor(state.original), data.split)
     whole = WidthCost(state.graph, (), options.cost, state.profile).cost({})
     share = options.round_share / options.rounds
+    target, least = _reachable(state, options, options.target)
     for number in range(1, options.rounds + 1):
         started, before = time.monotonic(), state.graph
         _shrink(
-            state, options, options.target ** (number / options.rounds), rows, started, whole=whole,
+            state, options, target ** (number / options.rounds), least, rows, started, whole=whole,
             name=f"prune channels, round {number} of {options.rounds}",
         )  # fmt: skip
         training = msgspec.structs.replace(options, steps=max(1, int(options.steps * share)))
@@ -161,10 +162,27 @@ def _train(
     return held_out.accuracy(executor)
 
 
+def _reachable(state: PassState, options: Options, fraction: float) -> tuple[float, dict[str, int]]:
+    """(the fraction of the cost to aim at, the least units of each group); says where it is another."""
+    groups = free_groups(state.graph)
+    cost = WidthCost(state.graph, groups, options.cost, state.profile)
+    least = least_units(groups, options.least_kept)
+    target, floor = reachable(groups, cost, fraction, least=least, multiple=options.multiple)
+    whole = cost.cost({})
+    if target > 1.001 * fraction * whole:
+        state.warn(
+            f"{fraction:.0%} of the {options.cost} cannot be reached: with {options.least_kept:.0%} of every "
+            f"group the model still has {floor / whole:.0%}. The target became {target / whole:.0%}; ask for "
+            "that, for another cost, or for a smaller least_kept."
+        )
+    return target / whole, least
+
+
 def _shrink(
     state: PassState,
     options: Options,
     target: float,
+    least: Mapping[str, int],
     rows: CalibrationRows | None,
     started: float,
     *,
@@ -176,10 +194,9 @@ def _shrink(
     cost = WidthCost(state.graph, groups, options.cost, state.profile)
     saliency = "magnitude" if state.dataset is None else options.saliency
     scores = unit_scores(state, groups, rows, saliency=saliency, samples=options.samples)
-    wanted = target * (cost.cost({}) if whole is None else whole)
     kept = choose_units(
-        groups, scores, cost, wanted,
-        least_kept=options.least_kept, multiple=options.multiple, check_cancelled=state.check_cancelled,
+        groups, scores, cost, target * (cost.cost({}) if whole is None else whole),
+        least=least, multiple=options.multiple, check_cancelled=state.check_cancelled,
     )  # fmt: skip
     before = state.graph
     state.graph = cut(before, kept)
@@ -189,12 +206,6 @@ def _shrink(
             before, state.graph, groups, kept, rows.fetch, rows.rows[: options.refit_samples],
             batch_size=batch_limit(before, 32), seed=state.seed, check_cancelled=state.check_cancelled,
         )  # fmt: skip
-    reached = WidthCost(state.graph, (), options.cost, state.profile).cost({})
-    if reached > 1.02 * wanted:
-        state.warn(
-            f"The model cannot be cut to {target:.0%} of its {options.cost}: "
-            f"{reached / (wanted / target):.0%} is the least that its groups of channels allow."
-        )
     note = f"{_told(before, state.graph, groups, kept)}; {fitted} layers refitted"
     filters = [
         {

@@ -24,17 +24,17 @@ def choose_units(
     cost: WidthCost,
     target: float,
     *,
-    least_kept: float,
+    least: Mapping[str, int],
     multiple: int = 1,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """Group name -> (units,) bool, true for what stays; only groups that lose some.
 
-    `target` is in the unit of `cost`. Every group keeps the fraction `least_kept` of its units, at least one,
-    and where it loses any, a multiple of `multiple` (and of its own granularity). When nothing more can go,
+    `target` is in the unit of `cost`. Every group keeps at least `least` units (group -> units), and where it
+    loses any, a multiple of `multiple` (and of its own granularity). When nothing more can go,
     the cost may stay above the target.
     """
-    queues = {group.name: _Queue(group, scores[group.name], least_kept, multiple) for group in groups}
+    queues = {group.name: _Queue(group, scores[group.name], least[group.name], multiple) for group in groups}
     dropped: dict[str, float] = {}
     left = cost.cost(dropped)
     heap = [(_price(queue, cost, dropped), name) for name, queue in queues.items() if queue.more()]
@@ -57,6 +57,36 @@ def choose_units(
     return {name: queue.kept() for name, queue in queues.items() if queue.taken}
 
 
+def least_units(groups: Sequence[ChannelGroup], fraction: float) -> dict[str, int]:
+    """Group -> how many units are that fraction of it, at least one."""
+    return {group.name: max(1, math.ceil(fraction * group.units)) for group in groups}
+
+
+def reachable(
+    groups: Sequence[ChannelGroup],
+    cost: WidthCost,
+    fraction: float,
+    *,
+    least: Mapping[str, int],
+    multiple: int = 1,
+) -> tuple[float, float]:
+    """(target, floor): the fraction of the whole cost, and the lowest cost to which these groups can be cut.
+
+    Where the floor is above the fraction, the target is that fraction of what can be cut: a network with
+    nothing left in it is no use to anybody.
+    """
+    whole = cost.cost({})
+    none = {group.name: np.zeros(group.units) for group in groups}
+    bare = {
+        group.name: float(_Queue(group, none[group.name], least[group.name], multiple).most)
+        for group in groups
+    }
+    floor = cost.cost(bare)
+    if floor <= fraction * whole:
+        return fraction * whole, floor
+    return floor + fraction * (whole - floor), floor
+
+
 def _price(queue: _Queue, cost: WidthCost, dropped: Mapping[str, float]) -> float:
     """Importance lost for each unit of cost saved by the next step of a group."""
     saved = cost.saving(queue.name, queue.next_count(), dropped)
@@ -66,7 +96,7 @@ def _price(queue: _Queue, cost: WidthCost, dropped: Mapping[str, float]) -> floa
 class _Queue:
     """The units of one group from the least important, in steps that keep its widths legal."""
 
-    def __init__(self, group: ChannelGroup, scores: np.ndarray, least_kept: float, multiple: int) -> None:
+    def __init__(self, group: ChannelGroup, scores: np.ndarray, least: int, multiple: int) -> None:
         self.name = group.name
         self.taken = 0
         self._units = group.units
@@ -74,17 +104,16 @@ class _Queue:
         self._scores = scores
         grain = math.lcm(group.granularity, multiple)
         self._grain = grain if grain < group.units else group.granularity
-        least = max(1, math.ceil(least_kept * group.units))
-        self._most = group.units - math.ceil(least / self._grain) * self._grain
+        self.most = max(0, group.units - math.ceil(least / self._grain) * self._grain)
 
     def more(self) -> bool:
-        return self.taken < self._most
+        return self.taken < self.most
 
     def next_count(self) -> int:
         """Units of the next step: few of many, and to a multiple first."""
         off = (self._units - self.taken) % self._grain
         coarse = max(1, self._units // (_STEPS * self._grain)) * self._grain
-        return min(off or coarse, self._most - self.taken)
+        return min(off or coarse, self.most - self.taken)
 
     def next_score(self) -> float:
         return float(self._scores[self._order[self.taken : self.taken + self.next_count()]].sum())
