@@ -113,8 +113,8 @@ def prepare(state: PassState, options: Calibration, part: tuple[float, float] = 
 
 
 def write(state: PassState, prepared: Prepared, *, bias_correction: bool) -> float:
-    """Puts the integer graph into the state; says the fraction 0..1 of its weights that kept the whole numbers
-    of `state.codes`."""
+    """Puts the integer graph into the state; says which fraction 0..1 of its weights kept the whole numbers of
+    `state.codes`."""
     graph = prepared.graph
     kept = total = 0.0
     for node in prepared.layers:
