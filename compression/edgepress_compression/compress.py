@@ -48,6 +48,7 @@ from edgepress_compression.report import (
     machine_name,
     reproduce,
 )
+from edgepress_compression.resume import SavedRun, data_identity
 from edgepress_compression.source import read_source
 from edgepress_devices import __version__
 from edgepress_devices.profile import DeviceProfile, load_profile
@@ -70,6 +71,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class Result:
     artifact: bytes
     report: dict[str, Any]  # docs/report.md
+    finished: Callable[[], None] = lambda: None  # removes the checkpoints, where there are some
 
 
 def compress(
@@ -88,6 +90,7 @@ def compress(
     stage_seconds: float = 0.3,
     target_bytes: int | None = None,
     coding: str | None = None,
+    checkpoint_dir: Path | None = None,
 ) -> Result:
     """Compresses a model for a profile. The same arguments give the same artifact on one kind of machine.
 
@@ -97,7 +100,9 @@ def compress(
     `coding` is how weights are coded, in place of what the recipe says.
     `model_name` chooses the data set's preprocessing and is written into the artifact; by default the
     file's name. `threads` are used to measure; `latency_seconds` is how long before and after are timed,
-    `stage_seconds` how long each pass's result is. Raises an EdgepressError with a sentence for people;
+    `stage_seconds` how long each pass's result is. With a `checkpoint_dir` a compression that was killed goes
+    on from there when it is called again in the same way, and gives the same artifact (resume.py); call the
+    result's `finished` when that is safe. Raises an EdgepressError with a sentence for people;
     CompressionCancelledError soon after `cancelled` says so.
     """
     started = time.monotonic()
@@ -149,12 +154,26 @@ def compress(
 
     state.artifact_bytes = lambda state: len(write(state)[0])
     share = (PASSED - MEASURED_BEFORE) / max(len(passes), 1)
+    saved = None
+    if checkpoint_dir is not None:
+        identity = {
+            "source": read.sha256, "name": name, "recipe": chosen.as_json(), "profile": profile.id,
+            "data": data_identity(data), "seed": seed, "tool": f"edgepress {__version__}",
+        }  # fmt: skip
+        saved = SavedRun(checkpoint_dir, identity)
+    done = 0 if saved is None else saved.restore(state, len(passes))
     for number, (pass_name, run_pass) in enumerate(passes):
         start = MEASURED_BEFORE + number * share
+        if number < done:
+            work.say(pass_name, start + share, "was done before the interruption")
+            continue
+        state.checkpoints = None if saved is None else saved.trainings(number + 1)
         state.progress = work.part(pass_name, start, start + share)
         _run(pass_name, run_pass, state)
         work.check()
         state.stages[-1] = _measured(state, before, feed, threads, stage_seconds, work.check)
+        if saved is not None:
+            saved.save(state, number + 1)
 
     work.say("write", PASSED, "coding the weights")
     artifact, after = write(state)
@@ -217,7 +236,7 @@ def compress(
         ),
     )
     work.say("time", TIMED, "done")
-    return Result(artifact, report.as_json())
+    return Result(artifact, report.as_json(), (lambda: None) if saved is None else saved.forget)
 
 
 def _chosen(recipe: Recipe | str | Path, target_bytes: int | None, coding: str | None) -> Recipe:
