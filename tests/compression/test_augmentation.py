@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import cnn, mlp
 
+from edgepress_compression.data.dataset import load_dataset
 from edgepress_compression.data.typos import with_typos
 from edgepress_compression.executor import Executor
 from edgepress_compression.training.augment import Augment, augmented, cropped, flipped, mixed
@@ -131,3 +134,22 @@ def test_fewer_channels_are_compared_by_where_they_look() -> None:
 def test_graphs_without_common_activations_have_nothing_to_match() -> None:
     assert matched_names(mlp(np.random.default_rng(0)), cnn(np.random.default_rng(0))) == ["r"]
     assert float(feature_distance({}, {})) == 0
+
+
+def test_a_text_is_trained_on_with_slips_and_tested_without(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "film", "##m", *"abcdefghijklmnopqrstuvwxyz"]
+    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    (tmp_path / "vocabulary.txt").write_text("\n".join(words))
+    (tmp_path / "train.tsv").write_text("1\tgood film\n" * 50)
+    (tmp_path / "texts.toml").write_text(
+        'name = "texts"\n[source]\nkind = "text"\nvocabulary = "vocabulary.txt"\nmax_length = 16\n'
+        'ids = "tokens"\n[splits.train]\npath = "train.tsv"\n'
+    )
+    split = load_dataset(tmp_path / "texts.toml").split("train")
+    assert split.misspelled is not None
+    rows = np.arange(50)
+    plain = split.fetch(rows)["tokens"]
+    assert (split.misspelled(rows, 0.0, np.random.default_rng(0))["tokens"] == plain).all()
+    typed = split.misspelled(rows, 1.0, np.random.default_rng(0))["tokens"]
+    assert typed.shape == plain.shape
+    assert (typed != plain).any(axis=1).mean() > 0.9

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgepress_compression.data import spec as s
 from edgepress_compression.data.npz import read_npz
-from edgepress_compression.data.sources import Fetch, open_split, whole_labels
+from edgepress_compression.data.sources import Fetch, Misspelled, open_split, whole_labels
 from edgepress_compression.errors import DatasetError
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]  # arrays by model input, labels
@@ -29,6 +29,7 @@ class Split:
     labels: np.ndarray
     fetch: Fetch
     decode: str | None = None  # detection: how boxes are read from the output
+    misspelled: Misspelled | None = None  # texts with slips in their words
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -154,7 +155,11 @@ def _from_toml(path: Path, inside: Path | None) -> Dataset:
         input_spec = s.variant_input(spec, spec.variants[variant] if variant else None)
 
         def opener(name: str) -> Callable[[], Split]:
-            return lambda: Split(name, *open_split(spec, name, input_spec, paths), spec.decode)
+            def opened() -> Split:
+                found = open_split(spec, name, input_spec, paths)
+                return Split(name, found.labels, found.fetch, spec.decode, found.misspelled)
+
+            return opened
 
         preprocessing = {"input": msgspec.to_builtins(input_spec)}
         if spec.features is not None:

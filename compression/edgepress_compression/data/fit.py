@@ -3,7 +3,7 @@ does not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -109,18 +109,25 @@ def _rename(dataset: Dataset, inputs: Sequence[TensorInfo]) -> Dataset:
     names = _names(_sample(dataset), inputs) or {}
     dtypes = {one.name: one.dtype for one in inputs}
 
+    def renamed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            names[key]: np.ascontiguousarray(array, dtype=dtypes[names[key]]) for key, array in arrays.items()
+        }
+
     def opener(name: str) -> Callable[[], Split]:
         def open_fitted() -> Split:
             split = dataset.split(name)
 
-            def fetch(rows: np.ndarray) -> dict[str, np.ndarray]:
-                arrays = split.fetch(rows)
-                return {
-                    names[key]: np.ascontiguousarray(array, dtype=dtypes[names[key]])
-                    for key, array in arrays.items()
-                }
+            typed = split.misspelled
 
-            return Split(name, split.labels, fetch, split.decode)
+            def misspelled(rows: np.ndarray, rate: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+                return renamed(typed(rows, rate, rng)) if typed is not None else {}
+
+            return replace(
+                split,
+                fetch=lambda rows: renamed(split.fetch(rows)),
+                misspelled=None if typed is None else misspelled,
+            )
 
         return open_fitted
 

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,38 +16,47 @@ from edgepress_compression.data.audio import LogMel, cut_clips, log_mel
 from edgepress_compression.data.npz import read_npz
 from edgepress_compression.data.pictures import PictureRows, open_files, read_atlas
 from edgepress_compression.data.preprocess import InputSpec, normalise_arrays, normalise_pictures
+from edgepress_compression.data.typos import with_typos
 from edgepress_compression.data.wordpiece import WordPiece
 from edgepress_compression.errors import DatasetError
 
 MAX_TEXT_BYTES = 512 << 20
 Fetch = Callable[[np.ndarray], dict[str, np.ndarray]]  # row numbers -> arrays by input
+# the same, with slips in a fraction of the words (typos.py)
+Misspelled = Callable[[np.ndarray, float, np.random.Generator], dict[str, np.ndarray]]
 Paths = Callable[[str], Path]
 
 DEFAULT_INPUT = "input"  # stands for "the model's only input" until a model is known
 
 
-def open_split(
-    spec: s.DatasetSpec, name: str, input_spec: InputSpec, paths: Paths
-) -> tuple[np.ndarray, Fetch]:
-    """(labels, fetch). Labels: int64 (N,), or for detection float32 (N, M, 5) with -1 as class of empty
+class Opened(NamedTuple):
+    """One split's samples."""
+
+    labels: np.ndarray
+    fetch: Fetch
+    misspelled: Misspelled | None = None  # of texts
+
+
+def open_split(spec: s.DatasetSpec, name: str, input_spec: InputSpec, paths: Paths) -> Opened:
+    """Labels: int64 (N,), or for detection float32 (N, M, 5) with -1 as class of empty
     rows."""
     source = spec.source
     choice = s.split_spec(spec, name, s.SPLIT_TYPES[type(source)])
     match source:
         case s.NpzSource():
-            return _open_npz(source, choice, input_spec, paths)
+            return Opened(*_open_npz(source, choice, input_spec, paths))
         case s.ImagesSource():
-            return _open_images(source, choice, input_spec, paths)
+            return Opened(*_open_images(source, choice, input_spec, paths))
         case s.AtlasSource():
-            return _open_atlas(source, choice, input_spec, paths)
+            return Opened(*_open_atlas(source, choice, input_spec, paths))
         case s.BoxesSource():
-            return _open_boxes(source, choice, input_spec, paths)
+            return Opened(*_open_boxes(source, choice, input_spec, paths))
         case s.TextSource():
             return _open_text(source, choice, paths)
         case s.AudioSource():
             if spec.features is None:
                 raise DatasetError(f"{spec.name}: an audio source needs a [features] table.")
-            return _open_audio(source, choice, spec.features, input_spec, paths)
+            return Opened(*_open_audio(source, choice, spec.features, input_spec, paths))
 
 
 def whole_labels(labels: np.ndarray, where: str) -> np.ndarray:
@@ -195,7 +205,7 @@ def _text(content: bytes, where: str) -> str:
         raise DatasetError(f"{where} is not UTF-8 text; save it as UTF-8.") from None
 
 
-def _open_text(source: s.TextSource, split: s.TextSplit, paths: Paths) -> tuple[np.ndarray, Fetch]:
+def _open_text(source: s.TextSource, split: s.TextSplit, paths: Paths) -> Opened:
     path = paths(split.path)
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
@@ -226,7 +236,12 @@ def _open_text(source: s.TextSource, split: s.TextSplit, paths: Paths) -> tuple[
             batch[source.mask] = mask[chosen]
         return batch
 
-    return labels[rows], fetch
+    def misspelled(chosen: np.ndarray, rate: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        typed = [with_typos(texts[row], rate, rng) for row in rows[chosen]]
+        typed_ids, typed_mask = tokens.encode_batch(typed, source.max_length)
+        return {source.ids: typed_ids} | ({} if source.mask is None else {source.mask: typed_mask})
+
+    return Opened(labels[rows], fetch, misspelled)
 
 
 def _open_audio(

@@ -27,7 +27,7 @@ from edgepress_compression.training.judge import Judge
 from edgepress_compression.training.losses import Loss, correct_answers
 from edgepress_compression.training.schedule import Schedule
 from edgepress_compression.training.shift import shifted
-from edgepress_compression.training.teacher import Fetch, Samples, Teacher
+from edgepress_compression.training.teacher import Fetch, Misspellable, Samples, Teacher
 
 __all__ = ["Constraint", "Fetch", "Samples", "Schedule", "Teacher", "fine_tune", "top1"]
 
@@ -160,7 +160,7 @@ class _Training:
         """Gradients of this process's part of the loss, which is returned: parts add up to the whole."""
         part = parallel.share_of(len(batch))
         own = batch[part]
-        inputs, mix = self._varied(self._samples.fetch(batch))
+        inputs, mix = self._varied(self._fetched(batch))
         inputs = {name: array[part] for name, array in inputs.items()}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
         labels = np.asarray(self._samples.labels[batch])
@@ -175,6 +175,12 @@ class _Training:
             value = value + self._constraint.penalty() / parallel.world_size()
         value.backward()  # type: ignore[no-untyped-call]
         return value
+
+    def _fetched(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+        typos = self._schedule.augment.typos
+        if typos > 0 and isinstance(self._samples, Misspellable) and self._samples.misspelled is not None:
+            return self._samples.misspelled(batch, typos, self._order)
+        return self._samples.fetch(batch)
 
     def _varied(self, inputs: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Mix | None]:
         """Drawn for the whole batch, so that all processes draw the same."""

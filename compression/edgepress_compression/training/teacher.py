@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from edgepress_compression.executor import Executor
 
 Fetch = Callable[[np.ndarray], dict[str, np.ndarray]]
+Misspelled = Callable[[np.ndarray, float, np.random.Generator], dict[str, np.ndarray]]
 _CACHE_BYTES = 256 * 2**20  # larger sets of answers are computed again for each batch
 
 
@@ -25,6 +26,14 @@ class Samples(Protocol):
     def fetch(self) -> Fetch: ...
 
     def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class Misspellable(Protocol):
+    """Samples of text that can be had with slips in a fraction of their words; None: not of text."""
+
+    @property
+    def misspelled(self) -> Misspelled | None: ...
 
 
 class Teacher:
