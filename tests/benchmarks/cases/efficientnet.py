@@ -18,8 +18,8 @@ from edgepress_compression.recipe import Recipe, Step
 TITLE = "Quantization: int8, qat, int4 (speed: one thread, in turns with the original)"
 SEEDS = 3
 LEAST_RATIO, LEAST_SPEEDUP, MOST_LOST_POINTS = 6.0, 2.0, 1.0
-# Rate-distortion chooses whole numbers of about 5 bits, int8 keeps those that fit, so the artifact is as small
-# as the one and as fast as the other.
+# Rate-distortion chooses whole numbers of about 5 bits, int8 keeps those that fit, so the artifact is as
+# small as the one and as fast as the other.
 SMALL_INT8 = Recipe(
     "quantize, int8",
     "small and fast",
