@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,6 @@ def compress(
         return artifact, onnx_model
 
     state.artifact_bytes = lambda state: len(write(state)[0])
-    share = (PASSED - MEASURED_BEFORE) / max(len(passes), 1)
     saved = None
     if checkpoint_dir is not None:
         identity = {
@@ -161,19 +161,8 @@ def compress(
             "data": data_identity(data), "seed": seed, "tool": f"edgepress {__version__}",
         }  # fmt: skip
         saved = SavedRun(checkpoint_dir, identity)
-    done = 0 if saved is None else saved.restore(state, len(passes))
-    for number, (pass_name, run_pass) in enumerate(passes):
-        start = MEASURED_BEFORE + number * share
-        if number < done:
-            work.say(pass_name, start + share, "was done before the interruption")
-            continue
-        state.checkpoints = None if saved is None else saved.trainings(number + 1)
-        state.progress = work.part(pass_name, start, start + share)
-        _run(pass_name, run_pass, state)
-        work.check()
-        state.stages[-1] = _measured(state, before, feed, threads, stage_seconds, work.check)
-        if saved is not None:
-            saved.save(state, number + 1)
+    measured = partial(_measured, state, before, feed, threads, stage_seconds, work.check)
+    _run_passes(passes, state, work, saved, measured)
 
     work.say("write", PASSED, "coding the weights")
     artifact, after = write(state)
@@ -268,12 +257,31 @@ class _Work:
         return lambda fraction, message: self.say(step, start + (end - start) * min(fraction, 1.0), message)
 
 
-def _run(name: str, run_pass: Pass, state: PassState) -> None:
-    """Every pass leaves a stage."""
-    done, began = len(state.stages), time.monotonic()
-    run_pass(state)
-    if len(state.stages) == done:
-        state.stages.append(Stage(name=name, seconds=time.monotonic() - began, note="nothing to do"))
+def _run_passes(
+    passes: Sequence[tuple[str, Pass]],
+    state: PassState,
+    work: _Work,
+    saved: SavedRun | None,
+    measured: Callable[[], Stage],
+) -> None:
+    """Every pass leaves a stage. Passes that were done before an interruption are not run again."""
+    share = (PASSED - MEASURED_BEFORE) / max(len(passes), 1)
+    done = 0 if saved is None else saved.restore(state, len(passes))
+    for number, (name, run_pass) in enumerate(passes, start=1):
+        end = MEASURED_BEFORE + number * share
+        if number <= done:
+            work.say(name, end, "was done before the interruption")
+            continue
+        state.progress = work.part(name, end - share, end)
+        state.checkpoints = None if saved is None else saved.trainings(number)
+        stages, began = len(state.stages), time.monotonic()
+        run_pass(state)
+        if len(state.stages) == stages:
+            state.stages.append(Stage(name=name, seconds=time.monotonic() - began, note="nothing to do"))
+        work.check()
+        state.stages[-1] = measured()
+        if saved is not None:
+            saved.save(state, number)
 
 
 def _measured(

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 
 from edgepress_compression.artifact.codes import Codes, ScaledIntegers, SharedWeights
 from edgepress_compression.errors import TrainingError
@@ -64,8 +63,8 @@ class SavedRun:
             try:
                 data = self._after(done).read_bytes()
                 _restore(state, data)
-            except (OSError, zipfile.BadZipFile, ValueError, KeyError, msgspec.DecodeError, DecodeError):
-                continue  # not written, or damaged: an earlier one will do
+            except (OSError, zipfile.BadZipFile, ValueError, KeyError, msgspec.DecodeError):
+                continue  # not written, or damaged (zip files have checksums): an earlier one will do
             return done
         return 0
 
@@ -121,7 +120,7 @@ def data_identity(data: Dataset | None) -> dict[str, Any] | None:
 
 
 def _saved(state: PassState) -> bytes:
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "graph": np.frombuffer(state.graph.serialize(), np.uint8),
         "original": np.frombuffer(state.original.serialize(), np.uint8),
     }
