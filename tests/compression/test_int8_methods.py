@@ -213,3 +213,26 @@ def test_layers_can_be_left_in_floats_by_name() -> None:
     state = PassState(graph=graph.copy(), profile=load_profile("x86-pc"), dataset=data_for(graph))
     with pytest.raises(RecipeError, match="no layer's weight"):
         int8.run(state, int8.Options(samples=8, float_layers=("nobody",)))
+
+
+def test_the_layer_that_integers_harm_most_stays_in_floats() -> None:
+    """One input channel a thousand times the others leaves these nothing of an integer's 256 steps."""
+    graph = network()
+    makes = graph.weights["three.w"].copy()
+    makes[0] *= 300
+    reads = graph.weights["last.w"].copy()
+    reads[:, 16] /= 300
+    graph.set_weight("three.w", makes)
+    graph.set_weight("last.w", reads)
+    states = [
+        PassState(graph=graph.copy(), profile=load_profile("x86-pc"), dataset=data_for(graph)) for _ in "ab"
+    ]
+    for state, count in zip(states, (0, 2), strict=True):
+        int8.run(state, int8.Options(samples=30, calibration="minmax", keep_float=count))
+    plain, kept = (signal_to_noise_db(graph, state.graph) for state in states)
+    assert kept > plain + 3
+    detail = states[1].stages[-1].detail
+    assert detail is not None
+    losses = {row["tensor"]: row["loss"] for row in detail["sensitivity"]}
+    left = [name for name in losses if name in states[1].graph.float_weights()]
+    assert sorted(left) == sorted(sorted(losses, key=lambda name: -losses[name])[:2])

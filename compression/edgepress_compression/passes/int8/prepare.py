@@ -65,7 +65,12 @@ class Prepared:
         return [node for node in nodes if node.name in self.plan.nodes and node.op_type in MATRIX_OPS]
 
 
-def prepare(state: PassState, options: Calibration, part: tuple[float, float] = (0.0, 0.9)) -> Prepared:
+def prepare(
+    state: PassState,
+    options: Calibration,
+    part: tuple[float, float] = (0.0, 0.9),
+    seen: Mapping[str, Observed] | None = None,
+) -> Prepared:
     """Folds a copy of `state.graph`, chooses its integer side and measures its activations; the state is as
     it was. `part` is (start, length) of the pass's progress.
 
@@ -101,20 +106,23 @@ def prepare(state: PassState, options: Calibration, part: tuple[float, float] = 
         state.check_cancelled()
         state.progress(start + length * (0.1 + 0.9 * fraction), "measuring activations")
 
-    prepared.seen = observe(
-        graph.proto,
-        chosen.tensors,
-        lambda: calibration_batches(state, options.samples),
-        threads=1,
-        check=check,
-    )
+    if seen is not None and all(name in seen for name in chosen.tensors):
+        prepared.seen = dict(seen)
+    else:
+        prepared.seen = observe(
+            graph.proto,
+            chosen.tensors,
+            lambda: calibration_batches(state, options.samples),
+            threads=1,
+            check=check,
+        )
     prepared.integers = _integers(prepared, state, options)
     return prepared
 
 
 def write(state: PassState, prepared: Prepared, *, bias_correction: bool) -> float:
-    """Puts the integer graph into the state; says which fraction 0..1 of its weights kept the whole numbers of
-    `state.codes`."""
+    """Puts the integer graph into the state; says which fraction 0..1 of its weights kept what `state.codes`
+    made of them."""
     graph = prepared.graph
     kept = total = 0.0
     for node in prepared.layers:

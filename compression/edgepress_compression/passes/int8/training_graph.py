@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgepress_compression.artifact.codes import Codes
 from edgepress_compression.executor.quantize import FAKE_QUANTIZE_DOMAIN
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.int8.integers import Integers, short_scale
@@ -32,8 +33,13 @@ class TrainingGraph:
     largest: dict[str, float]  # initializer of a scale -> what it may not exceed, where a clamp says so
 
 
-def training_graph(prepared: Prepared, codes: Mapping[str, object] | None = None) -> TrainingGraph:
-    """From the calibrated ranges and the best scales of the weights."""
+def training_graph(
+    prepared: Prepared, codes: Mapping[str, Codes] | None = None, only: str | None = None
+) -> TrainingGraph:
+    """From the calibrated ranges and the best scales of the weights, or those of an earlier pass's `codes`.
+
+    `only`: a layer's weight; it and the layer's input are rounded, and nothing else.
+    """
     graph = prepared.graph.copy()
     proto = graph.proto.graph
     constants: dict[str, onnx.TensorProto] = {}
@@ -68,7 +74,11 @@ def training_graph(prepared: Prepared, codes: Mapping[str, object] | None = None
     axes: dict[str, int] = {}
     nodes: list[onnx.NodeProto] = []
     limit = 2 ** (prepared.bits - 1) - 1
-    for node in prepared.layers:
+    layers = [node for node in prepared.layers if only in (None, node.input[1])]
+    planned = set(prepared.plan.tensors)
+    if only is not None:
+        planned &= {node.input[0] for node in layers}
+    for node in layers:
         name = node.input[1]
         if name not in weights:
             axis = axes[name] = weight_axis(node)
@@ -76,19 +86,18 @@ def training_graph(prepared: Prepared, codes: Mapping[str, object] | None = None
             scales = quantize_weight(weight, axis, prepared.bits)[1]
             code = (codes or {}).get(name)
             if code is not None:
-                scales = keep_scales(code, weight, axis, limit, scales)[0]  # type: ignore[arg-type]
+                scales = keep_scales(code, weight, axis, limit, scales)[0]
             weights[name] = constant(f"scales of {name}", scales)
             zero = constant("zero of weights", np.asarray(0, np.int32))
             nodes.append(fake(name, weights[name], zero, -limit, limit, axis))
             readers[name] = f"{name}_fake"
     for one in proto.input:
-        if one.name in prepared.plan.tensors:
+        if one.name in planned:
             nodes.append(activation(one.name))
-    layers = {node.name for node in prepared.layers}
-    planned = set(prepared.plan.tensors)
+    named = {node.name for node in layers}
     for node in proto.node:
         for position, name in enumerate(node.input):
-            if name in readers and (name not in weights or node.name in layers):
+            if name in readers and (node.name in named or (only is None and name not in weights)):
                 node.input[position] = readers[name]
         nodes.append(node)
         nodes += [activation(name) for name in node.output if name in planned]
@@ -108,7 +117,7 @@ def _largest(prepared: Prepared, ranges: Mapping[str, str]) -> dict[str, float]:
     makers = {name: node for node in prepared.graph.proto.graph.node for name in node.output}
     for clamped in prepared.plan.fused.values():
         form = prepared.integers.get(clamped)
-        if form is None:
+        if form is None or clamped not in ranges:
             continue
         _, high = clamp_limits(makers[clamped], prepared.graph)
         steps = np.iinfo(form.dtype).max - form.zero_point  # type: ignore[type-var]
