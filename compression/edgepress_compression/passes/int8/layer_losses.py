@@ -25,7 +25,7 @@ _FEWEST_SAMPLES = 8
 
 
 def layer_losses(state: PassState, prepared: Prepared, samples: int) -> dict[str, float]:
-    """Nats by the layer's weight, in graph order. Raises RecipeError where the model cannot be looked into."""
+    """Nats by the layer's weight, in graph order. RecipeError where the model cannot be looked into."""
     missing = missing_operators(prepared.graph)
     found = None if missing else calibration_rows(state, samples)
     if found is None:
