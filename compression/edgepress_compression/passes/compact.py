@@ -12,7 +12,11 @@ READABLE_ELEMENTS = 64  # larger initializers keep their names, for listings of 
 
 
 def compact(graph: Graph) -> None:
-    """Takes node names off and renames activations and small initializers; inputs and outputs keep theirs."""
+    """Takes node names off and renames activations and small initializers; inputs and outputs keep theirs.
+
+    Integers and small tensors that are equal become one: what two layers share was quantized for each.
+    """
+    _share_equal(graph)
     proto = graph.proto.graph
     kept = {one.name for one in (*proto.input, *proto.output)}
     kept |= {name for name, array in graph.weights.items() if array.size >= READABLE_ELEMENTS}
@@ -31,6 +35,24 @@ def compact(graph: Graph) -> None:
                         renamed[name] = next(fresh)
                     names[position] = renamed[name]
     del proto.value_info[:]
+    graph.refresh()
+
+
+def _share_equal(graph: Graph) -> None:
+    first: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+    same: dict[str, str] = {}
+    outputs = {one.name for one in graph.proto.graph.output}
+    for name, array in graph.weights.items():
+        if name not in outputs and (array.dtype.kind in "iu" or array.size < READABLE_ELEMENTS):
+            kept = first.setdefault((array.dtype.str, array.shape, array.tobytes()), name)
+            if kept != name:
+                same[name] = kept
+    for node in graph.proto.graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = same.get(name, name)
+    tensors = graph.proto.graph.initializer
+    for number in reversed([n for n, tensor in enumerate(tensors) if tensor.name in same]):
+        del tensors[number]
     graph.refresh()
 
 
