@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +17,15 @@ from edgepress_compression.passes.pruning.granularity import Units, pattern
 from edgepress_compression.passes.pruning.layer_update import prune_layer
 from edgepress_compression.passes.pruning.masks import Masks
 from edgepress_compression.passes.pruning.saliency import Kind, scores
-from edgepress_compression.passes.pruning.saliency.obs import inverse_hessian, remove_exactly
+from edgepress_compression.passes.pruning.saliency.obs import quadratic, remove_exactly
+from edgepress_compression.passes.pruning.schedule import geometric
 from edgepress_compression.passes.pruning.sensitivity import Curve, MeasuredLoss, curves, equal_slope
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, batch_limit
 from edgepress_compression.training.losses import loss_for
 
 _BATCH = 10
+_OBS_ROUND = 0.3  # of what is left: further the Hessian of the start does not reach
 _EVALUATION_BATCH = 50
 _MOST_EVALUATED = 500  # samples that a sensitivity is measured on
 
@@ -91,16 +94,31 @@ class Reduction:
         return self.measured
 
     def _remove_exactly(self, levels: Mapping[str, float]) -> Masks:
-        found = inverse_hessian(
-            self.executor, self.data.split, self.rows, self._loss, check_cancelled=self.state.check_cancelled
-        )
-        return remove_exactly(self.executor, found, levels, check_cancelled=self.state.check_cancelled)
+        """In rounds, each with the Hessian where those before have led; a last one moves what is left."""
+        check = self.state.check_cancelled
+        masks: Masks = {}
+        original = self._as_it_is()
+        rounds = obs_rounds(max(levels.values(), default=0.0))
+        for number in range(rounds + 1):
+            self.state.progress(
+                number / (rounds + 1), f"removing weights, round {number + 1} of {rounds + 1}"
+            )
+            found = quadratic(
+                self.executor, self.data.split, self.rows, self._loss,
+                original=original, check_cancelled=check,
+            )  # fmt: skip
+            now = {name: geometric(level, min(1.0, (number + 1) / rounds)) for name, level in levels.items()}
+            masks = remove_exactly(self.executor, found, now, check_cancelled=check)
+        return masks
+
+    def _as_it_is(self) -> Executor:
+        graph = self.state.graph.copy()
+        self.executor.write_back(graph)
+        return Executor(graph)
 
     def _update_layers(self, masks: Masks, levels: Mapping[str, float]) -> Masks:
         """Layer by layer, each with the inputs that those before it give it now."""
-        graph = self.state.graph.copy()
-        self.executor.write_back(graph)
-        original = Executor(graph)
+        original = self._as_it_is()
         kept = {}
         for number, name in enumerate(self.names):
             self.state.progress(number / len(self.names), f"pruning {name}")
@@ -127,6 +145,11 @@ class Reduction:
                 if moments.bias is not None and bias is not None:
                     bias.add_(updated.bias_gain.reshape(bias.shape))
         return kept
+
+
+def obs_rounds(sparsity: float) -> int:
+    """In each three of ten weights that are left go, or fewer."""
+    return max(1, math.ceil(math.log(1 - sparsity) / math.log(1 - _OBS_ROUND) - 1e-9))
 
 
 def sparsities(

@@ -223,8 +223,8 @@ class _Work:
         accuracy = None if self._held_out is None else self._held_out.accuracy(self._executor)
         if accuracy is not None and self._held_out is not None and not self._held_out.accepts(accuracy):
             self._state.warn(
-                f"Pruning lost more than {options.most_lost_points:g} points of accuracy on held-out samples, so "
-                "nothing was pruned: ask for a lower sparsity or more steps."
+                f"Pruning lost more than {options.most_lost_points:g} points of accuracy on held-out "
+                "samples, so nothing was pruned: ask for a lower sparsity or more steps."
             )
             restore(self._executor, before)
             return

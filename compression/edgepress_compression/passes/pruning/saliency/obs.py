@@ -6,7 +6,10 @@ Hassibi and Stork 1993. With the Hessian H of the loss at a minimum, removing we
 
 The Hessian is by Gauss-Newton (their equation 9, exact over all outputs here) and counts biases, which are
 moved, too, and never removed. H^-1 without row and column q follows from one step of elimination, so that the
-inverse is made once. Memory and time grow with the square and the cube of the number of weights.
+inverse is made once. Far from where it was made a Hessian says little, so weights go in rounds. After the
+first the model is no longer at the minimum that the paper stands on: with g the gradient of the squared
+distance (in H_L) to the answers that the original gave, all weights also move by - H^-1 g, which is
+Gauss-Newton towards these answers. Memory grows with the square of the number of weights, time with the cube.
 """
 
 from __future__ import annotations
@@ -28,13 +31,16 @@ from edgepress_compression.training.losses import Loss
 MOST_WEIGHTS: Final = 3500  # biases counted
 _DAMPING = 1e-3  # of the Hessian's mean diagonal: alpha of their equation 12
 _SMALLEST = 1e-12
+_SHRINK = 0.8  # of the inverse is still in use: then the rest of it is dropped
+_ROWS = 32  # samples whose gradients are multiplied at once
 
 
 @dataclass
-class InverseHessian:
-    """Of all parameters together, (n, n) float64; `parts` says which entries are whose."""
+class Quadratic:
+    """The loss around the model as it is, of all n parameters together; `parts` says which are whose."""
 
-    inverse: np.ndarray
+    inverse: np.ndarray  # (n, n) float64, of the Hessian
+    gradient: np.ndarray  # (n,) float64
     parts: Mapping[str, slice]
 
 
@@ -49,7 +55,7 @@ def obs(
     check_cancelled: Callable[[], None],
 ) -> dict[str, Tensor]:
     """Scores by weight name, nats: L_q of each weight when it is the only one to go. `seed` is not used."""
-    found = inverse_hessian(executor, samples, rows, loss, check_cancelled=check_cancelled)
+    found = quadratic(executor, samples, rows, loss, check_cancelled=check_cancelled)
     diagonal = np.diagonal(found.inverse)
     scores = {}
     for name in names:
@@ -59,16 +65,17 @@ def obs(
     return scores
 
 
-def inverse_hessian(
+def quadratic(
     executor: Executor,
     samples: Samples,
     rows: np.ndarray,
     loss: Loss,
     *,
+    original: Executor | None = None,
     check_cancelled: Callable[[], None] = lambda: None,
-) -> InverseHessian:
-    """Of the mean loss over the rows, damped. Raises RecipeError where the model is too large."""
-    weights = list(executor.weights.values())
+) -> Quadratic:
+    """Of the mean over the rows, the Hessian damped. With `original`: of the distance to its answers;
+    without, the model is taken to be at its minimum. Raises RecipeError where the model is too large."""
     parts, size = {}, 0
     for name, weight in executor.weights.items():
         parts[name] = slice(size, size + weight.numel())
@@ -78,38 +85,53 @@ def inverse_hessian(
             f"obs holds the inverse Hessian of all weights, for models of at most {MOST_WEIGHTS:,}; this one "
             f'has {size:,}. Use saliency = "layer-obs", which does the same a layer at a time.'
         )
-    hessian = np.zeros((size, size))
-    for row in rows:
+    hessian, gradient = np.zeros((size, size)), np.zeros(size)
+    for start in range(0, len(rows), _ROWS):
         check_cancelled()
-        feed = samples.fetch(np.array([row]))
-        outputs = executor({name: torch.from_numpy(array) for name, array in feed.items()})
-        values = _directions(outputs, loss)  # one scalar for each row of S^T J
-        jacobian = np.empty((len(values), size))
-        for i, value in enumerate(values):
-            gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
-            flat = [
-                torch.zeros(weight.numel()) if gradient is None else gradient.reshape(-1)
-                for gradient, weight in zip(gradients, weights, strict=True)
-            ]
-            jacobian[i] = torch.cat(flat).double().numpy()
+        parts_of = [_row(executor, original, samples, row, loss) for row in rows[start : start + _ROWS]]
+        jacobian = np.concatenate([jacobian for jacobian, _ in parts_of])
         hessian += jacobian.T @ jacobian / len(rows)
+        gradient += jacobian.T @ np.concatenate([distance for _, distance in parts_of]) / len(rows)
     power = max(float(np.diagonal(hessian).mean()), _SMALLEST)
     hessian[np.arange(size), np.arange(size)] += _DAMPING * power
-    return InverseHessian(np.linalg.inv(hessian), parts)
+    return Quadratic(np.linalg.inv(hessian), gradient, parts)
 
 
-def _directions(outputs: Mapping[str, Tensor], loss: Loss) -> list[Tensor]:
+def _row(
+    executor: Executor, original: Executor | None, samples: Samples, row: int, loss: Loss
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of one sample: S^T J (directions, parameters), and S^T times the distance of the answers to the
+    original's (directions,); float64."""
+    weights = list(executor.weights.values())
+    feed = {name: torch.from_numpy(array) for name, array in samples.fetch(np.array([row])).items()}
+    values = _values(executor(feed), loss)
+    wanted = values.detach()
+    if original is not None:
+        with torch.no_grad():
+            wanted = _values(original(feed), loss)
+    each = torch.eye(len(values), dtype=values.dtype)
+    directions = root_of_loss_hessian(wanted.expand_as(each), each) if loss.classification else each
+    gradients = torch.autograd.grad(values, weights, directions, is_grads_batched=True, allow_unused=True)
+    flat = [
+        torch.zeros(len(directions), weight.numel())
+        if gradient is None
+        else gradient.reshape(len(directions), -1)
+        for gradient, weight in zip(gradients, weights, strict=True)
+    ]
+    distance = directions @ (values.detach() - wanted)
+    return torch.cat(flat, dim=1).double().numpy(), distance.double().numpy()
+
+
+def _values(outputs: Mapping[str, Tensor], loss: Loss) -> Tensor:
+    """Of one sample: logits, or all outputs; (n,)"""
     if loss.classification:
-        logits = loss.logits(outputs[loss.output])  # (1, classes)
-        each = torch.eye(logits.shape[1], dtype=logits.dtype)
-        directions = root_of_loss_hessian(logits.detach().expand_as(each), each)  # S e_c, (classes, classes)
-        return list((logits * directions).sum(dim=1))
-    return [value for output in outputs.values() for value in output.reshape(-1)]
+        return loss.logits(outputs[loss.output])[0]
+    return torch.cat([output.reshape(-1) for output in outputs.values()])
 
 
 def remove_exactly(
     executor: Executor,
-    hessian: InverseHessian,
+    found: Quadratic,
     levels: Mapping[str, float],
     *,
     check_cancelled: Callable[[], None] = lambda: None,
@@ -126,15 +148,16 @@ def remove_exactly(
     budgets = np.array([int(levels.get(name, 0.0) * w.numel() + 1e-6) for name, w in weights.items()])
     budgets -= np.bincount(part_of[zero], minlength=len(budgets))
     present = np.flatnonzero(~zero)
-    inverse = without(hessian.inverse, np.flatnonzero(zero))
+    inverse = without(found.inverse, np.flatnonzero(zero))
+    nearer = flat[present] - inverse @ found.gradient[present]  # Gauss-Newton of what is left
     moved, kept = remove_one_by_one(
-        flat[present], inverse, prunable[present], budgets, part_of[present], check_cancelled=check_cancelled
+        nearer, inverse, prunable[present], budgets, part_of[present], check_cancelled=check_cancelled
     )
     after, alive = np.zeros_like(flat), np.zeros(len(flat), bool)
     after[present], alive[present] = moved, kept
     masks = {}
     for name, weight in weights.items():
-        part = hessian.parts[name]
+        part = found.parts[name]
         with torch.no_grad():
             weight.copy_(torch.from_numpy(after[part]).reshape(weight.shape))
         if name in levels:
@@ -171,19 +194,19 @@ def remove_one_by_one(
     result, kept = weights.copy(), np.ones(len(weights), bool)
     while True:
         check_cancelled()
-        able = removable[places] & (left[part_of[places]] > 0)
+        able = kept[places] & removable[places] & (left[part_of[places]] > 0)
         if not able.any():
             break
         diagonal = np.maximum(np.diagonal(inverse), 1e-300)
         q = int(np.argmin(np.where(able, weights**2 / diagonal, np.inf)))
         column = inverse[:, q].copy()
-        weights = weights - column * (weights[q] / diagonal[q])
-        inverse -= np.outer(column, column / diagonal[q])
+        weights -= column * (weights[q] / diagonal[q])
+        inverse -= np.outer(column, column / diagonal[q])  # row and column q become 0
         kept[places[q]] = False
         left[part_of[places[q]]] -= 1
-        rest = np.arange(len(places)) != q
-        places, weights = places[rest], weights[rest]
-        inverse = inverse[np.ix_(rest, rest)]
-    result[:] = 0.0
+        if np.count_nonzero(kept[places]) < _SHRINK * len(places):
+            rest = np.flatnonzero(kept[places])
+            places, weights = places[rest], weights[rest]
+            inverse = inverse[np.ix_(rest, rest)]
     result[places] = weights
-    return result, kept
+    return np.where(kept, result, 0.0), kept
