@@ -26,7 +26,7 @@ from edgepress_compression.passes.transformer.sparse_integers import (
 from edgepress_devices.profile import load_profile
 
 RNG = np.random.default_rng(3)
-QUICK = {"steps": 6, "batch_size": 16}
+QUICK = {"steps": 6, "batch_size": 16, "local_steps": 4}
 
 
 def answers(graph: Graph, feed: dict[str, np.ndarray]) -> np.ndarray:
@@ -202,6 +202,7 @@ def test_folding_runs_from_start_to_end() -> None:
     fold_attention.run(state, fold_attention.Options(feed_forward=True, **QUICK))  # type: ignore[arg-type]
     assert [stage.name for stage in state.stages] == [
         "fold attention, 2 blocks in 2 parts",
+        "fit 4 parts, 4 steps each",
         "train, 6 steps of 16",
     ]
     assert answers(state.graph, feed()).shape == (5, 2)

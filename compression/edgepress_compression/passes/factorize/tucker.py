@@ -7,9 +7,12 @@
 
 Ranks: `vbmf` asks of the kernel's two unfoldings how many singular values are more than noise, as Kim et al.
 do (section 3.1); `energy` keeps that share of the kernel's squared numbers; `budget` looks for the energy,
-one for all layers, at which they have `kept` of their weights together. Kernels are weighed by what goes in:
-each input channel by the root mean square of its values on real inputs, where there are any, so that a loud
-channel is kept more faithfully than a silent one. Layers that would not become smaller stay.
+one for all layers, at which they have `kept` of their weights together.
+
+What counts is the outputs on real inputs, where there are any: kernels are decomposed after multiplication
+with the root of the moments of their input channels, and all factors but the first are then fitted once more
+in closed form to the outputs, of patches as they occur (Zhang et al. 2015, section 3.1, for one factor).
+Layers that would not become smaller stay.
 """
 
 from __future__ import annotations
@@ -31,15 +34,15 @@ from edgepress_compression.passes.factorize.decompositions import cp, spatial, t
 from edgepress_compression.passes.factorize.evidence import noise_free_rank
 from edgepress_compression.passes.factorize.layers import Layer, factorizable
 from edgepress_compression.passes.factorize.rank_choice import rank_of_energy
+from edgepress_compression.passes.factorize.seen_inputs import SeenInputs, seen_inputs
 from edgepress_compression.passes.factorize.split_node import convolution, fresh_name, replace_node
-from edgepress_compression.passes.layer_inputs import layer_inputs
+from edgepress_compression.passes.layer_inputs import Moments, layer_inputs
 from edgepress_compression.passes.simplify import simplified
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import batch_limit
 
 Method = Literal["tucker", "cp", "spatial"]
 _ENERGIES = 1 - np.geomspace(0.9, 1e-4, 120)  # that `budget` chooses among, rising
-_SILENT = 1e-3  # of the mean power: least weight of an input channel
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,9 +78,10 @@ def run(state: PassState, options: Options) -> None:
             "tucker found no k x k convolution large enough to be factorized; the model stays as it is."
         )
         return
-    loudness = _loudness(state, options, layers)
+    seen = _seen(state, options, layers)
     weighed = {
-        name: graph.weights[name].astype(np.float64) * loudness[name][None, :, None, None] for name in layers
+        name: np.einsum("oiyx,ij->ojyx", graph.weights[name].astype(np.float64), seen[name].root)
+        for name in layers
     }
     plans = _plans(weighed, options)
     before, split = graph.weight_bytes(), 0
@@ -85,7 +89,7 @@ def run(state: PassState, options: Options) -> None:
         state.check_cancelled()
         state.progress(0.5 + 0.5 * number / len(plans), f"factorizing {number + 1} of {len(plans)}")
         if plan is not None:
-            _replace(graph, layers[name], weighed[name], loudness[name], plan, options.method, state.seed)
+            _replace(graph, layers[name], weighed[name], seen[name], plan, options.method, state.seed)
             state.codes.pop(name, None)
             split += 1
     if not split:
@@ -174,38 +178,19 @@ def _replace(
     graph: Graph,
     layer: Layer,
     weighed: np.ndarray,
-    loudness: np.ndarray,
+    seen: SeenInputs,
     plan: Plan,
     method: Method,
     seed: int,
 ) -> None:
-    """Three or two convolutions in the place of one; `weighed` is the kernel times `loudness` by input."""
-    node, settings = layer.node, _settings(layer)
-    quiet = 1.0 / loudness
-    one = {"kernel_shape": [1, 1], "strides": None, "pads": None, "dilations": None}
-    if method == "tucker":
-        found = tucker2(weighed, plan.outer, plan.inner)
-        chain: list[tuple[np.ndarray, dict[str, Any]]] = [
-            ((found.inner * quiet[:, None]).T[:, :, None, None], one),
-            (found.core, settings),
-            (found.outer[:, :, None, None], one),
-        ]
-    elif method == "cp":
-        parts = cp(weighed, plan.outer, seed=seed)
-        chain = [
-            ((parts.inner * quiet[:, None]).T[:, :, None, None], one),
-            (parts.rows.T[:, None, :, None], _side(settings, 0, group=plan.outer)),
-            (parts.columns.T[:, None, None, :], _side(settings, 1, group=plan.outer)),
-            (parts.outer[:, :, None, None], one),
-        ]
-    else:
-        pair = spatial(weighed, plan.outer)
-        chain = [
-            ((pair.first * quiet[None, :, None])[:, :, :, None], _side(settings, 0)),
-            (pair.second[:, :, None, :], _side(settings, 1)),
-        ]
-    bias = node.input[2] if len(node.input) > 2 else None
-    dtype = graph.weights[layer.weight].dtype
+    """Two to four convolutions in the place of one; `weighed` is the kernel times `seen.root` by input."""
+    node, old = layer.node, graph.weights[layer.weight]
+    chain, matrix = _chain(layer, old.astype(np.float64), weighed, seen, plan, method, seed)
+    if layer.bias is not None and seen.mean is not None:
+        bias = graph.weights[layer.bias]
+        gain = (layer.matrix(old) - matrix) @ seen.mean
+        graph.set_weight(layer.bias, (bias + gain).astype(bias.dtype))
+    bias_name = node.input[2] if len(node.input) > 2 else None
     nodes: list[onnx.NodeProto] = []
     weights: dict[str, np.ndarray] = {}
     x = node.input[0]
@@ -213,10 +198,57 @@ def _replace(
         last = number == len(chain) - 1
         name = fresh_name(graph, f"{layer.weight}.{method}{number}")
         y = node.output[0] if last else fresh_name(graph, f"{node.output[0]}.{method}{number}")
-        nodes.append(convolution(x, name, y, bias=bias if last else None, settings=given))
-        weights[name] = array.astype(dtype)
+        nodes.append(convolution(x, name, y, bias=bias_name if last else None, settings=given))
+        weights[name] = array.astype(old.dtype)
         x = y
     replace_node(graph, node, nodes, weights, removed=[layer.weight])
+
+
+def _chain(
+    layer: Layer,
+    kernel: np.ndarray,
+    weighed: np.ndarray,
+    seen: SeenInputs,
+    plan: Plan,
+    method: Method,
+    seed: int,
+) -> tuple[list[tuple[np.ndarray, dict[str, Any]]], np.ndarray]:
+    """Kernels with their attributes in the order of use, and the (outputs, patch) matrix that they make."""
+    outputs, _, height, width = kernel.shape
+    matrix, settings = kernel.reshape(outputs, -1), _settings(layer)
+    one: dict[str, Any] = {"kernel_shape": [1, 1]}
+    if method == "tucker":
+        inner = seen.unroot @ tucker2(weighed, plan.outer, plan.inner).inner  # (inputs, r_in)
+        features = np.kron(inner.T, np.eye(height * width))  # (r_in height width, patch)
+        best = seen.refit(matrix, features)
+        outer = seen.energies(best @ features)[1][:, : plan.outer]  # orthonormal columns
+        core = outer.T @ best
+        chain = [
+            (inner.T[:, :, None, None], one),
+            (core.reshape(plan.outer, plan.inner, height, width), settings),
+            (outer[:, :, None, None], one),
+        ]
+        return chain, outer @ core @ features
+    if method == "cp":
+        parts = cp(weighed, plan.outer, seed=seed)
+        inner = seen.unroot @ parts.inner
+        features = np.einsum("ir,yr,xr->riyx", inner, parts.rows, parts.columns).reshape(plan.outer, -1)
+        outer = seen.refit(matrix, features)
+        chain = [
+            (inner.T[:, :, None, None], one),
+            (parts.rows.T[:, None, :, None], _side(settings, 0, group=plan.outer)),
+            (parts.columns.T[:, None, None, :], _side(settings, 1, group=plan.outer)),
+            (outer[:, :, None, None], one),
+        ]
+        return chain, outer @ features
+    first = np.einsum("rjy,ij->riy", spatial(weighed, plan.outer).first, seen.unroot)
+    features = np.einsum("riy,xz->rxiyz", first, np.eye(width)).reshape(plan.outer * width, -1)
+    second = seen.refit(matrix, features)
+    chain = [
+        (first[:, :, :, None], _side(settings, 0)),
+        (second.reshape(outputs, plan.outer, 1, width), _side(settings, 1)),
+    ]
+    return chain, second @ features
 
 
 def _settings(layer: Layer) -> dict[str, Any]:
@@ -246,21 +278,17 @@ def _side(settings: Mapping[str, Any], axis: int, group: int | None = None) -> d
     return {**found, "auto_pad": settings["auto_pad"], "group": group}
 
 
-def _loudness(state: PassState, options: Options, layers: Mapping[str, Layer]) -> dict[str, np.ndarray]:
-    """Root mean square of each input channel, 1 in the mean square; ones where nothing can be looked at."""
-    found = {name: np.ones(state.graph.weights[name].shape[1]) for name in layers}
+def _seen(state: PassState, options: Options, layers: Mapping[str, Layer]) -> dict[str, SeenInputs]:
+    graph = state.graph
     rows = calibration_rows(state, options.samples)
-    if rows is None:
-        return found
-    state.progress(0.1, "looking at what goes into each layer")
-    moments = layer_inputs(
-        Executor(state.graph), rows.fetch, rows.rows, list(layers), seed=state.seed,
-        batch_size=batch_limit(state.graph, 10), check_cancelled=state.check_cancelled,
-    )  # fmt: skip
-    for name, one in moments.items():
-        power = one.products[0].diagonal().double().numpy() / one.count
-        by_channel = power.reshape(len(found[name]), -1).mean(axis=1)
-        mean = float(by_channel.mean())
-        if mean > 0:
-            found[name] = np.sqrt(np.maximum(by_channel / mean, _SILENT))
-    return found
+    moments: dict[str, Moments] = {}
+    if rows is not None:
+        state.progress(0.1, "looking at what goes into each layer")
+        moments = layer_inputs(
+            Executor(graph), rows.fetch, rows.rows, list(layers), seed=state.seed,
+            batch_size=batch_limit(graph, 10), check_cancelled=state.check_cancelled,
+        )  # fmt: skip
+    return {
+        name: seen_inputs(moments.get(name), graph.weights[name].shape, has_bias=layer.bias is not None)
+        for name, layer in layers.items()
+    }

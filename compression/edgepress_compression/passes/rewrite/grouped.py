@@ -36,6 +36,7 @@ from edgepress_compression.passes.transformer.attention import (
 )
 from edgepress_compression.passes.transformer.folded_graph import drop_unused
 from edgepress_compression.passes.transformer.imitate import Imitation, data_for, imitate
+from edgepress_compression.passes.transformer.local_fit import Part
 from edgepress_compression.passes.transformer.shared_projection import (
     grouped_projection,
     second_moments,
@@ -91,8 +92,9 @@ def run(state: PassState, options: Options) -> None:
             note=f"{graph.weight_bytes() / weights_before:.1%} of the weights",
         )
     )
-    inner = [block.output.result for block in blocks] + [pair.down.result for pair in pairs]
-    imitate(state, before, data, options, inner, "Grouping dense layers")
+    fitted = [Part(block.input, block.output.result) for block in blocks]
+    fitted += [Part(pair.input, pair.down.result) for pair in pairs]
+    imitate(state, before, data, options, fitted, "Grouping dense layers")
 
 
 def group_projection(

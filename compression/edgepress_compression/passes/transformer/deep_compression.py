@@ -28,13 +28,13 @@ from edgepress_compression.graph.model import Graph
 from edgepress_compression.graph.run_shapes import run_shapes
 from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.factorize.layers import Layer, factorizable
-from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.layer_inputs import layer_inputs
 from edgepress_compression.passes.sharing.share import round_others
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData
 from edgepress_compression.passes.transformer.attention import attention_blocks, feed_forwards
-from edgepress_compression.passes.transformer.imitate import Imitation, PlainTeacher, data_for, showing
+from edgepress_compression.passes.transformer.imitate import Imitation, data_for, judged
+from edgepress_compression.passes.transformer.inner_values import PlainTeacher, showing
 from edgepress_compression.passes.transformer.sparse_integers import (
     Clip,
     Form,
@@ -56,10 +56,10 @@ class Options(Imitation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     saliency: Literal["inputs", "magnitude"] = "inputs"
     clip: Clip = "mse"
     tables: bool = True  # integers for embeddings, too
-    steps: Count = 600
+    steps: Count = 200
     learning_rate: Positive = 1e-4
-    inner_rate: Positive = 2e-4
-    inner_share: Share = 0.3
+    inner_share: Share = 0.3  # of the steps, towards inner values
+    inner_rate: Positive = 2e-4  # their learning rate
 
 
 def run(state: PassState, options: Options) -> None:
@@ -93,7 +93,7 @@ def run(state: PassState, options: Options) -> None:
         msgspec.structs.replace(options, steps=max(1, round((1 - options.inner_share) * steps))),
         label="towards answers", seed=2, part=(0.1 + 0.9 * options.inner_share, 0.9),
     )  # fmt: skip
-    accuracy = _judge(state, executor, before, data, options)
+    accuracy = judged(state, executor, before, data, options, "Compressing a transformer")
     executor.write_back(graph)
     codes = constraint.codes()
     for name, code in codes.items():
@@ -158,18 +158,3 @@ def _forms(
 def _rows_first(layer: Layer) -> bool:
     """Whether outputs run along the first side; a table's are its columns."""
     return layer.kind == "gemm" and any(a.name == "transB" and a.i for a in layer.node.attribute)
-
-
-def _judge(
-    state: PassState, executor: Executor, before: Graph, data: TrainingData, options: Options
-) -> float | None:
-    if not data.held_out.size:
-        return None
-    held_out = HeldOut(Executor(before), data, state.graph.outputs[0].name, options.most_lost_points)
-    accuracy = held_out.accuracy(executor)
-    if not held_out.accepts(accuracy):
-        state.warn(
-            f"Compressing the transformer lost more than {options.most_lost_points:g} points of accuracy on "
-            "held-out training samples; train longer (steps), or take more bits."
-        )
-    return accuracy

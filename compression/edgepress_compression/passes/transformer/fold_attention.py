@@ -20,6 +20,7 @@ from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.transformer.attention import attention_blocks, feed_forwards
 from edgepress_compression.passes.transformer.folded_graph import Folding
 from edgepress_compression.passes.transformer.imitate import Imitation, data_for, imitate
+from edgepress_compression.passes.transformer.local_fit import Part
 from edgepress_compression.passes.transformer.shared_projection import all_projections
 
 _SAMPLES = 200  # whose inner values give the first projections
@@ -74,5 +75,6 @@ def run(state: PassState, options: Options) -> None:
             note=f"{graph.weight_bytes() / weights_before:.1%} of the weights",
         )
     )
-    inner = [block.output.result for block in blocks] + [pair.down.result for pair in pairs]
-    imitate(state, before, data, options, inner, "Folding attention")
+    fitted = [Part(block.input, block.output.result) for block in blocks]
+    fitted += [Part(pair.input, pair.down.result) for pair in pairs]
+    imitate(state, before, data, options, fitted, "Folding attention")
