@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,3 +119,18 @@ class StructureLearning:
 
     def apply(self) -> None:
         """Weights are free: the regularizer does it all."""
+
+    def resume_state(self) -> dict[str, Any]:
+        """For checkpoints (training/checkpoint.py); what the weights were at the start is seen again."""
+        return {
+            "strength": self._strength,
+            "look": self._look,
+            "prices": self._prices,
+            "seen": [[one.fraction, one.cost, one.strength] for one in self.seen],
+        }
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        """Puts back what `resume_state` gave."""
+        self._strength, self._look = state["strength"], state["look"]
+        self._prices = dict(state["prices"])
+        self.seen = [Alive(*one) for one in state["seen"]]
