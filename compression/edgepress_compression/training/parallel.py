@@ -45,6 +45,12 @@ def share_of(samples: int) -> slice:
     return slice(samples * r // n, samples * (r + 1) // n)
 
 
+def _wire() -> torch.device:
+    """Where tensors must be for the collective: NCCL takes them from the GPU, gloo from memory."""
+    nccl = torch.cuda.is_available() and "nccl" in dist.get_backend_config()
+    return device() if nccl else torch.device("cpu")
+
+
 def sum_gradients(parameters: Sequence[Tensor], value: Tensor) -> float:
     """Adds up the gradients of all processes in place, in one message with the loss `value`, a scalar.
 
@@ -56,8 +62,7 @@ def sum_gradients(parameters: Sequence[Tensor], value: Tensor) -> float:
     flags = torch.tensor([float(p.grad is not None) for p in parameters], dtype=torch.float32)
     parts = [p.grad.reshape(-1) if p.grad is not None else p.new_zeros(p.numel()) for p in parameters]
     flat = torch.cat([value.detach().reshape(1).float(), flags, *(part.float() for part in parts)])
-    if torch.cuda.is_available():
-        flat = flat.cuda()
+    flat = flat.to(_wire())
     dist.all_reduce(flat)
     flat = flat.cpu()
     position = 1 + len(parameters)
@@ -96,8 +101,7 @@ def check_agreement(parameters: Sequence[Tensor], what: str) -> None:
         digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
     mine = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).clone()
     all_digests = [torch.empty_like(mine) for _ in range(world_size())]
-    if torch.cuda.is_available():
-        mine, all_digests = mine.cuda(), [digest.cuda() for digest in all_digests]
+    mine, all_digests = mine.to(_wire()), [one.to(_wire()) for one in all_digests]
     dist.all_gather(all_digests, mine)
     if any(not torch.equal(digest, all_digests[0]) for digest in all_digests):
         raise TrainingError(

@@ -45,6 +45,18 @@ NAME_COLUMNS = 20  # the longest profile id
     help="How weights are coded, in place of the recipe's: auto, fast, small, or the name of a coder.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1, max=64),
+    default=1,
+    show_default=True,
+    help="For a file here: processes that train together, each on its part of every batch.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="For a file here: a folder for checkpoints. The same command goes on where it was interrupted.",
+)
 @click.option("--detach", is_flag=True, help="On a server: do not wait for the jobs.")
 @server_options
 def compress(
@@ -57,6 +69,8 @@ def compress(
     target_bytes: int | None,
     coding: str | None,
     seed: int,
+    processes: int,
+    resume: Path | None,
     detach: bool,
     url: str,
     token: str | None,
@@ -72,14 +86,27 @@ def compress(
             raise click.UsageError(
                 "compressing a file needs exactly one --profile and an output file: -o OUT"
             )
-        _here(Path(model), recipe, profiles[0], data, out, reports, target_bytes, coding, seed, as_json)
+        _here(
+            Path(model),
+            recipe,
+            profiles[0],
+            data,
+            out,
+            reports,
+            target_bytes,
+            coding,
+            seed,
+            processes,
+            resume,
+            as_json,
+        )
         return
     if Path(model).suffix in {".onnx", ".pt2"}:
         raise click.BadParameter(f"there is no file {model}", param_hint="MODEL")
-    if out is not None or reports:
+    if out is not None or reports or processes > 1 or resume is not None:
         raise click.UsageError(
-            "-o and --report belong to compressing a file here; for a job on the server see "
-            "`edgepress artifact list` and `edgepress artifact show`"
+            "-o, --report, --processes and --resume belong to compressing a file here; for a job on the "
+            "server see `edgepress artifact list` and `edgepress artifact show`"
         )
     _on_server(api(url, token), model, recipe, profiles, data, target_bytes, coding, seed, detach, as_json)
 
@@ -94,6 +121,8 @@ def _here(
     target_bytes: int | None,
     coding: str | None,
     seed: int,
+    processes: int,
+    resume: Path | None,
     as_json: bool,
 ) -> None:
     for target in (out, *reports):  # minutes of work must not end in a typing error
@@ -114,16 +143,33 @@ def _here(
             bars.update(bar, completed=step.fraction, step=f"{step.step}: {step.message}")
 
         try:
-            result = run(
-                model,
-                recipe=recipe,
-                profile=load_profile(profile),
-                dataset=None if data is None else load_dataset(Path(data)),
-                progress=show,
-                seed=seed,
-                target_bytes=target_bytes,
-                coding=coding,
-            )
+            if processes > 1:
+                from edgepress_compression.parallel import compress_parallel
+
+                result = compress_parallel(
+                    model,
+                    processes=processes,
+                    recipe=recipe,
+                    profile=profile,
+                    data=None if data is None else Path(data),
+                    progress=show,
+                    seed=seed,
+                    target_bytes=target_bytes,
+                    coding=coding,
+                    checkpoint_dir=resume,
+                )
+            else:
+                result = run(
+                    model,
+                    recipe=recipe,
+                    profile=load_profile(profile),
+                    dataset=None if data is None else load_dataset(Path(data)),
+                    progress=show,
+                    seed=seed,
+                    target_bytes=target_bytes,
+                    coding=coding,
+                    checkpoint_dir=resume,
+                )
         except (EdgepressError, ProfileError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
@@ -133,6 +179,7 @@ def _here(
     for report in reports:
         with writing(report) as stream:
             stream.write(_report_file(report, result.report))
+    result.finished()
     if as_json:
         emit_json(result.report)
     else:

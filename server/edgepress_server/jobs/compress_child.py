@@ -1,8 +1,8 @@
 """The process that runs one compression job: ``compress_child DATA_DIR JOB WORKER ATTEMPT``.
 
 It reads and writes the store itself: progress rows while it runs; at the end the artifact's blob first, then
-artifact row and job state in one transaction. So wherever it is killed, the job is either done or as if not
-begun.
+artifact row and job state in one transaction. So wherever it is killed, the job is either done or not; what
+its passes and trainings had reached lies in a folder of the job's own, from which the next attempt goes on.
 
 Exit status: 0 the job has its final state (done, or failed with a sentence), 4 the job is not ours any more,
 anything else: it crashed, and the worker decides whether to try again.
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from edgepress_compression.errors import CompressionCancelledError, EdgepressError
 from edgepress_devices.profile import ProfileError, load_profile
 from edgepress_server.errors import StoreError
+from edgepress_server.jobs.checkpoints import checkpoints_of
 from edgepress_server.jobs.child_process import die_with_pipe, settle_in
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.jobs import Job, LeaseLostError, Result
@@ -100,6 +101,7 @@ def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Comp
             seed=int(job.options.get("seed", 0)),
             target_bytes=job.options.get("target_bytes"),
             coding=job.options.get("coding"),
+            checkpoint_dir=checkpoints_of(store.data_dir, job.id),
         )
     if cancelled.is_set():
         raise CompressionCancelledError()

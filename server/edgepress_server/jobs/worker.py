@@ -8,8 +8,8 @@
                                        --the lease was lost--> SIGKILL
 
 The lease is renewed while the child lives. When the worker is killed, its child dies with it (pipe), the
-lease lapses, and whoever takes jobs next starts it anew. A worker of this machine that is known to be dead
-is not waited for.
+lease lapses, and whoever takes jobs next goes on from its checkpoints. A worker of this machine that is known
+to be dead is not waited for.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 import psutil
 
 from edgepress_server.errors import ServerError
+from edgepress_server.jobs.checkpoints import forget_ended
 from edgepress_server.jobs.child_process import child_environment
 from edgepress_server.jobs.push import advance_pushes
 from edgepress_server.settings import Settings
@@ -87,6 +88,7 @@ class Worker:
     def run(self, stop: threading.Event) -> None:
         self._release_dead_workers()
         self._store.blobs.sweep()
+        forget_ended(self._store)
         while not stop.is_set():
             try:
                 self._background()
@@ -120,6 +122,10 @@ class Worker:
         finally:
             _end(child)
         self._settle(job, why, stop)
+        try:
+            forget_ended(self._store)
+        except ServerError as error:  # the next job's end finds them
+            log.warning("checkpoints were not removed: %s", error.message)
 
     def _watch(self, job: Job, child: subprocess.Popen[bytes], stop: threading.Event) -> str:
         """Until the child ends, the server stops, the job is cancelled or lost; why, in words."""

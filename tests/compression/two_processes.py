@@ -1,0 +1,68 @@
+"""One of several processes that train together; started by torchrun (test_parallel.py).
+
+Trains a small net and writes its weights, by process: argument 1 is the folder, 2 the constraint.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from blobs import blobs
+from tiny_models import mlp
+
+from edgepress_compression.errors import TrainingError
+from edgepress_compression.executor import Executor
+from edgepress_compression.training.constraint import Free
+from edgepress_compression.training.loop import Schedule, Teacher, fine_tune
+from edgepress_compression.training.losses import loss_for
+
+SPLIT = blobs(1000).split("train")
+
+
+class Shrinking(Free):
+    """With a price on the size of weights, so that prices are seen to count once."""
+
+    def penalty(self) -> torch.Tensor:
+        return 0.01 * torch.stack([weight.square().sum() for weight in self.parameters()]).sum()
+
+
+def train(task: str, batch_size: int = 33) -> dict[str, np.ndarray]:
+    graph = mlp(np.random.default_rng(0))
+    executor = Executor(graph)
+    teacher = Teacher(Executor(mlp(np.random.default_rng(5))), SPLIT)
+    loss = loss_for(graph, task, label_share=0.5)
+    schedule = Schedule(steps=60, batch_size=batch_size, learning_rate=1e-2, shift=0.1)
+    rows = np.arange(len(SPLIT))
+    fine_tune(executor, SPLIT, loss, Shrinking(executor), schedule, rows=rows, teacher=teacher, seed=3)
+    return {name: weight.detach().numpy() for name, weight in executor.weights.items()}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    for task in ("classification", "other"):
+        np.savez(folder / f"{task}-{rank}.npz", **train(task))  # type: ignore[arg-type]
+    try:
+        train("classification", batch_size=1)
+    except TrainingError as error:
+        (folder / f"small-{rank}.txt").write_text(str(error))
+    graph = mlp(np.random.default_rng(rank))  # not the same in both
+    executor = Executor(graph)
+    try:
+        fine_tune(
+            executor, SPLIT, loss_for(graph, "classification", label_share=1.0), Free(executor),
+            Schedule(steps=2, batch_size=4, learning_rate=1e-2), rows=np.arange(8), teacher=None, seed=0,
+        )  # fmt: skip
+    except TrainingError as error:
+        (folder / f"apart-{rank}.txt").write_text(str(error))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
