@@ -16,6 +16,7 @@ from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.transformer import deep_compression, fold_attention
 from edgepress_compression.passes.transformer.attention import attention_blocks, feed_forwards
 from edgepress_compression.passes.transformer.folded_graph import Folding
+from edgepress_compression.passes.transformer.masked_refit import masked_refit
 from edgepress_compression.passes.transformer.shared_projection import all_projections, grouped_projection
 from edgepress_compression.passes.transformer.sparse_integers import (
     Form,
@@ -156,6 +157,20 @@ def test_masks_keep_n_of_m_inputs_of_every_output(kept: int, of: int, axis: int)
     lowest_kept = values.masked_fill(~groups, 2.0).amin(dim=2)
     highest_cut = values.masked_fill(groups, -1.0).amax(dim=2)
     assert (lowest_kept >= highest_cut).all()
+
+
+def test_what_survives_a_mask_makes_up_for_the_rest_as_least_squares_would() -> None:
+    inputs = RNG.standard_normal((300, 12)) @ RNG.standard_normal((12, 12))
+    rows = torch.from_numpy(RNG.standard_normal((5, 12)))
+    mask = n_of_m_mask(rows.abs(), 2, 4, 0)
+    found = masked_refit(rows, mask, torch.from_numpy(inputs.T @ inputs / 300)).numpy()
+    assert not found[~mask.numpy()].any()
+    for row, kept, made in zip(rows.numpy(), mask.numpy(), found, strict=True):
+        best = np.linalg.lstsq(inputs[:, kept], inputs @ row, rcond=None)[0]
+        least = np.square(inputs @ row - inputs[:, kept] @ best).sum()
+        plain = np.square(inputs @ (row - row * kept)).sum()
+        error = np.square(inputs @ (row - made)).sum()
+        assert error - least < 0.1 * (plain - least)
 
 
 @pytest.mark.parametrize("clip", ["sawb", "mse"])

@@ -6,7 +6,7 @@ the weights, a 2:4 mask chosen once by magnitude, and training with both in plac
 and ViT at a sixteenth of the bytes of 32-bit weights. Here the whole is trained towards the original's inner
 values and answers (imitate.py) in place of their schedule of dropout, since a deployed graph has no dropout.
 By `saliency` "inputs" a weight counts with the power of its input (Sun et al. 2024, Wanda, equation 1), which
-keeps more than magnitude alone.
+keeps more than magnitude alone, and what stays is refitted to the outputs first (masked_refit.py).
 
 Projections get mask and integers; embedding tables integers. The classifier's last layer, biases and
 normalization stay floats. Activations: onnxruntime runs 8-bit activations and no 4-bit ones on any CPU; put
@@ -35,6 +35,7 @@ from edgepress_compression.passes.training_data import TrainingData
 from edgepress_compression.passes.transformer.attention import attention_blocks, feed_forwards
 from edgepress_compression.passes.transformer.imitate import Imitation, data_for, judged
 from edgepress_compression.passes.transformer.inner_values import PlainTeacher, showing
+from edgepress_compression.passes.transformer.masked_refit import masked_refit
 from edgepress_compression.passes.transformer.sparse_integers import (
     Clip,
     Form,
@@ -150,6 +151,13 @@ def _forms(
                 power = (seen.products[0].diagonal() / seen.count).clamp(min=0).sqrt()
             scores = weight.abs() * (power[None, :] if axis == 0 else power[:, None])
             mask = n_of_m_mask(scores, options.kept, options.of, axis)
+            if seen is not None:
+                state.progress(0.05, f"refitting what is left of {name}")
+                rows, left = (weight, mask) if axis == 0 else (weight.T, mask.T)
+                second = seen.products[0] / seen.count
+                refitted = masked_refit(rows, left, second, state.check_cancelled)
+                with torch.no_grad():
+                    executor.weights[name].copy_(refitted if axis == 0 else refitted.T)
         kept = weight if mask is None else weight * mask
         forms[name] = Form(axis, row_scales(kept, options.bits, axis, options.clip), mask)
     return forms
