@@ -148,7 +148,10 @@ export interface Dataset {
 export interface Recipe {
   name: string;
   description: string;
-  needs_data: boolean;
+  source: string; // the paper; empty: our own
+  kind: string; // the family of its methods
+  needs: "none" | "unlabelled" | "labelled";
+  lacks: string | null; // what it needs and the data set asked about does not have
   takes_budget: boolean;
 }
 

@@ -1,14 +1,13 @@
 // One artifact: what each stage did, where the bytes went, warnings, how to make it again.
 
 import type { Artifact } from "../api/types";
-import { Bar } from "../plot/bars";
-import { clearlyWorse, readReport, type Report, type Stage } from "../plot/report";
-import { fromZero } from "../plot/scale";
+import { clearlyWorse, readReport, type Report } from "../plot/report";
 import { steps } from "../plot/sizes";
-import { accuracy, bytes, part, seconds, short } from "../text/format";
+import { bytes, count, part } from "../text/format";
 import { Icon } from "../ui/icon";
 import { Card, CopyButton, Notice } from "../ui/parts";
 import { FallCard, PartsCard } from "./artifact_bytes";
+import { FilterCards, SensitivityCards, StagesCard } from "./artifact_stages";
 
 export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
   const report = readReport(artifact.report);
@@ -24,7 +23,7 @@ export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
             {artifact.recipe} for {artifact.profile}
           </h2>
           <p class="note">
-            {verdict(report)} {memoryWords(report)} <code title={artifact.digest}>{artifact.digest.slice(0, 16)}</code>
+            {verdict(report)} {memoryWords(report)} {costWords(report)} <code title={artifact.digest}>{artifact.digest.slice(0, 16)}</code>
           </p>
         </div>
         <a class="button small" href={`/api/v1/artifacts/${artifact.digest}/file`} download data-testid="artifact-download">
@@ -37,20 +36,10 @@ export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
           <p>{warning}</p>
         </Notice>
       ))}
-      <div class="one-two">
-        <Card
-          flush
-          title="Stages"
-          note={
-            report.stages.some((stage) => stage.accuracy !== null)
-              ? "Bytes are estimates; accuracy on the way is not of the test split"
-              : "Bytes on the way are estimates"
-          }
-        >
-          <StageTable stages={report.stages} start={report.bytes.weightsBefore} end={artifact.bytes} />
-        </Card>
-        {falls ? <FallCard steps={falls} /> : parts}
-      </div>
+      <StagesCard report={report} end={artifact.bytes} />
+      <SensitivityCards stages={report.stages} />
+      <FilterCards stages={report.stages} />
+      {falls ? <FallCard steps={falls} /> : parts}
       {falls && parts}
       {report.command && (
         <Card title="Make it again" actions={<CopyButton text={report.command} label="Copy" />}>
@@ -66,6 +55,19 @@ function memoryWords({ memory }: Report): string {
   return `Memory to load and run it: ${bytes(memory.after)}, before ${bytes(memory.before)}.`;
 }
 
+/** Counted figures that changed. */
+function costWords({ costs: { before, after } }: Report): string {
+  const words: string[] = [];
+  const change = (name: string, from: number | null, to: number | null, text: (value: number) => string) => {
+    if (from && to && Math.abs(from / to - 1) >= 0.01) words.push(`${name} ${text(to)}, before ${text(from)}`);
+  };
+  change("FLOPs", before.flops, after.flops, count);
+  change("Parameters", before.parameters, after.parameters, count);
+  change("Peak of activations", before.peakBytes, after.peakBytes, bytes);
+  if (after.sparsity !== null && after.sparsity - (before.sparsity ?? 0) >= 0.001) words.push(`${part(after.sparsity)} zeros`);
+  return words.map((each) => `${each}.`).join(" ");
+}
+
 function verdict(report: Report): string {
   const { before, after } = report.accuracy;
   if (!before || !after) return "Its accuracy was not measured.";
@@ -74,68 +76,4 @@ function verdict(report: Report): string {
     Math.abs(points) < 0.005 ? "Same accuracy" : `${Math.abs(points).toFixed(2)} points ${points < 0 ? "below" : "above"} the original`;
   const worse = clearlyWorse(before, after);
   return `${change}${worse === null ? "." : worse ? ", more than chance." : ", within its 95 % interval."}`;
-}
-
-const NO_STAGE = { seconds: null, nonzero: null, bits: null, accuracy: null, note: null };
-
-function StageTable({ stages, start, end }: { stages: readonly Stage[]; start: number | null; end: number }) {
-  const rows: Stage[] = [
-    { ...NO_STAGE, name: "original weights", bytes: start },
-    ...stages,
-    { ...NO_STAGE, name: "artifact", bytes: end },
-  ];
-  const scale = fromZero(rows.map((each) => each.bytes));
-  const some = (of: (stage: Stage) => number | null) => stages.some((stage) => of(stage) !== null);
-  const [kept, bits, acc] = [some((s) => s.nonzero), some((s) => s.bits), some((s) => s.accuracy)];
-  return (
-    <div class="table-box" tabIndex={0} role="region" aria-label="Stages">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Stage</th>
-            <th scope="col">Bytes</th>
-            {kept && (
-              <th scope="col" class="num col-2">
-                Kept
-              </th>
-            )}
-            {bits && (
-              <th scope="col" class="num col-2">
-                Bits
-              </th>
-            )}
-            {acc && (
-              <th scope="col" class="num">
-                Accuracy
-              </th>
-            )}
-            <th scope="col" class="num col-2">
-              Time
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((each, i) => (
-            <tr key={i}>
-              <th scope="row">
-                {each.name}
-                {each.note && <span class="sub">{each.note}</span>}
-              </th>
-              <td class="grow">
-                {each.bytes === null ? (
-                  <span class="sub">not estimated</span>
-                ) : (
-                  <Bar kind={i === 0 ? "before" : "after"} value={each.bytes} scale={scale} text={bytes(each.bytes)} />
-                )}
-              </td>
-              {kept && <td class="num col-2">{each.nonzero === null ? "" : part(each.nonzero)}</td>}
-              {bits && <td class="num col-2">{each.bits === null ? "" : short(each.bits)}</td>}
-              {acc && <td class="num">{each.accuracy === null ? "" : accuracy(each.accuracy)}</td>}
-              <td class="num col-2">{each.seconds === null ? "" : seconds(each.seconds)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
 }

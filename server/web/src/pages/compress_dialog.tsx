@@ -3,9 +3,11 @@ import { post } from "../api/client";
 import { type Resource, touches, useResource } from "../api/resource";
 import type { Device, Job, Model, Profile, Recipe } from "../api/types";
 import { plural } from "../text/format";
+import { pick } from "../text/recipes";
 import { Dialog, useAction } from "../ui/dialog";
 import { Field } from "../ui/field";
 import { Failure } from "../ui/parts";
+import { RecipeChoice } from "../ui/recipe_choice";
 
 interface Props {
   model: Model;
@@ -22,14 +24,14 @@ const CODINGS = [
 
 /** Compress without pushing, to see what it costs and gains. */
 export function CompressDialog({ model, profiles, onClose }: Props) {
-  const recipes = useResource<Recipe[]>("/recipes");
+  const recipes = useResource<Recipe[]>(model.dataset ? `/recipes?dataset=${encodeURIComponent(model.dataset)}` : "/recipes");
   const devices = useResource<Device[]>("/devices", { on: touches("device"), everyMs: 3000 });
   const [recipeName, setRecipeName] = useState("");
   const [coding, setCoding] = useState("");
   const [kilobytes, setKilobytes] = useState("");
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
-  const recipe = recipes.value?.find((each) => each.name === recipeName) ?? recipes.value?.[0];
-  const needsData = recipe?.needs_data && !model.dataset;
+  const recipe = pick(recipes.value ?? [], recipeName);
+  const needsData = !!recipe?.lacks;
   const budgetBytes = recipe?.takes_budget && kilobytes !== "" ? Math.round(Number(kilobytes) * 1000) : null;
   const badBudget = budgetBytes !== null && !(budgetBytes >= 1 && budgetBytes < 2 ** 31);
   const action = useAction(
@@ -62,26 +64,7 @@ export function CompressDialog({ model, profiles, onClose }: Props) {
         <div class="dialog-body">
           {action.error && <Failure error={action.error} />}
           {recipes.error && <Failure error={recipes.error} retry={recipes.reload} />}
-          <Field
-            label="Recipe"
-            hint={recipe?.description ?? "How it is compressed."}
-            problem={needsData ? `The recipe ${recipe.name} needs a data set: choose one on the model's page.` : null}
-          >
-            {(ids) => (
-              <select
-                {...ids}
-                value={recipe?.name ?? ""}
-                onChange={(event) => setRecipeName(event.currentTarget.value)}
-                data-testid="compress-recipe"
-              >
-                {(recipes.value ?? []).map((each) => (
-                  <option key={each.name} value={each.name}>
-                    {each.name}
-                  </option>
-                ))}
-              </select>
-            )}
-          </Field>
+          <RecipeChoice recipes={recipes.value ?? []} chosen={recipe} onChoose={setRecipeName} testid="compress-recipe" />
           {recipe?.takes_budget && (
             <Field
               label="Size of the artifact, kB"
@@ -143,7 +126,7 @@ export function CompressDialog({ model, profiles, onClose }: Props) {
           <button
             type="submit"
             class="primary"
-            disabled={action.busy || ticked.size === 0 || !recipe || !!needsData || badBudget}
+            disabled={action.busy || ticked.size === 0 || !recipe || needsData || badBudget}
             data-testid="compress-submit"
           >
             {ticked.size > 1 ? `Start ${ticked.size} jobs` : "Start the job"}

@@ -11,6 +11,7 @@ import { Link } from "../ui/link";
 import { Card, Empty, Fact, Failure, Loaded, Page } from "../ui/parts";
 import { useQuery } from "../ui/route";
 import { ArtifactDetail } from "./artifact_detail";
+import { ParetoCards } from "./artifact_pareto";
 import { CompareTable } from "./artifact_table";
 import { CompressDialog } from "./compress_dialog";
 import { JobTable } from "./jobs";
@@ -164,6 +165,7 @@ function Artifacts({ model, profiles }: { model: Model; profiles: readonly Profi
         chosen={chosen.digest}
         onChoose={(digest) => setSearch({ artifact: digest })}
       />
+      <ParetoCards model={model} artifacts={sorted} chosen={chosen.digest} onChoose={(digest) => setSearch({ artifact: digest })} />
       <Detail key={chosen.digest} digest={chosen.digest} />
     </>
   );

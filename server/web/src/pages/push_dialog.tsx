@@ -3,27 +3,29 @@ import { post } from "../api/client";
 import { touches, useResource } from "../api/resource";
 import type { Dataset, Device, Model, Profile, Push, Recipe } from "../api/types";
 import { plural } from "../text/format";
+import { pick } from "../text/recipes";
 import { isTicked, pushTargets, reachable, type Ticks, toggleDevice, toggleProfile } from "../text/targets";
 import { deviceWords } from "../text/words";
 import { Dialog, useAction } from "../ui/dialog";
 import { Field } from "../ui/field";
 import { Link } from "../ui/link";
 import { Failure, Notice, Skeleton } from "../ui/parts";
+import { RecipeChoice } from "../ui/recipe_choice";
 import { navigate } from "../ui/route";
 
 const NOTHING: Ticks = { profiles: new Set(), devices: new Set() };
 
 export function PushDialog({ model, onClose }: { model: Model; onClose: () => void }) {
-  const recipes = useResource<Recipe[]>("/recipes");
   const devices = useResource<Device[]>("/devices", { on: touches("device"), everyMs: 2000 });
   const profiles = useResource<Profile[]>("/profiles");
   const datasets = useResource<Dataset[]>("/datasets", { on: touches("dataset") });
   const [recipeName, setRecipeName] = useState("");
   const [dataset, setDataset] = useState(model.dataset ?? "");
+  const recipes = useResource<Recipe[]>(dataset ? `/recipes?dataset=${encodeURIComponent(dataset)}` : "/recipes");
   const [ticks, setTicks] = useState<Ticks>(NOTHING);
   const [policy, setPolicy] = useState({ canary: "1", failed: "0", soak: "0", p95: "", rss: "" });
 
-  const recipe = recipes.value?.find((each) => each.name === recipeName) ?? recipes.value?.[0];
+  const recipe = pick(recipes.value ?? [], recipeName);
   const all = reachable(devices.value ?? []);
   const chosen = all.filter((device) => isTicked(ticks, device));
   const targets = pushTargets(ticks, all);
@@ -39,7 +41,7 @@ export function PushDialog({ model, onClose }: { model: Model; onClose: () => vo
     navigate(`/push/${made.id}`);
   });
   const failed = recipes.error ?? devices.error;
-  const needsData = recipe?.needs_data && !dataset;
+  const needsData = !!recipe?.lacks;
 
   return (
     <Dialog title={`Push ${model.name}`} onClose={onClose} wide testid="push-dialog">
@@ -53,26 +55,10 @@ export function PushDialog({ model, onClose }: { model: Model; onClose: () => vo
           {action.error && <Failure error={action.error} />}
           {failed && <Failure error={failed} />}
           <div class="fields">
-            <Field label="Recipe" hint={recipe?.description ?? "How it is compressed."}>
-              {(ids) => (
-                <select
-                  {...ids}
-                  value={recipe?.name ?? ""}
-                  onChange={(event) => setRecipeName(event.currentTarget.value)}
-                  data-testid="push-recipe"
-                >
-                  {(recipes.value ?? []).map((each) => (
-                    <option key={each.name} value={each.name}>
-                      {each.name}
-                    </option>
-                  ))}
-                </select>
-              )}
-            </Field>
+            <RecipeChoice recipes={recipes.value ?? []} chosen={recipe} onChoose={setRecipeName} testid="push-recipe" />
             <Field
               label="Data set"
               hint="For fine-tuning, calibration and the measured accuracy."
-              problem={needsData ? `The recipe ${recipe.name} needs a data set.` : null}
             >
               {(ids) => (
                 <select
@@ -125,7 +111,7 @@ export function PushDialog({ model, onClose }: { model: Model; onClose: () => vo
           <button
             type="submit"
             class="primary"
-            disabled={action.busy || !targets || !recipe || !!needsData}
+            disabled={action.busy || !targets || !recipe || needsData}
             data-testid="push-submit"
           >
             {action.busy ? "Starting" : "Push"}

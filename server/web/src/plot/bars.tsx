@@ -22,6 +22,19 @@ export function Bar({ value, scale, text, kind, mark }: BarProps) {
   );
 }
 
+/** A length on the length of the whole that it is a part of. */
+export function BarOf({ value, of, scale, text }: { value: number; of: number; scale: Scale; text: string }) {
+  return (
+    <div class="bar after">
+      <div class="bar-track" aria-hidden="true">
+        <div class="bar-whole" style={{ width: `${place(of, scale)}%` }} />
+        <div class="bar-fill" style={{ width: `${place(value, scale)}%` }} />
+      </div>
+      <span class="bar-text">{text}</span>
+    </div>
+  );
+}
+
 interface DotProps {
   at: Interval | null;
   scale: Scale;

@@ -29,6 +29,35 @@ describe("reading a report", () => {
     expect(report.tensors[1]).toMatchObject({ name: "fc1.weight", rawBytes: 940_800, coding: "huffman-gap" });
     expect(report.dataset).toBe("mnist");
   });
+  it("takes costs, sensitivity and filters of the stages", () => {
+    const report = readReport({
+      costs: { before: { flops: 100, parameters: 10, nonzero: 10, peak_activation_bytes: 8 }, after: { parameters: 10, nonzero: 4 } },
+      stages: [
+        {
+          name: "prune", flops: 50, sparsity: 0.6, latency_us: 3, speedup: 2,
+          detail: {
+            sensitivity: [
+              { tensor: "a", bits: 8, loss: 1 },
+              { tensor: "b", bits: 8, loss: 2 },
+              { tensor: "b", bits: 2, loss: 9 },
+              { tensor: 3, bits: 1, loss: 1 },
+            ],
+            filters: [{ group: "conv", alive: 3, of: 8 }, { group: "x" }],
+          },
+        },
+        { name: "share", detail: 3 },
+      ],
+    }); // prettier-ignore
+    expect(report.costs.before).toMatchObject({ flops: 100, peakBytes: 8 });
+    expect(report.costs.after.sparsity).toBeCloseTo(0.6);
+    const [prune, share] = report.stages;
+    expect(prune).toMatchObject({ flops: 50, sparsity: 0.6, latencyUs: 3, speedup: 2 });
+    expect(prune!.sensitivity).toHaveLength(1);
+    expect(prune!.sensitivity[0]!.curves.map((each) => each.name)).toEqual(["b", "a"]);
+    expect(prune!.sensitivity[0]!.curves[0]!.points).toEqual([{ x: 2, y: 9 }, { x: 8, y: 2 }]);
+    expect(prune!.filters).toEqual([{ group: "conv", alive: 3, of: 8 }]);
+    expect(share!.sensitivity).toEqual([]);
+  });
   it.each([null, undefined, 3, "x", [], {}, { accuracy: null, tensors: [null, 3, {}], stages: [null] }, { bytes: [], latency_us: { before: 3 } }])(
     "what is not there is null, and nothing throws: %o",
     (value) => {

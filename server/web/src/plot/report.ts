@@ -15,6 +15,36 @@ export interface Stage {
   bits: number | null; // mean bits a weight
   accuracy: number | null; // on data that is not the test split
   note: string | null;
+  flops: number | null; // of one sample
+  parameters: number | null;
+  sparsity: number | null; // share of the parameters that are zero
+  peakBytes: number | null; // of activations
+  latencyUs: number | null; // on this server
+  speedup: number | null; // of the original in the same turns
+  sensitivity: Sensitivity[];
+  filters: Filter[];
+}
+
+/** The loss when one tensor alone has fewer weights or bits; the most sensitive tensor first. */
+export interface Sensitivity {
+  by: "sparsity" | "bits";
+  curves: Curve[];
+}
+export interface Curve {
+  name: string;
+  points: { x: number; y: number }[];
+}
+export interface Filter {
+  group: string;
+  alive: number;
+  of: number;
+}
+
+export interface Costs {
+  flops: number | null;
+  parameters: number | null;
+  sparsity: number | null;
+  peakBytes: number | null;
 }
 
 export interface TensorBytes {
@@ -36,6 +66,7 @@ export interface Report {
   accuracy: { before: Interval | null; after: Interval | null; metric: string; n: number | null };
   latency: { before: Latency | null; after: Latency | null; threads: number | null; machine: string | null };
   memory: { before: number | null; after: number | null }; // resident bytes to load and run it, on the same machine
+  costs: { before: Costs; after: Costs };
   seconds: number | null; // of the whole compression
   stages: Stage[];
   tensors: TensorBytes[];
@@ -62,6 +93,7 @@ export function readReport(report: unknown): Report {
   const acc = bag(all["accuracy"]);
   const lat = bag(all["latency_us"]);
   const memory = bag(all["memory_bytes"]);
+  const counted = bag(all["costs"]);
   return {
     bytes: {
       onnxBefore: num(size["onnx_before"]),
@@ -82,6 +114,7 @@ export function readReport(report: unknown): Report {
       machine: str(lat["machine"]),
     },
     memory: { before: num(memory["before"]), after: num(memory["after"]) },
+    costs: { before: costs(counted["before"]), after: costs(counted["after"]) },
     seconds: num(all["seconds"]),
     stages: list(all["stages"]).map(stage),
     tensors: list(all["tensors"]).flatMap(tensor),
@@ -115,6 +148,49 @@ function stage(value: unknown): Stage {
     bits: num(each["bits"]),
     accuracy: num(each["accuracy"]),
     note: str(each["note"]),
+    flops: num(each["flops"]),
+    parameters: num(each["parameters"]),
+    sparsity: num(each["sparsity"]),
+    peakBytes: num(each["peak_activation_bytes"]),
+    latencyUs: num(each["latency_us"]),
+    speedup: num(each["speedup"]),
+    sensitivity: (["sparsity", "bits"] as const).flatMap((by) => sensitivity(bag(each["detail"])["sensitivity"], by)),
+    filters: list(bag(each["detail"])["filters"]).flatMap(filter),
+  };
+}
+
+const MOST_CURVES = 24;
+
+function sensitivity(rows: unknown, by: "sparsity" | "bits"): Sensitivity[] {
+  const curves = new Map<string, Curve>();
+  for (const row of list(rows).map(bag)) {
+    const [name, x, y] = [str(row["tensor"]), num(row[by]), num(row["loss"])];
+    if (name === null || x === null || y === null) continue;
+    const curve = curves.get(name) ?? { name, points: [] };
+    curve.points.push({ x, y });
+    curves.set(name, curve);
+  }
+  if (curves.size === 0) return [];
+  const worst = (curve: Curve) => Math.max(...curve.points.map((each) => each.y));
+  const sorted = [...curves.values()].sort((a, b) => worst(b) - worst(a)).slice(0, MOST_CURVES);
+  for (const curve of sorted) curve.points.sort((a, b) => a.x - b.x);
+  return [{ by, curves: sorted }];
+}
+
+function filter(value: unknown): Filter[] {
+  const each = bag(value);
+  const [group, alive, of] = [str(each["group"]), num(each["alive"]), num(each["of"])];
+  return group === null || alive === null || of === null ? [] : [{ group, alive, of }];
+}
+
+function costs(value: unknown): Costs {
+  const each = bag(value);
+  const [parameters, nonzero] = [num(each["parameters"]), num(each["nonzero"])];
+  return {
+    flops: num(each["flops"]),
+    parameters,
+    sparsity: parameters && nonzero !== null ? 1 - nonzero / parameters : null,
+    peakBytes: num(each["peak_activation_bytes"]),
   };
 }
 
