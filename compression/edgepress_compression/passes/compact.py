@@ -11,12 +11,14 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 READABLE_ELEMENTS = 64  # larger initializers keep their names, for listings of where the bytes went
 
 
-def compact(graph: Graph) -> None:
+def compact(graph: Graph, *, share_equal: bool = True) -> None:
     """Takes node names off and renames activations and small initializers; inputs and outputs keep theirs.
 
-    Integers and small tensors that are equal become one: what two layers share was quantized for each.
+    Integers and small tensors that are equal become one: what two layers share was quantized for each. Not
+    with `share_equal` off, for a model that is still to be trained: equal biases need not stay equal.
     """
-    _share_equal(graph)
+    if share_equal:
+        _share_equal(graph)
     proto = graph.proto.graph
     kept = {one.name for one in (*proto.input, *proto.output)}
     kept |= {name for name, array in graph.weights.items() if array.size >= READABLE_ELEMENTS}

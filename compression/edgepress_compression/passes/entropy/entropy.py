@@ -17,16 +17,20 @@ empty as a whole; and the price is found while training, from the bytes that the
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import msgspec
 import numpy as np
+import torch
 
-from edgepress_compression.artifact.codes import ScaledIntegers
+from edgepress_compression.artifact.codes import Codes, ScaledIntegers
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.compact import compact
+from edgepress_compression.passes.entropy.dead import without_dead_units
 from edgepress_compression.passes.entropy.fit import narrowest
 from edgepress_compression.passes.entropy.latents import Form, PricedIntegers
 from edgepress_compression.passes.entropy.price import PriceControl
@@ -71,9 +75,12 @@ def run(state: PassState, options: Options) -> None:
     if data is None:
         raise RecipeError("entropy trains the model: give a data set with a split named train.")
     graph = state.graph
-    compact(graph)
+    names = list(graph.weights)
+    compact(graph, share_equal=False)
+    renamed = dict(zip(names, graph.weights, strict=True))
+    earlier = {renamed[name]: code for name, code in state.codes.items()}
     executor = Executor(graph)
-    forms = tensor_forms(graph, executor, options)
+    forms = tensor_forms(graph, executor, options, earlier)
     if not forms:
         raise RecipeError("entropy finds no fp32 weights in this model; use another recipe.")
     state.codes = {}
@@ -113,23 +120,27 @@ def run(state: PassState, options: Options) -> None:
     size = _bytes(state, executor, priced)
     if size > target:  # steps and outputs are numbers whose digits take bytes, too
         priced.restore(fitting)
-        size = _bytes(state, executor, priced)
+        put(state, executor, priced)
     accuracy = held_out.accuracy(executor) if len(data.held_out) else None
     if accuracy is not None and not held_out.accepts(accuracy):
         state.warn(
-            f"At {size:,} bytes the model loses more than {options.most_lost_points:g} points of accuracy on "
-            "held-out training samples. Ask for more bytes, or train for more steps."
+            f"With {target:,} bytes the model loses over {options.most_lost_points:g} points of accuracy "
+            "on held-out training samples. Ask for more bytes, or train for more steps."
         )
+    cut, codes, gone = without_dead_units(state.graph, priced.codes())
+    state.graph, state.codes = cut, dict(codes)
+    size = state.artifact_bytes(state)
     count = sum(code.coded()[0].size for code in priced.codes().values())
     state.stages.append(
         Stage(
             name=f"entropy, {bits / count:.3f} bits a weight",
             seconds=time.monotonic() - started,
             bytes_estimate=round(bits / 8),
-            nonzero=nonzero_fraction(graph.float_weights()),
+            nonzero=nonzero_fraction(state.graph.float_weights()),
             bits=bits / count,
             accuracy=accuracy,
-            note=f"{len(forms)} tensors; at last a bit cost {price:.1e} nats of loss; {size:,} B in all",
+            note=f"{len(forms)} tensors; at last a bit cost {price:.1e} nats of loss; {size:,} B; "
+            f"{gone} dead units cut",
         )
     )
     state.progress(1.0, "trained")
@@ -149,8 +160,10 @@ def _tune_steps(
     tune(state, executor, data, priced, settling, label="steps", seed=1, part=(0.9, 0.1))
 
 
-def tensor_forms(graph: Graph, executor: Executor, options: Options) -> dict[str, Form]:
-    """The tensors that become integers, by name."""
+def tensor_forms(
+    graph: Graph, executor: Executor, options: Options, earlier: Mapping[str, Codes] = MappingProxyType({})
+) -> dict[str, Form]:
+    """The tensors that become integers, by name; where `earlier` has a grid for one, it stays."""
     users = graph.users()
     forms = {}
     for name, parameter in executor.weights.items():
@@ -167,12 +180,15 @@ def tensor_forms(graph: Graph, executor: Executor, options: Options) -> dict[str
                 axis = array.ndim - 1 if node.op_type == "MatMul" else 1
         weight = parameter.detach()
         ratio = options.step if array.ndim > 1 else options.bias_step
-        if options.per_channel and array.ndim > 1:
+        known = earlier.get(name)
+        if isinstance(known, ScaledIntegers) and not known.trellis and known.axis == axis:
+            steps = torch.from_numpy(known.scales.copy())
+        elif options.per_channel and array.ndim > 1:
             dims = [d for d in range(array.ndim) if d != axis]
-            steps = weight.square().mean(dim=dims).sqrt()
+            steps = ratio * weight.square().mean(dim=dims).sqrt()
         else:
-            steps = weight.square().mean().sqrt().reshape(1)
-        steps = (ratio * steps).clamp(min=1e-6)
+            steps = ratio * weight.square().mean().sqrt().reshape(1)
+        steps = steps.clamp(min=1e-6)
         kernel = int(np.prod(array.shape[2:])) if array.ndim > 2 and axis == 0 else 1
         forms[name] = Form(axis, kernel, steps)
     return forms

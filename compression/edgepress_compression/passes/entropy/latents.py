@@ -7,6 +7,7 @@ The loss has price * bits added to it, with the bits of density.py for the rate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -86,6 +87,14 @@ class Latent:
     def parameters(self) -> list[Tensor]:
         return [self.scale] if self.settled_scale is not None else [self.values, self.scale]
 
+    def squared_gradients(self) -> tuple[float, float]:
+        """Of the loss and of the bits, both for latents in steps, summed."""
+        if self.slopes is None or self.weight.grad is None:
+            return 0.0, 0.0
+        loss = self.weight.grad * self._unit
+        bits = self.slopes.gradient(self.rows(self.latents()))
+        return float(loss.square().sum()), float(bits.square().sum())
+
     def collect(self, price: float) -> None:
         gradient = self.weight.grad
         if gradient is None:
@@ -126,8 +135,9 @@ class PricedIntegers:
         self._executor = executor
         self.price = price
         self.bits = 0.0
-        self._pricing: Callable[[float, float], float] | None = None
+        self._pricing: Callable[[float, float, float], float] | None = None
         self._every, self._step = 1, 0
+        self._balance: float | None = None
         self.tensors = {name: Latent(executor.weights[name], form) for name, form in forms.items()}
         self._free = [weight for name, weight in executor.weights.items() if name not in forms]
         self.apply()
@@ -159,14 +169,16 @@ class PricedIntegers:
         for latent in self.tensors.values():
             latent.widened = widened if latent.weight.ndim > 1 else 0.0
 
-    def pace(self, pricing: Callable[[float, float], float], every: int) -> None:
-        """From now on bits are counted every so many steps, and `pricing(fraction, bits)` is the price."""
+    def pace(self, pricing: Callable[[float, float, float], float], every: int) -> None:
+        """From now on bits are counted every so many steps, and `pricing(fraction, bits, balance)` is the
+        price, where `balance` is that at which both gradients were of one length in the first step."""
         self._pricing, self._every, self._step = pricing, every, 0
 
     def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
         if self._pricing is not None and self._step % self._every == 0:
             self.refresh()
-            self.price = self._pricing(fraction, self.bits)
+            if self._balance is not None:
+                self.price = self._pricing(fraction, self.bits, self._balance)
         self._step += 1
 
     def refresh(self) -> None:
@@ -174,6 +186,10 @@ class PricedIntegers:
         self.bits = sum(latent.refresh() for latent in self.tensors.values())
 
     def collect(self) -> None:
+        if self._pricing is not None and self._balance is None:
+            lengths = [latent.squared_gradients() for latent in self.tensors.values()]
+            of_bits = max(sum(bits for _, bits in lengths), 1e-30)
+            self._balance = math.sqrt(sum(loss for loss, _ in lengths) / of_bits)
         for latent in self.tensors.values():
             latent.collect(self.price)
 

@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_FIRST_PRICE = 1e-7  # nats of loss a bit; far below any that matters
+_FIRST = 0.01  # of the price at which the bits' gradient is as long as the loss'; those that hold are near it
+_LEAST = 1e-3  # of the first price
 _GAIN = 0.25  # of the logarithm of how far bytes will be off, per decision
 _AHEAD = 0.15  # of the ramp, that is looked ahead
 _SLOPE_NEWS = 0.2  # weight of the newest slope
@@ -20,7 +21,7 @@ _MOST_MOVE = 0.5
 
 @dataclass
 class PriceControl:
-    """`price(fraction, bits)` is asked every few steps; `measure` gives the bytes of the artifact as it is,
+    """`price` is asked every few steps; `measure` gives the bytes of the artifact as it is,
     at most `measurements` times, to hold the estimate true. `fixed_bytes` is what an artifact of zeros takes.
     """
 
@@ -29,7 +30,7 @@ class PriceControl:
     measure: Callable[[], int]
     ramp: float  # fraction of the training in which bytes fall to the target
     measurements: int = 20
-    _price: float = _FIRST_PRICE
+    _price: float | None = None
     _start: float | None = None
     _truth: float = 1.0  # real bytes over estimated ones
     _measured: int = -1
@@ -41,7 +42,9 @@ class PriceControl:
         """Bytes of the artifact."""
         return self.fixed_bytes + self._truth * bits / 8
 
-    def price(self, fraction: float, bits: float) -> float:
+    def price(self, fraction: float, bits: float, balance: float) -> float:
+        """Nats of loss a bit. `balance`: the price at which the gradient of the bits was as long as that of
+        the loss, at first."""
         due = int(fraction * self.measurements)
         if due > self._measured:
             self._measured = due
@@ -57,5 +60,8 @@ class PriceControl:
             self._slope += _SLOPE_NEWS * (slope - self._slope)
         self._off, self._at = off, fraction
         move = _GAIN * (off + _AHEAD * self.ramp * self._slope)
-        self._price = max(_FIRST_PRICE, self._price * math.exp(min(max(move, -_MOST_MOVE), _MOST_MOVE)))
+        if self._price is None:
+            self._price = _FIRST * balance
+        least = _LEAST * _FIRST * balance
+        self._price = max(least, self._price * math.exp(min(max(move, -_MOST_MOVE), _MOST_MOVE)))
         return self._price
