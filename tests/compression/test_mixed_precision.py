@@ -19,13 +19,18 @@ from edgepress_compression.errors import RecipeError
 from edgepress_compression.evaluate import open_session, run
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.passes.calibration_rows import calibration_rows
 from edgepress_compression.passes.curvature import Curvature
 from edgepress_compression.passes.estimate import index_bits
 from edgepress_compression.passes.layer_inputs import Moments
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.weight_only import mixed_precision, weight_only
 from edgepress_compression.passes.weight_only.allocate import allocate
-from edgepress_compression.passes.weight_only.sensitivity import quadratic_loss
+from edgepress_compression.passes.weight_only.sensitivity import (
+    Candidate,
+    measured_losses,
+    quadratic_loss,
+)
 
 X = np.random.default_rng(8).standard_normal((120, 40)).astype(np.float32)
 
@@ -112,6 +117,16 @@ def test_it_beats_one_width_for_all_at_equal_bits(sensitivity: str) -> None:
 
 def integer_codes(state: PassState) -> list[ScaledIntegers]:
     return [code for code in state.codes.values() if isinstance(code, ScaledIntegers)]
+
+
+def test_a_tensor_is_measured_with_all_others_as_they_were() -> None:
+    state = state_of(GRAPH, X)
+    found = calibration_rows(state, 40)
+    assert found is not None
+    coarse = {name: [Candidate(2, np.round(GRAPH.weights[name], 0), 0.0)] for name in ("v3", "w0", "v2")}
+    together = measured_losses(state, found, coarse, most_gmacs=1000)
+    alone = measured_losses(state, found, {"v2": coarse["v2"]}, most_gmacs=1000)
+    assert together["v2"] == alone["v2"]
 
 
 def test_the_budget_is_met_and_the_report_says_what_each_tensor_costs() -> None:

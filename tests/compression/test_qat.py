@@ -18,6 +18,7 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.executor.quantize import fake_quantize
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.int8 import int8, qat
+from edgepress_compression.passes.int8.learned_scales import LearnedScales
 from edgepress_compression.passes.int8.prepare import Calibration, prepare, write
 from edgepress_compression.passes.int8.training_graph import training_graph
 from edgepress_compression.passes.state import PassState
@@ -84,6 +85,60 @@ def test_training_mends_ranges_that_calibration_cut_too_short() -> None:
 def centred(logits: np.ndarray) -> np.ndarray:
     """Without what a softmax does not see."""
     return logits - logits.mean(axis=1, keepdims=True)
+
+
+def test_ranges_learn_to_be_wider_where_calibration_cut_them_too_short() -> None:
+    cut = Calibration(samples=20, calibration="percentile", percentile=97.0)
+    graph = network()
+    state = state_of(graph)
+    training = training_graph(prepare(state, cut))
+    executor = Executor(training.graph)
+    names = sorted(set(training.ranges.values()))
+    before = {name: float(executor.weights[name].detach()) for name in names}
+    constraint = LearnedScales(executor, [*names, *training.weights.values()], {}, learn_scales=True)
+    scales_alone = [p for p in constraint.parameters() if p not in set(executor.weights.values())]
+    optimizer = torch.optim.Adam(scales_alone, lr=0.02)
+    x = inputs_of(graph)
+    wanted = torch.from_numpy(centred(answers(graph, x)))
+    for _ in range(40):
+        executor.zero_grad(set_to_none=True)
+        logits = executor({"x": torch.from_numpy(x)})["y"]
+        loss = (logits - logits.mean(dim=1, keepdim=True) - wanted).square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        constraint.collect()
+        optimizer.step()
+        constraint.apply()
+    grown = [float(executor.weights[name].detach()) / before[name] for name in names]
+    assert np.mean(grown) > 1.1
+
+
+def test_zeros_stay_zero_whatever_the_optimizer_does() -> None:
+    graph = network()
+    weight = graph.weights["wide.w"].copy()
+    weight[:, ::2] = 0
+    graph.set_weight("wide.w", weight)
+    training = training_graph(prepare(state_of(graph), Calibration(samples=8)))
+    executor = Executor(training.graph)
+    constraint = LearnedScales(executor, list(training.weights.values()), {}, learn_scales=True)
+    with torch.no_grad():
+        executor.weights["wide.w"].add_(1.0)
+    constraint.apply()
+    values = executor.weights["wide.w"].detach().numpy()
+    assert not values[:, ::2].any()
+    assert values[:, 1::2].all()
+
+
+def test_a_scale_stays_where_the_clamp_is_the_integers_own_limit() -> None:
+    training = training_graph(prepare(state_of(network(relu6=True)), Calibration(samples=8)))
+    executor = Executor(training.graph)
+    names = sorted(set(training.ranges.values()))
+    constraint = LearnedScales(executor, names, training.largest, learn_scales=True)
+    assert training.largest
+    for logarithm in constraint.parameters()[-len(names) :]:
+        logarithm.data.add_(3.0)
+    constraint.apply()
+    for name, largest in training.largest.items():
+        assert float(executor.weights[name].detach()) <= largest * (1 + 2**-8)
 
 
 def test_the_graph_that_ships_is_int8s_own() -> None:

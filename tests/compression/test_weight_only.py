@@ -98,8 +98,8 @@ def test_more_bits_are_nearer() -> None:
 
 
 def test_feedback_lowers_the_error_of_a_layers_outputs() -> None:
-    graph = mlp(np.random.default_rng(3), inputs=48)
-    x = correlated(300, 48)
+    graph = mlp(np.random.default_rng(3), inputs=150)  # more than errors are spread over at once
+    x = correlated(300, 150)
     errors = []
     for feedback in (False, True):
         weight = quantized(graph, x, bits=3, feedback=feedback).graph.weights["w1"]
