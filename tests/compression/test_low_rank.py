@@ -183,3 +183,21 @@ def test_the_recipe_is_shipped() -> None:
     for name in ("low-rank", "tucker", "folding-attention"):
         assert check_recipe(load_recipe(name))
         assert Path(__file__).parent.parent.parent.joinpath("docs", "recipes", f"{name}.md").is_file()
+
+
+def test_a_budget_of_work_counts_how_often_a_weight_is_used() -> None:
+    """A convolution of 64 positions and a dense layer of as many weights: work is saved in the convolution."""
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["c"]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "g"], ["y"], transB=1),
+    ]
+    weights = {"k": normal(RNG, 64, 64, 1, 1), "g": normal(RNG, 64, 64)}
+    proto = model(nodes, weights, input_shape=["N", 64, 8, 8], output_shape=["N", 64])
+    state = PassState(graph=load_model(proto.SerializeToString()), profile=load_profile("x86-pc"), seed=0)
+    before = state.graph.macs()
+    low_rank.run(state, Options(kept=0.5, budget="macs"))
+    after = state.graph.macs()
+    assert before is not None and after is not None and 0.4 * before < after <= 0.5 * before
+    assert "k" not in state.graph.weights

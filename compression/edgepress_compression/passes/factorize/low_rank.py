@@ -15,6 +15,7 @@ rows count as often as their words occur.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from onnx import helper
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph, attributes
+from edgepress_compression.graph.run_shapes import run_shapes
 from edgepress_compression.passes.calibration_rows import calibration_rows
 from edgepress_compression.passes.curvature import Curvature, measure_curvature, plain_curvature
 from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
@@ -86,7 +88,10 @@ def run(state: PassState, options: Options) -> None:
         state.warn("low-rank found no layer large enough to be factorized; the model stays as it is.")
         return
     spectra = _spectra(state, options, layers)
-    ladders = {name: _ladder(graph, layer, spectra[name], options) for name, layer in layers.items()}
+    uses = _uses(graph, layers) if options.budget == "macs" else dict.fromkeys(layers, 1)
+    ladders = {
+        name: _ladder(graph, layer, spectra[name], options, uses[name]) for name, layer in layers.items()
+    }
     if options.energy is not None:
         ranks = {name: _by_energy(spectra[name], ladders[name], options.energy) for name in layers}
     else:
@@ -211,7 +216,7 @@ def _seen(graph: Graph, layer: Layer, curvature: Curvature, used: np.ndarray | N
     return spectrum(matrix, second, outputs, mean)
 
 
-def _ladder(graph: Graph, layer: Layer, seen: Spectrum, options: Options) -> Ladder:
+def _ladder(graph: Graph, layer: Layer, seen: Spectrum, options: Options, times: int) -> Ladder:
     outputs, inputs = layer.matrix(graph.weights[layer.weight]).shape
     # a table's own part is a look-up: it costs weights and no work
     looked_up = layer.kind == "table" and options.budget == "macs"
@@ -221,16 +226,20 @@ def _ladder(graph: Graph, layer: Layer, seen: Spectrum, options: Options) -> Lad
     ranks = np.arange(1, min(most, outputs, inputs) + 1)
     tails = np.cumsum(seen.energies[::-1])[::-1]  # energy of this direction and all after it
     errors = np.append(tails, 0.0)[ranks]
-    times = _positions(graph, layer) if options.budget == "macs" else 1
     return Ladder(errors, times * per_rank * ranks.astype(np.float64), float(times * whole))
 
 
-def _positions(graph: Graph, layer: Layer) -> int:
-    """How often the weight is used for one sample: 1 where shapes are not known."""
-    shape = graph.shapes().get(layer.node.output[0])
-    if shape is None or layer.kind == "gemm":
-        return 1
-    return int(np.prod(shape[2:] if layer.kind == "conv" else shape[1:-1]))
+def _uses(graph: Graph, layers: Mapping[str, Layer]) -> dict[str, int]:
+    """How often each weight is used for one sample."""
+    shapes = graph.shapes()
+    if any(layer.node.output[0] not in shapes for layer in layers.values()):
+        shapes |= run_shapes(graph)
+    uses = {}
+    for name, layer in layers.items():
+        shape = shapes[layer.node.output[0]]
+        places = {"conv": shape[2:], "gemm": (), "matmul": shape[1:-1], "table": shape[1:-1]}[layer.kind]
+        uses[name] = math.prod(places)
+    return uses
 
 
 def _by_energy(seen: Spectrum, ladder: Ladder, share: float) -> int | None:
