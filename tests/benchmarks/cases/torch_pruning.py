@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch_pruning_peer as peer
 
 from cases.case import Row, Settings
@@ -165,6 +166,7 @@ def _cut(state: PassState, fraction: float, saliency: Saliency) -> Graph:
     scores = unit_scores(state, groups, rows, saliency=saliency, samples=SAMPLES)
     cost = WidthCost(graph, groups, "flops", None)
     kept = choose_units(groups, scores, cost, fraction * cost.cost({}), least=least_units(groups, 0.1))
+    _put_back(kept, scores, cost, fraction * cost.cost({}))
     small = cut(graph, kept)
     if rows is not None:
         batch = batch_limit(graph, 32)
@@ -179,3 +181,20 @@ def _cut(state: PassState, fraction: float, saliency: Saliency) -> Graph:
             seed=state.seed,
         )
     return small
+
+
+def _put_back(
+    kept: dict[str, np.ndarray], scores: dict[str, np.ndarray], cost: WidthCost, target: float
+) -> None:
+    """The last step of the choice may save more than was asked; the best units that fit come back, so that
+    both sides are compared at equal work.
+    """
+    dropped = {name: float((~mask).sum()) for name, mask in kept.items()}
+    gone = sorted(
+        ((scores[name][unit], name, unit) for name, mask in kept.items() for unit in np.flatnonzero(~mask)),
+        reverse=True,
+    )
+    for _, name, unit in gone:
+        fewer = {**dropped, name: dropped[name] - 1}
+        if cost.cost(fewer) <= target:
+            kept[name][unit], dropped = True, fewer

@@ -25,7 +25,7 @@ def cut(graph: Graph, kept: Mapping[str, np.ndarray], groups: list[ChannelGroup]
     Raises GraphError for an unknown or fixed group, a mask of the wrong length, or where a value would have
     no channels left.
     """
-    known = groups if isinstance(groups, ChannelGroups) else channel_groups(graph)
+    known = groups if isinstance(groups, ChannelGroups) and groups.fit(graph) else channel_groups(graph)
     gone = known.gone(kept)
     for value, units in known.emptied(kept):
         names = ", ".join(dict.fromkeys(group for group, _ in units))

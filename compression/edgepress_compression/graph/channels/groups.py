@@ -50,6 +50,11 @@ class ChannelGroups(list[ChannelGroup]):
         self.analysis = analysis
         self.classes = {group.name: classes for group, classes in found}  # (units,) int64 labels
         self._lines = _lines(analysis)
+        self._structure = _structure(analysis.walk.graph)
+
+    def fit(self, graph: Graph) -> bool:
+        """Whether `graph` has the nodes and shapes of the one that was followed, with whatever numbers."""
+        return _structure(graph) == self._structure
 
     def gone(self, kept: Mapping[str, np.ndarray]) -> np.ndarray:
         """int64 labels of the units that `kept` marks False: group name -> bool (units,).
@@ -153,6 +158,11 @@ def _grouped(analysis: Analysis) -> list[tuple[ChannelGroup, np.ndarray]]:
             )
         )
     return groups
+
+
+def _structure(graph: Graph) -> tuple[object, ...]:
+    nodes = tuple((node.op_type, *node.input, *node.output) for node in graph.proto.graph.node)
+    return nodes, tuple((name, array.shape) for name, array in graph.weights.items())
 
 
 def _lines(analysis: Analysis) -> dict[frozenset[int], str]:

@@ -22,17 +22,19 @@ SEVERAL_INPUTS = (
     "Add", "And", "Clip", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max",
     "Mean", "Min", "Mod", "Mul", "Or", "Pow", "PRelu", "Sub", "Sum", "Where", "Xor",
 )
+KEEPS_ZERO = {"Abs", "Cast", "Identity", "Neg", "Relu", "Sign", "Sqrt", "Tanh"}
 # fmt: on
 
 
 def function(walk: Walk, node: onnx.NodeProto) -> None:
-    """One input, the same labels. What it makes of a weight is still followed."""
+    """One input, the same labels. A weight is still followed where zero stays zero."""
     source = node.input[0]
-    view = walk.views.get(source)
+    view = walk.views.get(source) if node.op_type in KEEPS_ZERO else None
     for name in node.input[1:]:  # ratio and training mode of Dropout
         walk.whole_use(name)
     walk.put_plain(node)
     if view is None:
+        walk.whole_use(source)
         walk.put(node.output[0], walk.of(source))
     else:
         walk.views[node.output[0]] = View(view.tensor, view.index)

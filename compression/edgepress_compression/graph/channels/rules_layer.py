@@ -211,6 +211,7 @@ def gather(walk: Walk, node: onnx.NodeProto) -> None:
             walk.whole_use(source)
             walk.put_plain(node)
         return
+    walk.whole_use(index)
     walk.fix(index, f"{title(node)} uses it as an index")
     labels = walk.of(source)
     if labels.shape[axis] == 1:

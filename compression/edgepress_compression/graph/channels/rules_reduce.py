@@ -86,6 +86,7 @@ def normalisation(walk: Walk, node: onnx.NodeProto) -> None:
 def resize(walk: Walk, node: onnx.NodeProto) -> None:
     """Resize and Upsample: along axes that keep their length, channels stay themselves."""
     source, out = node.input[0], node.output[0]
+    walk.whole_use(source)
     labels = walk.of(source)
     axes = varying(labels)
     sizes = node.input[3] if len(node.input) > 3 and node.input[3] else None

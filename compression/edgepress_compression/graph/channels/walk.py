@@ -106,6 +106,7 @@ class Walk:
 
     def along(self, name: str, axis: int, node: onnx.NodeProto) -> np.ndarray:
         """(length,) labels along `axis`; those that differ along other axes are tied."""
+        self.whole_use(name)
         labels, length = self.of(name), self.dims(name)[axis]
         rows = np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1)
         if rows.shape[1] > 1:
@@ -223,6 +224,9 @@ def _rectangular(walk: Walk, name: str) -> bool:
     if not found.any():
         return False
     axes = varying(squeezed(found))
+    one, other = walk.trace.first[name], walk.trace.second[name]
+    if any(one[axis] != other[axis] for axis in axes):
+        return walk.labels.fix(raw, f"{name} has its channels on one axis with the samples")
     if not axes:
         return walk.labels.fix(raw, f"all channels of {name} hang together: cutting one cuts all")
     if len(axes) == 1:
