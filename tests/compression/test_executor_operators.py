@@ -379,6 +379,45 @@ CASES = [
         order=["x0", "p", "", "a"],
         opset=18,
     ),
+    # recurrent
+    *(
+        row(
+            f"{op} {direction}, {what}",
+            op,
+            [normal(RNG, 6, 3, 4)],
+            constants={
+                "w": normal(RNG, directions, gates * 5, 4),
+                "r": normal(RNG, directions, gates * 5, 5),
+                "b": normal(RNG, directions, 2 * gates * 5),
+                "n": np.array([6, 2, 4], np.int32),
+                **{f"s{i}": normal(RNG, directions, 3, 5) for i in range(2 if op == "LSTM" else 1)},
+                **({"p": normal(RNG, directions, 15)} if op == "LSTM" else {}),
+            }
+            if what == "with everything"
+            else {"w": normal(RNG, directions, gates * 5, 4), "r": normal(RNG, directions, gates * 5, 5)},
+            outputs=3 if op == "LSTM" else 2,
+            hidden_size=5,
+            direction=direction,
+            **options,
+        )
+        for op, gates, all_options in [
+            ("RNN", 1, [{}, {"activations": ["Relu"]}]),
+            ("GRU", 3, [{}, {"linear_before_reset": 1}]),
+            ("LSTM", 4, [{}, {}]),
+        ]
+        for direction, directions in [("forward", 1), ("reverse", 1), ("bidirectional", 2)]
+        for what, options in zip(["bare", "with everything"], all_options, strict=True)
+        if not (directions == 2 and "activations" in options)
+    ),
+    row(
+        "DequantizeLinear along an axis",
+        "DequantizeLinear",
+        [RNG.integers(-128, 128, (2, 3, 4)).astype(np.int8)],
+        constants={
+            "s": np.abs(normal(RNG, 3)) + 0.01,
+            "z": RNG.integers(-9, 9, 3).astype(np.int8),
+        },
+    ),
     # resizing
     *(
         row(
@@ -465,5 +504,25 @@ def test_every_operator_of_the_table_has_a_row() -> None:
         "RMSNormalization",  # of operator set 23, which onnxruntime 1.20, the oldest supported, does not run
         "SimplifiedLayerNormalization",  # its twin, made by onnxruntime's own optimizer
         "Swish",  # of operator set 24
+        "QuantizeLinear",  # whole numbers stay floats here, so that gradients pass: test_qat.py, and below
+        "DynamicQuantizeLinear",  # the same
+        "edgepress.FakeQuantize",  # of training graphs only: test_qat.py
+        "com.microsoft.MatMulNBits",  # test_weight_only.py
     }
     assert sorted(OPERATORS.keys() - rows) == sorted(elsewhere)
+
+
+@pytest.mark.parametrize("op_type", ["QuantizeLinear", "DynamicQuantizeLinear"])
+def test_integers_are_those_of_onnxruntime_and_gradients_pass(op_type: str) -> None:
+    constants = {"s": np.float32(0.1), "z": np.uint8(128)} if op_type == "QuantizeLinear" else {}
+    proto = one_node(
+        op_type, {"x0": SMALL}, constants=constants, outputs=1 if constants else 3, order=["x0", *constants]
+    )
+    expected = onnxruntime_outputs(proto, {"x0": SMALL})
+    executor = Executor(Graph(proto))
+    for got, want in zip(executor.run({"x0": SMALL}).values(), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+    x = torch.from_numpy(SMALL.copy()).requires_grad_()
+    executor({"x0": x})["y0"].sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().min() > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,6 +31,9 @@ _SETTINGS = {
     "OneHot": (2,),
     "QuantizeLinear": (1, 2),
     "DequantizeLinear": (1, 2),
+    "RNN": (4, 5),
+    "GRU": (4, 5),
+    "LSTM": (4, 5, 6),
     "FakeQuantize": (2,),
 }
 _LEARNED_SCALARS = {
@@ -111,7 +115,8 @@ class Executor(nn.Module):
             if name not in inputs:
                 raise GraphError(f"The model's input {name} is missing; it takes {', '.join(self._inputs)}.")
             values[name] = inputs[name].to(device, dtype)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16 and torch.is_grad_enabled()):
+        half = self._bfloat16 and torch.is_grad_enabled()
+        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             for step in self._steps:
                 if watch is not None:
                     watch(step.call, step.inputs, [values[name] if name else None for name in step.inputs])

@@ -1,4 +1,4 @@
-"""Normalizations. Batch statistics are those of the file: fine-tuning does not move them."""
+"""Normalizations. Batch statistics are those of the file; batch.py has the training mode."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from edgepress_compression.executor.operators import Call, operator
 def batch_norm(call: Call, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
     if call.get("training_mode", 0) or call.outputs > 1:
         raise GraphError("BatchNormalization is in training mode; export the model in evaluation mode.")
+    # statistics are not learned, even where an Identity hides from the executor that they are ones
+    mean, var = mean.detach(), var.detach()
     return F.batch_norm(x, mean, var, scale, bias, training=False, eps=call.get("epsilon", 1e-5))
 
 

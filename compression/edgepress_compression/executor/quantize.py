@@ -75,6 +75,18 @@ def dequantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None 
     return shifted * _along(scale, x, call)
 
 
+@operator("DynamicQuantizeLinear")
+def dynamic_quantize_linear(call: Call, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x -> (whole numbers 0..255 as floats, scale, zero point); the range is that of x and holds 0."""
+    low, high = x.detach().min().clamp(max=0.0), x.detach().max().clamp(min=0.0)
+    scale = (high - low) / 255
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    zero = torch.round(torch.clamp(-low / scale, 0, 255))
+    ratio = x / scale
+    whole = ratio + (torch.round(ratio) - ratio).detach()
+    return torch.clamp(whole + zero, 0, 255), scale, zero.to(torch.uint8)
+
+
 def _along(value: Tensor, x: Tensor, call: Call) -> Tensor:
     """A scale or zero point for each index of an axis, ready to broadcast against x."""
     if value.numel() <= 1:
