@@ -1,0 +1,60 @@
+"""The LeNets in the fewest bytes: training under a price for each coded bit.
+
+Options were fixed with reference networks that were trained on 54,000 of the training images and judged by
+the other 6,000; the test images judge the rows below and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cases.case import Row, Settings, compressed, row_of
+from edgepress_compression.recipe import Recipe, Step
+
+TITLE = "LeNets on MNIST in the fewest bytes (Deep Compression: 40x at 1.58 %, 39x at 0.74 %)"
+
+
+@dataclass(frozen=True)
+class _Aim:
+    case: str
+    model: str
+    most_error: float  # fraction
+    least_ratio: float
+    passes: tuple[dict[str, Any], ...]  # options of `entropy`, one after the other
+
+
+AIMS = (
+    _Aim("LeNet-300-100", "lenet_300_100_mnist", 0.0152, 60.0, ({"target_bytes": 5_600, "steps": 10_000},)),
+    _Aim("LeNet-300-100", "lenet_300_100_mnist", 0.0170, 60.0, ({"target_bytes": 4_400, "steps": 10_000},)),
+    _Aim("LeNet-5", "lenet5_caffe_mnist", 0.0081, 150.0, ({"target_bytes": 11_000, "steps": 3_000},)),
+    _Aim(
+        "LeNet-5",
+        "lenet5_caffe_mnist",
+        0.0100,
+        600.0,
+        (
+            {"target_bytes": 8_000, "steps": 2_500, "ramp": 0.6, "hold": 0.9},
+            {"target_bytes": 2_873, "steps": 10_000},
+        ),
+    ),
+)
+
+
+def measure(settings: Settings) -> Iterator[Row]:
+    for aim in AIMS:
+        recipe = Recipe(
+            name="best-bytes",
+            description="Training under a price for each coded bit.",
+            coding="small",
+            passes=tuple(Step("entropy", options) for options in aim.passes),
+            needs="labelled",
+        )
+        report = compressed(settings, aim.model, recipe, settings.dataset("mnist"))
+        target = f"{aim.least_ratio:.0f}x at {aim.most_error:.2%} error"
+        row = row_of(report, case=aim.case, target=target, met=None)
+        row.met = 1 - (row.after or 0.0) <= aim.most_error + 1e-9 and (row.ratio or 0.0) >= aim.least_ratio
+        row.note = f"error {1 - (row.before or 0):.2%} -> {1 - (row.after or 0):.2%}, seed {settings.seed}"
+        row.more = {"options": list(aim.passes), "stages": report["stages"]}
+        yield row
