@@ -128,6 +128,8 @@ def _kind(type_: msgspec.inspect.Type) -> str:
             words = "nothing"
         case msgspec.inspect.UnionType():
             words = " or ".join(dict.fromkeys(_kind(one) for one in type_.types))
+        case msgspec.inspect.StructType():
+            words = "table of " + ", ".join(field.name for field in type_.fields)
         case msgspec.inspect.DictType():
             words = f"table of {_kind(type_.value_type)}"
         case msgspec.inspect.ListType() | msgspec.inspect.VarTupleType():

@@ -121,6 +121,8 @@ def _row(option: dict[str, Any]) -> tuple[str, str, str, str]:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(one)}" for key, one in value.items() if one) or "none"
     if isinstance(value, list):
         return ", ".join(map(_value, value)) or "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
