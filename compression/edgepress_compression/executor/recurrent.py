@@ -116,10 +116,9 @@ def _cell(call: Call, direction: int, size: int, r: Tensor, b: Tensor, peepholes
         return functions[0](bounded(x + h @ r.T + of_input + of_state)), c
 
     def gated(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, new_in = (x + of_input).split([2 * size, size], dim=1)
-        z, reset = functions[0](bounded(inputs + h @ r[: 2 * size].T + of_state[: 2 * size])).split(
-            size, dim=1
-        )
+        inputs, new_in = torch.split(x + of_input, [2 * size, size], dim=1)
+        both = functions[0](bounded(inputs + h @ r[: 2 * size].T + of_state[: 2 * size]))
+        z, reset = torch.split(both, size, dim=1)
         if call.get("linear_before_reset", 0):
             new = new_in + reset * (h @ r[2 * size :].T + of_state[2 * size :])
         else:
@@ -127,8 +126,8 @@ def _cell(call: Call, direction: int, size: int, r: Tensor, b: Tensor, peepholes
         return (1 - z) * functions[1](bounded(new)) + z * h, c
 
     def long_short(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        i, o, f, g = (x + h @ r.T + of_input + of_state).split(size, dim=1)
-        p_i, p_o, p_f = (0.0, 0.0, 0.0) if peepholes is None else peepholes.split(size)
+        i, o, f, g = torch.split(x + h @ r.T + of_input + of_state, size, dim=1)
+        p_i, p_o, p_f = [0.0] * 3 if peepholes is None else torch.split(peepholes, size)
         i, f = functions[0](bounded(i + p_i * c)), functions[0](bounded(f + p_f * c))
         new_c = f * c + i * functions[1](bounded(g))
         o = functions[0](bounded(o + p_o * new_c))

@@ -264,6 +264,7 @@ class _Training:
             "queue": torch.from_numpy(self._queue.copy()),
             "numbers": self._numbers(),
             "good": self._good,
+            "gradients": [parameter.grad for parameter in self.shared],  # some constraints look back
             "optimizer": self._optimizer.state_dict(),
             "executor": self._executor.resume_state(),
             "constraint": constraint.resume_state() if isinstance(constraint, Resumable) else {},
@@ -278,6 +279,8 @@ class _Training:
         self._good = state["numbers"]
         self._put_back()
         self._good = state["good"]
+        for parameter, gradient in zip(self.shared, state["gradients"], strict=True):
+            parameter.grad = gradient
         self._optimizer.load_state_dict(state["optimizer"])
         self._executor.resume_from(state["executor"])
         if isinstance(self._constraint, Resumable):

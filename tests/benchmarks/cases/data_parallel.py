@@ -33,8 +33,8 @@ most_lost_points = 5.0
 _TARGET = "equal final accuracy; the speed-up stated"
 # model, data set, steps, batch, sparsity, rate
 _CASES = (
-    ("LeNet-5", "lenet5_caffe_mnist", "mnist", 1200, 100, 0.95, 1e-3),
-    ("ResNet-20", "resnet20_cifar10", "cifar10", 200, 100, 0.6, 1e-3),
+    ("LeNet-5", "lenet5_caffe_mnist", "mnist", 600, 100, 0.95, 1e-3),
+    ("ResNet-8", "mlperf_tiny_resnet8_cifar10", "cifar10", 200, 64, 0.6, 1e-3),
 )
 
 

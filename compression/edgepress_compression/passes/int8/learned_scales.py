@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,13 @@ class LearnedScales:
 
     def begin(self, fraction: float, optimizer: torch.optim.Optimizer) -> None:
         """Nothing changes while it trains."""
+
+    def resume_state(self) -> dict[str, Any]:
+        """Nothing beside the parameters (training/checkpoint.py)."""
+        return {}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        """Nothing is remembered."""
 
     def collect(self) -> None:
         for name, kept in self._kept.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.pruning.regrowth import Growth, drop_and_grow
 from edgepress_compression.passes.pruning.schedule import cosine, cubic
+from edgepress_compression.training.checkpoint import Resumable
 
 Masks = dict[str, Tensor]  # bool by weight name, True is kept
 Reduce = Callable[[Masks, float, torch.optim.Optimizer], Masks]  # masks, sparsity -> masks of that sparsity
@@ -41,6 +43,14 @@ class Masked:
         with torch.no_grad():
             for name, mask in self.masks.items():
                 self._executor.weights[name].mul_(mask)
+
+    def resume_state(self) -> dict[str, Any]:
+        """For training/checkpoint.py."""
+        return {"masks": self.masks}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        """Puts back what `resume_state` gave."""
+        self.masks = dict(state["masks"])
 
 
 class Gradual(Masked):
@@ -98,6 +108,26 @@ class Gradual(Masked):
             self.done, self.masks, weights = self._before_round
             restore(self._executor, weights)
 
+    def resume_state(self) -> dict[str, Any]:
+        reduce: object = self._reduce
+        return {
+            **super().resume_state(),
+            "done": self.done,
+            "taken_back": self.taken_back,
+            "settled": self._settled,
+            "before_round": None if self._before_round is None else list(self._before_round),
+            "reduce": reduce.resume_state() if isinstance(reduce, Resumable) else {},
+        }
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        super().resume_from(state)
+        self.done, self.taken_back, self._settled = state["done"], state["taken_back"], state["settled"]
+        before = state["before_round"]
+        self._before_round = None if before is None else (before[0], before[1], before[2])
+        reduce: object = self._reduce
+        if isinstance(reduce, Resumable):
+            reduce.resume_from(state["reduce"])
+
 
 class Moving(Masked):
     """As many weights all the time, but not the same: `updates` times in the first part `until` of the
@@ -132,6 +162,13 @@ class Moving(Masked):
         )
         self.done = due
         self.apply()
+
+    def resume_state(self) -> dict[str, Any]:
+        return {**super().resume_state(), "done": self.done}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        super().resume_from(state)
+        self.done = state["done"]
 
 
 def wish(weight: Tensor, optimizer: torch.optim.Optimizer, growth: Growth) -> Tensor:

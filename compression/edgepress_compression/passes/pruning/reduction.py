@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,17 @@ class Reduction:
             for name, mask in kept.items():
                 self.executor.weights[name].mul_(mask)
         return kept
+
+    def resume_state(self) -> dict[str, Any]:
+        """For training/checkpoint.py."""
+        curves = {name: [list(point) for point in curve] for name, curve in self.measured.items()}
+        return {"rounds": self._rounds, "measured": curves}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        self._rounds = state["rounds"]
+        self.measured = {
+            name: [(point[0], point[1]) for point in curve] for name, curve in state["measured"].items()
+        }
 
     def _scores(self, masks: Masks) -> dict[str, Tensor]:
         kind: Kind = self.saliency

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -139,6 +139,13 @@ class Codebooks:
             for name, table in self._tables.items():
                 weight = self.executor.weights[name]
                 weight.copy_(table[self._indices[name]].reshape(weight.shape))
+
+    def resume_state(self) -> dict[str, Any]:
+        """Nothing beside the parameters (training/checkpoint.py)."""
+        return {}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        """Nothing is remembered."""
 
     def trained(self) -> dict[str, SharedWeights]:
         """The codes with the trained values, rounded to half precision where that keeps 11 bits."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -95,6 +95,13 @@ class SparseIntegers:
         with torch.no_grad():
             for name, form in self._forms.items():
                 self._executor.weights[name].copy_(self._integers(name) * self._steps(form))
+
+    def resume_state(self) -> dict[str, Any]:
+        """Nothing beside the parameters (training/checkpoint.py)."""
+        return {}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        """Nothing is remembered."""
 
     def codes(self) -> dict[str, ScaledIntegers]:
         """The integers as they are now, by weight."""
