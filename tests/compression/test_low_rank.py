@@ -186,7 +186,7 @@ def test_the_recipe_is_shipped() -> None:
 
 
 def test_a_budget_of_work_counts_how_often_a_weight_is_used() -> None:
-    """A convolution of 64 positions and a dense layer of as many weights: work is saved in the convolution."""
+    """A convolution of 64 positions beside a dense layer of as many weights: the work is the convolution's."""
     nodes = [
         helper.make_node("Conv", ["x", "k"], ["c"]),
         helper.make_node("GlobalAveragePool", ["c"], ["p"]),
@@ -201,3 +201,13 @@ def test_a_budget_of_work_counts_how_often_a_weight_is_used() -> None:
     after = state.graph.macs()
     assert before is not None and after is not None and 0.4 * before < after <= 0.5 * before
     assert "k" not in state.graph.weights
+
+
+def test_answers_that_changed_are_said() -> None:
+    data = labelled(RNG, inputs=64, classes=8, rank=48)
+    state = PassState(
+        graph=mlp(RNG, inputs=64, hidden=96, classes=8), profile=load_profile("x86-pc"), dataset=data, seed=0
+    )
+    low_rank.run(state, Options(kept=0.1, least_weights=1000))
+    assert any("of the answers" in sentence and "fine-tune" in sentence for sentence in state.warnings)
+    assert "% of the answers as before" in (state.stages[-1].note or "")

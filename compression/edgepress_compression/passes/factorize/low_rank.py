@@ -28,9 +28,10 @@ from onnx import helper
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.graph.run_shapes import run_shapes
-from edgepress_compression.passes.calibration_rows import calibration_rows
+from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
 from edgepress_compression.passes.curvature import Curvature, measure_curvature, plain_curvature
 from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.factorize.agreement import say_agreement
 from edgepress_compression.passes.factorize.layers import Kind, Layer, factorizable
 from edgepress_compression.passes.factorize.rank_choice import Ladder, rank_of_energy, ranks_within
 from edgepress_compression.passes.factorize.split_node import convolution, fresh_name, replace_node
@@ -87,7 +88,9 @@ def run(state: PassState, options: Options) -> None:
     if not layers:
         state.warn("low-rank found no layer large enough to be factorized; the model stays as it is.")
         return
-    spectra = _spectra(state, options, layers)
+    rows = calibration_rows(state, options.samples)
+    original = graph.copy()
+    spectra = _spectra(state, rows, layers)
     uses = _uses(graph, layers) if options.budget == "macs" else dict.fromkeys(layers, 1)
     ladders = {
         name: _ladder(graph, layer, spectra[name], options, uses[name]) for name, layer in layers.items()
@@ -112,7 +115,8 @@ def run(state: PassState, options: Options) -> None:
             seconds=time.monotonic() - started,
             bytes_estimate=weight_bytes_estimate(graph.float_weights(), state.codes),
             nonzero=nonzero_fraction(graph.float_weights()),
-            note=f"{graph.weight_bytes() / before:.1%} of the weights; {lost:.4f} nats expected to be lost",
+            note=f"{graph.weight_bytes() / before:.1%} of the weights; {lost:.4f} nats expected to be lost"
+            + say_agreement(state, original, rows, "low-rank"),
         )
     )
     state.progress(1.0, "factorized")
@@ -181,9 +185,10 @@ def split_layer(graph: Graph, layer: Layer, seen: Spectrum, rank: int) -> None:
     replace_node(graph, node, nodes, typed, removed=[layer.weight])
 
 
-def _spectra(state: PassState, options: Options, layers: Mapping[str, Layer]) -> dict[str, Spectrum]:
+def _spectra(
+    state: PassState, rows: CalibrationRows | None, layers: Mapping[str, Layer]
+) -> dict[str, Spectrum]:
     graph = state.graph
-    rows = calibration_rows(state, options.samples)
     names = list(layers)
     if rows is None:
         curvature = plain_curvature({name: graph.weights[name] for name in names})

@@ -28,8 +28,9 @@ import onnx
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph, attributes
-from edgepress_compression.passes.calibration_rows import calibration_rows
+from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
 from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.factorize.agreement import say_agreement
 from edgepress_compression.passes.factorize.decompositions import cp, spatial, tucker2, unfold
 from edgepress_compression.passes.factorize.evidence import noise_free_rank
 from edgepress_compression.passes.factorize.layers import Layer, factorizable
@@ -78,7 +79,9 @@ def run(state: PassState, options: Options) -> None:
             "tucker found no k x k convolution large enough to be factorized; the model stays as it is."
         )
         return
-    seen = _seen(state, options, layers)
+    rows = calibration_rows(state, options.samples)
+    original = graph.copy()
+    seen = _seen(state, rows, layers)
     weighed = {
         name: np.einsum("oiyx,ij->ojyx", graph.weights[name].astype(np.float64), seen[name].root)
         for name in layers
@@ -103,7 +106,8 @@ def run(state: PassState, options: Options) -> None:
             seconds=time.monotonic() - started,
             bytes_estimate=weight_bytes_estimate(graph.float_weights(), state.codes),
             nonzero=nonzero_fraction(graph.float_weights()),
-            note=f"{graph.weight_bytes() / before:.1%} of the weights",
+            note=f"{graph.weight_bytes() / before:.1%} of the weights"
+            + say_agreement(state, original, rows, options.method),
         )
     )
     state.progress(1.0, "factorized")
@@ -278,9 +282,10 @@ def _side(settings: Mapping[str, Any], axis: int, group: int | None = None) -> d
     return {**found, "auto_pad": settings["auto_pad"], "group": group}
 
 
-def _seen(state: PassState, options: Options, layers: Mapping[str, Layer]) -> dict[str, SeenInputs]:
+def _seen(
+    state: PassState, rows: CalibrationRows | None, layers: Mapping[str, Layer]
+) -> dict[str, SeenInputs]:
     graph = state.graph
-    rows = calibration_rows(state, options.samples)
     moments: dict[str, Moments] = {}
     if rows is not None:
         state.progress(0.1, "looking at what goes into each layer")
