@@ -186,7 +186,7 @@ def test_the_recipe_is_shipped() -> None:
 
 
 def test_a_budget_of_work_counts_how_often_a_weight_is_used() -> None:
-    """A convolution of 64 positions beside a dense layer of as many weights: the work is the convolution's."""
+    """64 positions of a convolution beside a dense layer: the work is the convolution's."""
     nodes = [
         helper.make_node("Conv", ["x", "k"], ["c"]),
         helper.make_node("GlobalAveragePool", ["c"], ["p"]),
