@@ -207,3 +207,12 @@ def test_gradients_of_rounding_are_those_of_learned_step_size_quantization() -> 
     expected = np.where(inside, np.rint(ratio) - ratio, np.clip(ratio, low, high)).sum()
     assert float(scale.grad) == pytest.approx(expected, abs=1e-4)
     np.testing.assert_array_equal(y.detach().numpy(), np.clip(np.rint(ratio), low, high) * np.float32(0.25))
+
+
+def test_training_in_bfloat16_rounds_to_the_same_integers() -> None:
+    x = torch.linspace(-3, 3, 301)
+    scale = torch.tensor(0.0137)
+    coarse = fake_quantize(x.bfloat16(), scale, torch.tensor(100), 0, 255)
+    fine = fake_quantize(x.bfloat16().float(), scale, torch.tensor(100), 0, 255)
+    assert coarse.dtype == torch.float32
+    assert torch.equal(coarse, fine)

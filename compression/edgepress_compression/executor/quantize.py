@@ -44,7 +44,8 @@ def fake_quantize(x: Tensor, scale: Tensor, zero: Tensor, low: int, high: int) -
 
     `scale` (positive) and `zero` broadcast against x. Gradients reach x and scale, see the module.
     """
-    result: Tensor = _FakeQuantize.apply(x, scale, zero, low, high)  # type: ignore[no-untyped-call]
+    # bfloat16, which training may compute in, is coarser than the integers
+    result: Tensor = _FakeQuantize.apply(x.float(), scale, zero, low, high)  # type: ignore[no-untyped-call]
     return result
 
 
