@@ -273,6 +273,17 @@ def test_a_shuffle_that_something_else_looks_into_ties_its_halves() -> None:
     assert units(check_cut(classifier(body, weights, 4))) == {"w1": 8, "w2": 4}
 
 
+def test_channels_on_two_axes_are_tied_along_the_shorter_one() -> None:
+    body = (
+        "a = Conv(x, w1) s = Reshape(a, five) v = Relu(s) t = Transpose<perm=[0,2,1,3,4]>(v)"
+        " last = Reshape(t, four)"
+    )
+    weights: Weights = {"w1": (8, 3, 3, 3), "five": whole(0, 2, 4, 6, 6), "four": whole(0, 8, 6, 6)}
+    groups = check_cut(classifier(body, weights, 8))
+    assert units(groups) == {"w1": 4}
+    assert groups[0].members[0].positions.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
+
+
 SENTENCE = "int64[N,L] ids"
 
 

@@ -37,8 +37,7 @@ from edgepress_devices.profile import load_profile
 TITLE = "Torch-Pruning 1.6.1 on the same models, at equal FLOPs, without fine-tuning"
 FRACTION = 0.75  # of the multiply-accumulates
 TARGET = "works, and no less accurate than Torch-Pruning at equal FLOPs"
-SAMPLES = 512  # to score by
-REFIT_SAMPLES = 256
+SAMPLES = 1000  # of the training split, to score by and to refit; more than a layer has inputs
 MODELS = (  # of the data folder, and its data set
     ("resnet20_cifar10", "cifar10"),
     ("vgg_small_cifar10", "cifar10"),
@@ -176,7 +175,7 @@ def _cut(state: PassState, fraction: float, saliency: Saliency) -> Graph:
             groups,
             kept,
             rows.fetch,
-            rows.rows[:REFIT_SAMPLES],
+            rows.rows,
             batch_size=batch,
             seed=state.seed,
         )
