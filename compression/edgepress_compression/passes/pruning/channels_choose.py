@@ -49,6 +49,10 @@ def choose_units(
             continue
         if now == math.inf:
             break  # what is left saves nothing
+        if cost.saving(name, queue.next_count(), dropped) >= left - target:  # the last step
+            name = _last(queues, cost, dropped, left - target)
+            queues[name].take()
+            break
         left -= cost.saving(name, queue.next_count(), dropped)
         dropped[name] = dropped.get(name, 0.0) + queue.next_count()
         queue.take()
@@ -85,6 +89,16 @@ def reachable(
     if floor <= fraction * whole:
         return fraction * whole, floor
     return floor + fraction * (whole - floor), floor
+
+
+def _last(queues: Mapping[str, _Queue], cost: WidthCost, dropped: Mapping[str, float], needed: float) -> str:
+    """The group whose next step saves enough and matters least: a price would favour large steps."""
+    enough = {
+        name: queue.next_score()
+        for name, queue in queues.items()
+        if queue.more() and cost.saving(name, queue.next_count(), dropped) >= needed
+    }
+    return min(enough, key=lambda name: enough[name])
 
 
 def _price(queue: _Queue, cost: WidthCost, dropped: Mapping[str, float]) -> float:
