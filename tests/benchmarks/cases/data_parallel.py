@@ -53,7 +53,8 @@ def measure(settings: Settings) -> Iterator[Row]:
                 case=title,
                 target=_TARGET,
                 met=abs(correct[2] - correct[1]) <= 0.002 if n == 2 else None,
-                note=f"training {seconds[n]:.1f} s, {steps} steps of {batch_size}, one thread a process"
+                note=f"training {seconds[n]:.1f} s, {steps} steps of {batch_size}, one thread a process; "
+                f"{os.getloadavg()[1]:.1f} processes wanted the {os.cpu_count()} cores meanwhile"
                 + (
                     f"; {seconds[1] / seconds[2]:.2f} times as fast; each process sent about "
                     f"{sent * steps / 1e6:,.0f} MB (ring all-reduce, {sent:,} B a step)"
