@@ -83,6 +83,21 @@ def test_a_few_samples_still_fit_what_is_left(learned: Graph) -> None:
     assert accuracy(work.graph) >= accuracy(learned) - 0.01
 
 
+def test_training_by_answers_that_only_harms_is_not_kept(learned: Graph) -> None:
+    def cut_by(rate: float) -> tuple[bytes, str]:
+        work = state(learned.copy(), blobs(80))
+        channels.run(work, changed(QUICK, light_rate=rate, light_steps=20))
+        return work.graph.serialize(), work.stages[-1].note or ""
+
+    (fitted, said), (trained, told) = cut_by(30.0), cut_by(1e-4)
+    assert said.startswith("not kept")
+    assert told.startswith("distance")
+    work = state(learned.copy(), blobs(45))  # too few to teach anything
+    channels.run(work, QUICK)
+    assert [stage.name for stage in work.stages] == ["prune channels"]
+    assert fitted != trained
+
+
 def test_without_data_the_smallest_units_go_and_the_rest_stay_as_they_are(learned: Graph) -> None:
     work = state(learned.copy(), None)
     channels.run(work, channels.Options(blind_target=0.8))

@@ -47,7 +47,7 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     multiple: Count = 1  # widths become multiples of it: 8 suits integer kernels
     samples: Annotated[int, msgspec.Meta(ge=8, le=100_000)] = 512  # to score units by
     refit_samples: Annotated[int, msgspec.Meta(ge=8, le=100_000)] = 256
-    most_lost_points: Positive = 4.0  # on held-out samples; more is told
+    most_lost_points: Positive = 8.0  # on held-out samples; more is told
     label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
     learning_rate: Positive = 1e-3
     most_gmacs: Positive = 60_000.0
@@ -59,7 +59,7 @@ def run(state: PassState, options: Options) -> None:
         raise RecipeError("A student is made before weights are coded: put hakd before what quantizes.")
     if not options.shapes:
         raise RecipeError('hakd needs shapes to try, such as shapes = ["even", "latency", "flops"].')
-    data = training_data(state) if state.dataset is not None else None
+    data = training_data(state, most_gmacs=options.most_gmacs) if state.dataset is not None else None
     rows = None if data is None else calibration_rows(state, max(options.samples, options.refit_samples))
     if data is None or rows is None or data.kind != "labels":
         raise RecipeError(

@@ -55,7 +55,7 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     least_kept: Share = 0.05  # of every group
     multiple: Count = 1  # widths become multiples of it: 8 suits integer kernels
     refit_samples: Annotated[int, msgspec.Meta(ge=8, le=100_000)] = 256
-    most_lost_points: Positive = 4.0  # on held-out samples; more is told
+    most_lost_points: Positive = 8.0  # on held-out samples; more is told
     learning_rate: Positive = 1e-3
     most_gmacs: Positive = 60_000.0
 
@@ -71,7 +71,7 @@ def run(state: PassState, options: Options) -> None:
             f"morphnet widens from target = {options.target:g} to budget = {options.budget:g} of the cost, "
             "so the budget must be at least the target."
         )
-    data = training_data(state) if state.dataset is not None else None
+    data = training_data(state, most_gmacs=options.most_gmacs) if state.dataset is not None else None
     if data is None or data.kind != "labels":
         raise RecipeError(
             "morphnet learns a structure by training, which takes labelled samples: at least 500, and 20 for "
