@@ -85,11 +85,13 @@ def test_a_few_samples_still_fit_what_is_left(learned: Graph) -> None:
 
 def test_training_by_answers_that_only_harms_is_not_kept(learned: Graph) -> None:
     def cut_by(rate: float) -> tuple[bytes, str]:
-        work = state(learned.copy(), blobs(80))
-        channels.run(work, changed(QUICK, light_rate=rate, light_steps=20))
+        work = state(learned.copy(), blobs(300))
+        channels.run(
+            work, changed(QUICK, light_rate=rate, light_steps=100, light_target=0.1, least_kept=0.05)
+        )
         return work.graph.serialize(), work.stages[-1].note or ""
 
-    (fitted, said), (trained, told) = cut_by(30.0), cut_by(1e-4)
+    (fitted, said), (trained, told) = cut_by(30.0), cut_by(1e-3)
     assert said.startswith("not kept")
     assert told.startswith("distance")
     work = state(learned.copy(), blobs(45))  # too few to teach anything

@@ -21,7 +21,7 @@ TRAINING = {
     "most_lost_points": 20.0,  # the original has learned the samples that are held out
 }
 CUT = {
-    "target": 0.5,
+    "target": 0.6,
     "rounds": 2,
     "round_share": 0.2,
     "steps": 1600,
@@ -37,7 +37,7 @@ INTEGERS = {"calibration": "mse", "samples": 500}
 def recipe() -> Recipe:
     return Recipe(
         name="channels+entropy+int8",
-        description="Half of the operations, weights of 70,000 bytes, u8 activations.",
+        description="60 % of the operations, weights of 70,000 bytes, u8 activations.",
         passes=(Step("prune-channels", CUT), Step("entropy", PRICED), Step("int8", INTEGERS)),
         coding="small",
         needs="labelled",
