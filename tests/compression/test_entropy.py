@@ -52,7 +52,7 @@ def test_the_artifact_has_the_bytes_asked_for_and_the_model_still_knows(trained:
     (stage,) = work.stages
     assert stage.accuracy is not None
     assert stage.nonzero is not None
-    assert stage.nonzero < 0.45
+    assert stage.nonzero < 0.6
 
 
 def test_the_same_seed_gives_the_same_integers(trained: PassState) -> None:

@@ -99,7 +99,7 @@ def run(state: PassState, options: Options) -> None:
             f"target_bytes = {target:,} cannot be reached: this model takes {control.fixed_bytes:,} bytes "
             "when all its weights are 0. Ask for more."
         )
-    priced.pace(control.price, options.refresh)
+    priced.pace(control, options.refresh)
     tune(
         state, executor, data, priced, options,
         label=lambda: f"entropy, about {control.estimate(priced.bits):,.0f} B of {target:,}",
@@ -203,8 +203,14 @@ def put(state: PassState, executor: Executor, priced: PricedIntegers) -> None:
 
 
 def _bytes(state: PassState, executor: Executor, priced: PricedIntegers) -> int:
+    """Of the artifact that this would be if training ended now: without dead units."""
     put(state, executor, priced)
-    return state.artifact_bytes(state)
+    kept, codes = state.graph, state.codes
+    state.graph, alive, _ = without_dead_units(kept, priced.codes())
+    state.codes = dict(alive)
+    size = state.artifact_bytes(state)
+    state.graph, state.codes = kept, codes
+    return size
 
 
 def _bytes_of_zeros(state: PassState, priced: PricedIntegers) -> int:

@@ -8,8 +8,9 @@ The loss has price * bits added to it, with the bits of density.py for the rate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from edgepress_compression.artifact.codes import ScaledIntegers
 from edgepress_compression.executor import Executor
 from edgepress_compression.passes.entropy.density import Slopes, slopes
+from edgepress_compression.passes.entropy.price import PriceControl
 
 MOST = 127  # integers stay in int8
 _STEP_PACE = 3.0  # the logarithm of a step moves so many times faster than a weight
@@ -135,7 +137,7 @@ class PricedIntegers:
         self._executor = executor
         self.price = price
         self.bits = 0.0
-        self._pricing: Callable[[float, float, float], float] | None = None
+        self._pricing: PriceControl | None = None
         self._every, self._step = 1, 0
         self._balance: float | None = None
         self.tensors = {name: Latent(executor.weights[name], form) for name, form in forms.items()}
@@ -169,17 +171,35 @@ class PricedIntegers:
         for latent in self.tensors.values():
             latent.widened = widened if latent.weight.ndim > 1 else 0.0
 
-    def pace(self, pricing: Callable[[float, float, float], float], every: int) -> None:
-        """From now on bits are counted every so many steps, and `pricing(fraction, bits, balance)` is the
-        price, where `balance` is that at which both gradients were of one length in the first step."""
+    def pace(self, pricing: PriceControl, every: int) -> None:
+        """From now on bits are counted, and the price is decided, every so many steps."""
         self._pricing, self._every, self._step = pricing, every, 0
 
     def begin(self, fraction: float, optimizer: torch.optim.Adam) -> None:
         if self._pricing is not None and self._step % self._every == 0:
             self.refresh()
             if self._balance is not None:
-                self.price = self._pricing(fraction, self.bits, self._balance)
+                self.price = self._pricing.price(fraction, self.bits, self._balance)
         self._step += 1
+
+    def resume_state(self) -> dict[str, Any]:
+        slopes = {name: latent.slopes for name, latent in self.tensors.items()}
+        return {
+            "price": self.price,
+            "bits": self.bits,
+            "balance": self._balance,
+            "step": self._step,
+            "slopes": {name: [s.first, s.further, s.bits] for name, s in slopes.items() if s is not None},
+            "pricing": {} if self._pricing is None else self._pricing.resume_state(),
+        }
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        self.price, self.bits = state["price"], state["bits"]
+        self._balance, self._step = state["balance"], state["step"]
+        for name, parts in state["slopes"].items():
+            self.tensors[name].slopes = Slopes(*parts)
+        if self._pricing is not None:
+            self._pricing.resume_from(state["pricing"])
 
     def refresh(self) -> None:
         """Counts again: bits of all tensors as they are, and slopes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 _FIRST = 0.01  # of the price at which the bits' gradient is as long as the loss'; those that hold are near it
 _LEAST = 1e-3  # of the first price
@@ -17,6 +18,7 @@ _GAIN = 0.25  # of the logarithm of how far bytes will be off, per decision
 _AHEAD = 0.15  # of the ramp, that is looked ahead
 _SLOPE_NEWS = 0.2  # weight of the newest slope
 _MOST_MOVE = 0.5
+_REMEMBERED = ("_price", "_start", "_truth", "_measured", "_off", "_at", "_slope")
 
 
 @dataclass
@@ -29,7 +31,7 @@ class PriceControl:
     fixed_bytes: float
     measure: Callable[[], int]
     ramp: float  # fraction of the training in which bytes fall to the target
-    measurements: int = 20
+    measurements: int = 10
     _price: float | None = None
     _start: float | None = None
     _truth: float = 1.0  # real bytes over estimated ones
@@ -37,6 +39,14 @@ class PriceControl:
     _off: float | None = None
     _at: float = 0.0
     _slope: float = 0.0
+
+    def resume_state(self) -> dict[str, Any]:
+        """Everything that the next price depends on."""
+        return {name: getattr(self, name) for name in _REMEMBERED}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        for name in _REMEMBERED:
+            setattr(self, name, state[name])
 
     def estimate(self, bits: float) -> float:
         """Bytes of the artifact."""
