@@ -47,6 +47,14 @@ def test_two_processes_give_the_weights_of_one_up_to_rounding(together: Path, ta
         np.testing.assert_allclose(first[name], weight, atol=2e-4)
 
 
+def test_statistics_are_those_of_the_whole_batch(together: Path) -> None:
+    alone = two_processes.train_statistics()
+    first, second = (np.load(together / f"statistics-{rank}.npz") for rank in (0, 1))
+    for name, weight in alone.items():
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], weight, atol=2e-4, err_msg=name)
+
+
 def test_a_batch_smaller_than_the_processes_is_refused(together: Path) -> None:
     for rank in (0, 1):
         assert "start fewer" in (together / f"small-{rank}.txt").read_text()
