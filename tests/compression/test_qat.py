@@ -97,7 +97,7 @@ def test_ranges_learn_to_be_wider_where_calibration_cut_them_too_short() -> None
     before = {name: float(executor.weights[name].detach()) for name in names}
     constraint = LearnedScales(executor, [*names, *training.weights.values()], {}, learn_scales=True)
     scales_alone = [p for p in constraint.parameters() if p not in set(executor.weights.values())]
-    optimizer = torch.optim.Adam(scales_alone, lr=0.02)
+    optimizer = torch.optim.Adam(scales_alone, lr=0.001)
     x = inputs_of(graph)
     wanted = torch.from_numpy(centred(answers(graph, x)))
     for _ in range(40):
@@ -135,7 +135,7 @@ def test_a_scale_stays_where_the_clamp_is_the_integers_own_limit() -> None:
     constraint = LearnedScales(executor, names, training.largest, learn_scales=True)
     assert training.largest
     for logarithm in constraint.parameters()[-len(names) :]:
-        logarithm.data.add_(3.0)
+        logarithm.data.add_(1.0)
     constraint.apply()
     for name, largest in training.largest.items():
         assert float(executor.weights[name].detach()) <= largest * (1 + 2**-8)

@@ -13,8 +13,12 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.passes.int8.integers import SMALLEST_SCALE, short_scale
 
 
+# Steps that suit weights are too short for logarithms: of 2e-5, a scale would need 500 to change by a hundredth.
+REACH = 30.0
+
+
 class LearnedScales:
-    """Weights as they are, scales as exp(p): a step of the optimizer changes each by the same share.
+    """Weights as they are, scales as exp(REACH p): a step of the optimizer changes each by the same share.
 
     A scale takes the short values that are stored (integers.py) after each step. Weights of two or more
     dimensions that are 0 at the start stay 0: what was pruned stays pruned.
@@ -27,7 +31,7 @@ class LearnedScales:
         self._weights = {name: p for name, p in executor.weights.items() if name not in names}
         self._scales = {name: executor.weights[name] for name in sorted(names)}
         self._logarithms = {
-            name: torch.log(p.detach().clamp(min=SMALLEST_SCALE)).requires_grad_()
+            name: (torch.log(p.detach().clamp(min=SMALLEST_SCALE)) / REACH).requires_grad_()
             for name, p in self._scales.items()
         }
         self._largest = dict(largest)
@@ -60,15 +64,15 @@ class LearnedScales:
         for name, logarithm in self._logarithms.items():
             scale = self._scales[name]
             # d loss / d log s = s d loss / d s
-            logarithm.grad = None if scale.grad is None else scale.grad * scale.detach()
+            logarithm.grad = None if scale.grad is None else REACH * scale.grad * scale.detach()
 
     def apply(self) -> None:
         with torch.no_grad():
             for name, logarithm in self._logarithms.items():
                 if name in self._largest:
-                    logarithm.clamp_(max=float(np.log(self._largest[name])))
+                    logarithm.clamp_(max=float(np.log(self._largest[name])) / REACH)
                 if self._learn_scales:
-                    exact = logarithm.exp().numpy()
+                    exact = (REACH * logarithm).exp().numpy()
                     self._scales[name].copy_(torch.from_numpy(np.asarray(short_scale(exact))))
             for name, kept in self._kept.items():
                 self._weights[name].mul_(kept)

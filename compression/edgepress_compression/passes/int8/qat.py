@@ -41,7 +41,7 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     steps: Annotated[int, msgspec.Meta(ge=1)] = 1000
     batch_size: Annotated[int, msgspec.Meta(ge=1)] = 50
-    learning_rate: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-4
+    learning_rate: Annotated[float, msgspec.Meta(gt=0.0)] = 2e-5
     learned_ranges: bool = True  # False: scales stay as calibrated
     activations: Literal["profile", "u8", "s8"] = "profile"
     calibration: Method = "mse"
