@@ -12,8 +12,8 @@ from torch import Tensor
 from edgepress_compression.executor import Executor
 from edgepress_compression.passes.int8.integers import SMALLEST_SCALE, short_scale
 
-
-# Steps that suit weights are too short for logarithms: of 2e-5, a scale would need 500 to change by a hundredth.
+# Steps that suit weights are too short for logarithms: with 2e-5 a scale would need 500 of them to change by
+# a hundredth.
 REACH = 30.0
 
 
