@@ -50,6 +50,8 @@ _DENSE_STEPS: Final = 0.5  # of all steps
 
 
 class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is pruned, how much, when, and how long the rest is trained."""
+
     saliency: Kind = "magnitude"
     granularity: Granularity = "weights"
     distribution: Distribution | None = None  # global; an n:m pattern is alike everywhere
