@@ -1,14 +1,13 @@
 """Several recipes on one model: which of them leave nothing to be wished for by the others (Pareto).
 
 Each recipe's artifact and report lie in one folder. What is whole there and was made from the same model,
-recipe, profile, data and seed is not made again, so an interrupted comparison goes on where it was.
+recipe, profile, data and seed is not made again, and a recipe that was interrupted goes on (resume.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -23,8 +22,10 @@ from edgepress_compression.errors import CompressionCancelledError, EdgepressErr
 from edgepress_compression.evaluate import paired_latency
 from edgepress_compression.recipe import load_recipe
 from edgepress_compression.source import read_source
+from edgepress_compression.whole_file import write_whole
 from edgepress_devices.profile import DeviceProfile
 
+UNFINISHED = "unfinished"  # the folder's folder for checkpoints
 SECONDS_A_MODEL = 1.0  # of timing all in turns
 
 
@@ -112,6 +113,7 @@ def compare(
                     cancelled=cancelled,
                     seed=seed,
                     threads=threads,
+                    checkpoint_dir=folder / UNFINISHED,
                 )
             except CompressionCancelledError:
                 raise
@@ -119,8 +121,9 @@ def compare(
                 points.append(Point(recipe=stem, error=str(error)))
                 continue
             report = made.report
-            _write(folder / f"{stem}.epa", made.artifact)
-            _write(folder / f"{stem}.json", (json.dumps(report, indent=2) + "\n").encode())
+            write_whole(folder / f"{stem}.epa", made.artifact)
+            write_whole(folder / f"{stem}.json", (json.dumps(report, indent=2) + "\n").encode())
+            made.finished()
         reports.append(report)
         points.append(_point(stem, report))
         artifacts[stem] = (folder / f"{stem}.epa").read_bytes()
@@ -148,7 +151,7 @@ def compare(
         machine=reports[0]["latency_us"]["machine"] if reports else None,
         command=command,
     )
-    _write(folder / "compare.json", (json.dumps(result.as_json(), indent=2) + "\n").encode())
+    write_whole(folder / "compare.json", (json.dumps(result.as_json(), indent=2) + "\n").encode())
     return result
 
 
@@ -222,13 +225,3 @@ def _time(
     )
     for point, latency in zip([original, *having], timed, strict=True):
         point.latency_us = latency.p50
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Aside, synced, put in place."""
-    aside = target.with_name(target.name + ".part")
-    with aside.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(target)

@@ -59,7 +59,7 @@ def test_an_interrupted_comparison_goes_on_and_keeps_what_is_finished(model: Pat
     run = Run(model, tmp_path / "out")
     with pytest.raises(CompressionCancelledError):
         run(["none", "int8"], stop_at="int8")
-    assert sorted(path.name for path in run.folder.iterdir()) == ["none.epa", "none.json"]
+    assert sorted(path.name for path in run.folder.iterdir()) == ["none.epa", "none.json", "unfinished"]
     found = run(["none", "int8"])
     assert run.worked == {"int8"}
     assert [point.recipe for point in found.points] == ["none", "int8"]
