@@ -180,7 +180,7 @@ def test_a_model_without_large_layers_stays_and_says_so() -> None:
 def test_the_recipe_is_shipped() -> None:
     from edgepress_compression.recipe import check_recipe, load_recipe
 
-    for name in ("low-rank", "tucker", "folding-attention"):
+    for name in ("low-rank", "tucker", "folding-attention", "squeezebert", "transformer-compression"):
         assert check_recipe(load_recipe(name))
         assert Path(__file__).parent.parent.parent.joinpath("docs", "recipes", f"{name}.md").is_file()
 
