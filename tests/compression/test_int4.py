@@ -138,3 +138,9 @@ def test_only_products_change() -> None:
     kinds = [node.op_type for node in quantized(graph, feedback=False, block=32).graph.proto.graph.node]
     assert kinds.count("Conv") == 1
     assert kinds.count("MatMulNBits") == 1
+
+
+def test_a_model_of_which_int4_leaves_nothing_is_no_error() -> None:
+    state = quantized(mlp(np.random.default_rng(3), inputs=64, hidden=64), feedback=False)
+    weight_only.run(state, weight_only.Options(feedback=False))
+    assert any("had left to it" in warning for warning in state.warnings)

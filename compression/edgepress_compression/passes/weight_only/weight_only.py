@@ -44,6 +44,9 @@ def run(state: PassState, options: Options) -> None:
     if any(node.op_type == "BatchNormalization" for node in state.graph.proto.graph.node):
         state.graph = simplified(state.graph)  # batch normalization goes into the weights before it
     names = quantizable(state)
+    if not names and state.stages:
+        state.warn("weight-only found no tensor that an earlier pass had left to it, and did nothing.")
+        return
     if not names:
         raise RecipeError("weight-only finds no weight tensor of 64 or more numbers; use another recipe.")
     state.progress(0.0, "looking at what goes into each layer")
