@@ -30,7 +30,7 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def run(state: PassState, options: Options) -> None:
     """Trains `state.graph`. Raises RecipeError where there is nothing to train on."""
     started = time.monotonic()
-    data = training_data(state, labels_only=options.label_share >= 1)
+    data = training_data(state, most_gmacs=options.most_gmacs, labels_only=options.label_share >= 1)
     if data is None:
         raise RecipeError(
             "fine-tune trains, and there is nothing to train on: give a data set with a split named train "
