@@ -28,13 +28,13 @@ sparsity = {sparsity}
 steps = {steps}
 batch_size = {batch_size}
 learning_rate = {learning_rate}
-most_lost_points = 5.0
+most_lost_points = 25.0
 """
 _TARGET = "equal final accuracy; the speed-up stated"
 # model, data set, steps, batch, sparsity, rate
 _CASES = (
     ("LeNet-5", "lenet5_caffe_mnist", "mnist", 600, 100, 0.95, 1e-3),
-    ("ResNet-8", "mlperf_tiny_resnet8_cifar10", "cifar10", 200, 64, 0.6, 1e-3),
+    ("ResNet-8", "mlperf_tiny_resnet8_cifar10", "cifar10", 150, 64, 0.4, 5e-4),
 )
 
 
@@ -47,12 +47,14 @@ def measure(settings: Settings) -> Iterator[Row]:
         sent = sum(4 * array.size for array in graph.float_weights().values())
         seconds = {n: report["stages"][-1]["seconds"] for n, report in reports.items()}
         correct = {n: report["accuracy"]["after"] for n, report in reports.items()}
+        # a pass that took its training back proves nothing
+        changed = all(not any("nothing was" in one for one in r["warnings"]) for r in reports.values())
         for n, report in reports.items():
             row = row_of(
                 report,
                 case=title,
                 target=_TARGET,
-                met=abs(correct[2] - correct[1]) <= 0.002 if n == 2 else None,
+                met=changed and abs(correct[2] - correct[1]) <= 0.002 if n == 2 else None,
                 note=f"training {seconds[n]:.1f} s, {steps} steps of {batch_size}, one thread a process; "
                 f"{os.getloadavg()[1]:.1f} processes wanted the {os.cpu_count()} cores meanwhile"
                 + (
