@@ -166,6 +166,7 @@ def compress(
 
     work.say("write", PASSED, "coding the weights")
     artifact, after = write(state)
+    _warn_of_size(state, len(artifact), target_bytes)
     work.say("verify", WRITTEN, "decoding the artifact")
     decoded = decode(artifact, max_bytes=max(len(after), 1))
     accuracy_after = _measure(decoded, split, threads, work, "verify", (WRITTEN, MEASURED_AFTER))
@@ -233,6 +234,16 @@ def _chosen(recipe: Recipe | str | Path, target_bytes: int | None, coding: str |
     if target_bytes is not None:
         chosen = within(chosen, target_bytes)
     return chosen if coding is None else coded(chosen, coding)
+
+
+def _warn_of_size(state: PassState, artifact_bytes: int, target_bytes: int | None) -> None:
+    """Passes behind the one that aimed may add to the artifact."""
+    if target_bytes is not None and artifact_bytes > target_bytes:
+        over = artifact_bytes - target_bytes
+        state.warn(
+            f"The artifact has {artifact_bytes:,} bytes, {over:,} more than asked for: what comes after the "
+            f"pass that aims at a size added them. Ask for {max(1, target_bytes - over):,}."
+        )
 
 
 class _Work:

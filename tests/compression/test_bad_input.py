@@ -155,6 +155,19 @@ def test_a_budget_that_cannot_be_met_names_the_least_that_can() -> None:
         work(tied(), "int8", data(60), target_bytes=10)
 
 
+def test_a_budget_that_a_later_pass_exceeds_is_said_with_what_to_ask_for(tmp_path: Path) -> None:
+    recipe = tmp_path / "late.toml"
+    recipe.write_text(
+        'name = "late"\ndescription = "d"\n[[passes]]\nname = "quantize"\ntrellis = false\n'
+        '[[passes]]\nname = "int8"\n'
+    )
+    report = compress(
+        tied(), recipe=recipe, profile="x86-pc", dataset=data(60), latency_seconds=0.0, target_bytes=1500
+    ).report
+    assert report["bytes"]["artifact"] > 1500
+    assert any("more than asked for" in warning and "Ask for" in warning for warning in report["warnings"])
+
+
 def nan(proto: onnx.ModelProto) -> None:
     array = numpy_helper.to_array(proto.graph.initializer[0]).copy()
     array.flat[0] = np.nan
