@@ -75,6 +75,26 @@ def test_without_data_it_says_what_to_give() -> None:
         entropy.run(state(mlp(np.random.default_rng(0)), None), OPTIONS)
 
 
+def test_with_few_samples_the_answers_of_the_original_are_the_target(trained: PassState) -> None:
+    work = state(trained.graph.copy(), blobs(200))
+    entropy.run(work, entropy.Options(steps=300, batch_size=20, target_bytes=1100))
+    assert work.artifact_bytes(work) <= 1100
+    assert accuracy(work) > 0.9
+    (stage,) = work.stages
+    assert stage.accuracy is None
+
+
+def test_a_grid_that_a_pass_before_chose_stays(trained: PassState) -> None:
+    work = state(trained.graph.copy(), DATA)
+    before = ScaledIntegers(np.rint(work.graph.weights["w1"] / 0.11).astype(np.int32), np.float32([0.11]))
+    work.graph.set_weight("w1", before.weights())
+    work.codes["w1"] = before
+    executor = Executor(work.graph)
+    forms = tensor_forms(work.graph, executor, OPTIONS, work.codes)
+    assert forms["w1"].steps.tolist() == [np.float32(0.11)]
+    np.testing.assert_array_equal(PricedIntegers(executor, forms).codes()["w1"].integers, before.integers)
+
+
 def test_integers_are_gradients_of_straight_through_rounding() -> None:
     """Against torch: w = step * (latent + stop_gradient(round(latent) - latent)), step = step0 * exp(3 s)."""
     rng = torch.Generator().manual_seed(0)

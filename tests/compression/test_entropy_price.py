@@ -1,4 +1,4 @@
-"""The price finds the bytes asked for, and the last few bytes are found by widening zero."""
+"""The price finds the bytes asked for; for the last few the weights that matter least go."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
 from edgepress_compression.passes.entropy import entropy
 from edgepress_compression.passes.entropy.entropy import tensor_forms
-from edgepress_compression.passes.entropy.fit import narrowest
+from edgepress_compression.passes.entropy.fit import fewest_zeroed
 from edgepress_compression.passes.entropy.latents import PricedIntegers
 from edgepress_compression.passes.entropy.price import PriceControl
 from edgepress_compression.training.checkpoint import TrainingCheckpoint
@@ -50,23 +50,45 @@ def test_bytes_that_lag_behind_come_to_the_target(target: float, sense: float, b
     assert control.estimate(bits) == pytest.approx(target, rel=0.1)
 
 
-def test_zero_is_widened_no_more_than_needed() -> None:
+def test_no_more_weights_are_zeroed_than_needed() -> None:
     asked = []
 
-    def bytes_at(widening: float) -> int:
-        asked.append(widening)
-        return round(1000 * math.exp(-widening))
+    def bytes_at(zeroed: float) -> int:
+        asked.append(zeroed)
+        return round(100_000 * (1 - 0.9 * zeroed))
 
-    widening = narrowest(bytes_at, 700)
-    assert bytes_at(widening) <= 700
-    assert bytes_at(widening - 0.01) > 700
+    zeroed = fewest_zeroed(bytes_at, 70_000)
+    assert bytes_at(zeroed) <= 70_000
+    assert bytes_at(zeroed - 0.005) > 70_000
     assert len(asked) < 25
-    assert narrowest(bytes_at, 1000) == 0.0
+    assert fewest_zeroed(bytes_at, 100_000) == 0.0
 
 
 def test_a_target_that_no_zeros_reach_is_refused_with_what_can_be() -> None:
     with pytest.raises(RecipeError, match=r"still takes 900 bytes"):
-        narrowest(lambda widening: 900, 700)
+        fewest_zeroed(lambda zeroed: 900, 700)
+
+
+def test_weights_that_matter_least_for_their_bits_are_zeroed_first() -> None:
+    """Two layers: the gradient of one is ten times that of the other, which so loses its weights."""
+    executor = Executor(mlp(np.random.default_rng(0)))
+    graph = mlp(np.random.default_rng(0))
+    forms = tensor_forms(graph, executor, entropy.Options(step=0.5))
+    priced = PricedIntegers(executor, forms)
+    for name, gradient in (("w1", 10.0), ("w2", 1.0)):
+        executor.weights[name].grad = torch.full_like(executor.weights[name], gradient)
+    priced.collect()
+    before = {name: code.integers for name, code in priced.codes().items()}
+    priced.zero_least(0.02)
+    after = {name: code.integers for name, code in priced.codes().items()}
+    lost = {name: int(((before[name] != 0) & (after[name] == 0)).sum()) for name in ("w1", "w2")}
+    nonzero = sum(int(np.count_nonzero(before[name])) for name in ("w1", "w2"))
+    assert lost["w2"] > 0
+    assert sum(lost.values()) >= int(0.02 * nonzero)
+    assert lost["w1"] == 0
+    assert np.abs(before["w2"][(before["w2"] != 0) & (after["w2"] == 0)]).max() == 1
+    priced.zero_least(0.0)
+    np.testing.assert_array_equal(priced.codes()["w2"].integers, before["w2"])
 
 
 class Stop(Exception):

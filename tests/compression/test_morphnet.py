@@ -1,4 +1,4 @@
-"""MorphNet: units die by what they cost on a device, the rest widens to the budget, no answer changes by it."""
+"""MorphNet: units die by what they cost on a device, the rest widens to the budget, no answer changes."""
 
 from __future__ import annotations
 

@@ -49,48 +49,38 @@ def training_data(
     `most_gmacs` is the budget of work in which a model must be trainable for 300 steps of 100 samples.
     Batches of sentences are as long as their longest (crop_padding.py).
     """
+    nothing = _why_nothing(state)
     data = state.dataset
-    if data is None:
-        state.warn("Without a data set nothing is fine-tuned: pruned and quantized lightly instead.")
-        return None
-    if "train" not in data.splits or len(data.splits) == 1:
-        state.warn(
-            f"The data set {data.name} has no split named train beside the one that tests, so nothing is "
-            "fine-tuned: pruned and quantized lightly instead."
-        )
-        return None
-    missing = missing_operators(state.graph)
-    if missing:
-        state.warn(
-            f"The model uses {', '.join(missing)}, which cannot be trained here, so nothing is fine-tuned: "
-            "pruned "
-            "and quantized lightly instead."
-        )
+    if nothing is not None or data is None:
+        state.warn(f"{nothing}, so nothing is fine-tuned: pruned and quantized lightly instead.")
         return None
     split = data.split("train")
     classification = data.task == "classification"
     rows = np.random.default_rng(state.seed).permutation(len(split))
     split = replace(split, fetch=crop_padding(split.fetch, state.graph, rows))
-    needed = max(_SAMPLES, _SAMPLES_PER_CLASS * class_count(state.graph))
-    few = len(split) < needed
-    if labels_only and classification:
-        held = 0 if few else min(_HELD_OUT_MOST, int(_HELD_OUT * len(rows)))
-        return TrainingData("labels", split, rows[held:], rows[:held], classification)
-    if not classification or few:
-        state.warn(
-            f"The split train has {len(split)} samples; too few to train on their labels, so the original "
-            "model's "
-            "answers are the target, and compression stays moderate."
+    few = len(split) < max(_SAMPLES, _SAMPLES_PER_CLASS * class_count(state.graph))
+    slow = step_budget(state.graph, len(split), most_gmacs=most_gmacs) < _LEAST_STEPS
+    if not classification or (not labels_only and (few or slow)):
+        why = (
+            f"The split train has {len(split)} samples; too few to train on their labels"
+            if few or not classification
+            else "The model is too large to be trained within the budget of work"
         )
+        state.warn(f"{why}, so the original model's answers are the target, and compression stays moderate.")
         return TrainingData("answers", split, rows, rows[:0], classification)
-    if step_budget(state.graph, len(split), most_gmacs=most_gmacs) < _LEAST_STEPS:
-        state.warn(
-            "The model is too large to be trained within the budget of work, so the original model's answers "
-            "are the target, and compression stays moderate."
-        )
-        return TrainingData("answers", split, rows, rows[:0], classification)
-    held = min(_HELD_OUT_MOST, int(_HELD_OUT * len(rows)))
+    held = 0 if few else min(_HELD_OUT_MOST, int(_HELD_OUT * len(rows)))
     return TrainingData("labels", split, rows[held:], rows[:held], classification)
+
+
+def _why_nothing(state: PassState) -> str | None:
+    """The reason for which there is nothing to train on."""
+    data = state.dataset
+    if data is None:
+        return "There is no data set"
+    if "train" not in data.splits or len(data.splits) == 1:
+        return f"The data set {data.name} has no split named train beside the one that tests"
+    missing = missing_operators(state.graph)
+    return f"The model uses {', '.join(missing)}, which cannot be trained here" if missing else None
 
 
 def class_count(graph: Graph) -> int:

@@ -24,13 +24,13 @@ CUT = {
     "target": 0.6,
     "rounds": 2,
     "round_share": 0.2,
-    "steps": 1600,
+    "steps": 1000,
     "learning_rate": 1e-3,
     "multiple": 8,
     "least_kept": 0.2,
     **TRAINING,
 }
-PRICED = {"target_bytes": 70_000, "steps": 1600, "learning_rate": 1e-3, "per_channel": True, **TRAINING}
+PRICED = {"target_bytes": 70_000, "steps": 1000, "learning_rate": 1e-3, "per_channel": True, **TRAINING}
 INTEGERS = {"calibration": "mse", "samples": 500}
 
 

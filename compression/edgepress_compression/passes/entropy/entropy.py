@@ -27,11 +27,11 @@ import torch
 
 from edgepress_compression.artifact.codes import Codes, ScaledIntegers
 from edgepress_compression.errors import RecipeError
-from edgepress_compression.executor import Executor
+from edgepress_compression.executor import Executor, missing_operators
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.compact import compact
 from edgepress_compression.passes.entropy.dead import without_dead_units
-from edgepress_compression.passes.entropy.fit import narrowest
+from edgepress_compression.passes.entropy.fit import fewest_zeroed
 from edgepress_compression.passes.entropy.latents import Form, PricedIntegers
 from edgepress_compression.passes.entropy.price import PriceControl
 from edgepress_compression.passes.estimate import nonzero_fraction
@@ -39,10 +39,11 @@ from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.simplify import simplified
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, training_data
-from edgepress_compression.passes.tune import Count, Positive, Share, Training, tune
+from edgepress_compression.passes.tune import Count, Positive, Share, Training, planned_steps, tune
 
 _SETTLING = 0.05  # of the steps, with integers as they are
 _SETTLING_RATE = 0.1
+_DECISIONS = 200  # about the price, at least
 _LEAST_ELEMENTS = 8  # smaller tensors keep their numbers
 _OUTPUTS_LAST = {"MatMul": 1, "ConvTranspose": 1}
 
@@ -64,13 +65,18 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     step: Positive = 1.0  # first steps: so many root mean squares of the tensor
     bias_step: Positive = 0.1  # the same, for tensors of one dimension
     per_channel: bool = False  # a step for each output
-    refresh: Count = 20  # steps between two counts
+    refresh: Count = 20  # steps between two counts, at most
 
 
 def run(state: PassState, options: Options) -> None:
     started = time.monotonic()
     if any(node.op_type == "BatchNormalization" for node in state.graph.proto.graph.node):
         state.graph = simplified(state.graph)
+    if missing := missing_operators(state.graph):
+        raise RecipeError(
+            f"entropy trains the model, and {', '.join(missing)} cannot be trained here; take the recipe "
+            "rate-distortion."
+        )
     data = training_data(state)
     if data is None:
         raise RecipeError("entropy trains the model: give a data set with a split named train.")
@@ -99,7 +105,8 @@ def run(state: PassState, options: Options) -> None:
             f"target_bytes = {target:,} cannot be reached: this model takes {control.fixed_bytes:,} bytes "
             "when all its weights are 0. Ask for more."
         )
-    priced.pace(control, options.refresh)
+    steps = planned_steps(state, data, options)
+    priced.pace(control, max(1, min(options.refresh, steps // _DECISIONS)))
     tune(
         state, executor, data, priced, options,
         label=lambda: f"entropy, about {control.estimate(priced.bits):,.0f} B of {target:,}",
@@ -107,15 +114,14 @@ def run(state: PassState, options: Options) -> None:
     )  # fmt: skip
     price, bits = priced.price, priced.bits
 
-    def bytes_at(widened: float) -> int:
+    def bytes_at(zeroed: float) -> int:
         state.check_cancelled()
-        priced.widen(widened)
-        priced.apply()
+        priced.zero_least(zeroed)
         return _bytes(state, executor, priced)
 
-    widened = narrowest(bytes_at, target)
+    priced.zero_least(fewest_zeroed(bytes_at, target))
     fitting = {name: weight.detach().clone() for name, weight in executor.weights.items()}
-    priced.settle(widened)
+    priced.settle()
     _tune_steps(state, executor, data, priced, options)
     size = _bytes(state, executor, priced)
     if size > target:  # steps and outputs are numbers whose digits take bytes, too

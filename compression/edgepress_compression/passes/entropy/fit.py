@@ -1,4 +1,4 @@
-"""The last few bytes: integers that hardly are not zero become zero until the artifact fits."""
+"""The last few bytes: the weights that matter least become zero until the artifact fits."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from collections.abc import Callable
 
 from edgepress_compression.errors import RecipeError
 
-_WIDEST = 20.0  # steps: nothing is left beyond it, but for weights that matter most
+_FIRST = 0.005  # of the weights that are not zero
 _QUESTIONS = 12
 
 
-def narrowest(bytes_at: Callable[[float], int], target_bytes: int) -> float:
-    """The least widening of the zero interval, in steps, at which the artifact has at most `target_bytes`.
+def fewest_zeroed(bytes_at: Callable[[float], int], target_bytes: int) -> float:
+    """The least fraction of the nonzero weights, 0..1, without which the artifact has at most `target_bytes`.
 
-    `bytes_at(widening)` falls as the interval is widened. Raises RecipeError, with what can be reached, where
+    `bytes_at(fraction)` falls as more are zeroed. Raises RecipeError, with what can be reached, where
     nothing fits.
     """
     if bytes_at(0.0) <= target_bytes:
         return 0.0
-    low, high = 0.0, 0.25
+    low, high = 0.0, _FIRST
     least = bytes_at(high)
     while least > target_bytes:
-        low, high = high, 2 * high
-        if high > _WIDEST:
+        if high >= 1.0:
             raise RecipeError(
-                f"target_bytes = {target_bytes:,} cannot be reached: without nearly all of its weights "
-                f"this model still takes {least:,} bytes. Ask for more than that."
+                f"target_bytes = {target_bytes:,} cannot be reached: without any of its weights this model "
+                f"still takes {least:,} bytes. Ask for more than that."
             )
+        low, high = high, min(2 * high, 1.0)
         least = bytes_at(high)
     for _ in range(_QUESTIONS):
+        if high - low < _FIRST / 10:
+            break
         middle = (low + high) / 2
         low, high = (low, middle) if bytes_at(middle) <= target_bytes else (middle, high)
     return high

@@ -22,6 +22,7 @@ from edgepress_compression.passes.entropy.density import Slopes, slopes
 from edgepress_compression.passes.entropy.price import PriceControl
 
 MOST = 127  # integers stay in int8
+_NEWS = 0.02  # weight of the newest gradient in the mean of their squares
 _STEP_PACE = 3.0  # the logarithm of a step moves so many times faster than a weight
 
 
@@ -49,7 +50,10 @@ class Latent:
         self.scale = nn.Parameter(torch.zeros_like(form.steps))
         self.slopes: Slopes | None = None
         self.settled_scale: Tensor | None = None  # steps' logarithms when integers stopped moving
-        self.widened = 0.0  # steps, by which the interval of zero is wider than half a step each way
+        self.information = torch.zeros_like(
+            start
+        )  # mean squared gradient of a latent: the Fisher information
+        self.zeroed: Tensor | None = None  # bool, of the tensor's shape: zero whatever the latent says
 
     def latents(self) -> Tensor:
         """The tensor's shape, in steps."""
@@ -57,9 +61,21 @@ class Latent:
 
     def integers(self) -> Tensor:
         """The tensor's shape, float."""
-        latents = self.latents()
-        integers = latents.round().clamp(-MOST, MOST)
-        return integers if self.widened == 0 else integers * (latents.abs() > 0.5 + self.widened)
+        integers = self.latents().round().clamp(-MOST, MOST)
+        return integers if self.zeroed is None else integers.masked_fill(self.zeroed, 0.0)
+
+    def harm(self) -> Tensor:
+        """The tensor's shape: the loss that zeroing a weight adds, for each bit that it saves.
+
+        Optimal Brain Damage (LeCun et al. 1990, equation 5) with the Fisher information for the Hessian.
+        """
+        integers = self.integers()
+        bits = torch.ones_like(integers)
+        if self.slopes is not None:
+            beyond = torch.cat([torch.zeros(2), self.slopes.further.cumsum(0)])
+            sizes = beyond[self.rows(integers).abs().long().clamp(max=len(beyond) - 1)]
+            bits = self._unrows(self.slopes.first + sizes).clamp(min=0.1)
+        return 0.5 * integers.square() * self.information / bits
 
     def steps(self) -> Tensor:
         """(1,) or (outputs,)."""
@@ -103,6 +119,7 @@ class Latent:
             gradient = torch.zeros_like(self.weight)
         grown = self._wide(torch.exp(_STEP_PACE * self.scale.detach()))
         moved = gradient * grown
+        self.information.lerp_((moved * self._unit).square(), _NEWS)
         if price > 0 and self.slopes is not None:
             rate = self.slopes.gradient(self.rows(self.latents()))
             moved = moved + price * self._unrows(rate) / self._unit
@@ -148,12 +165,10 @@ class PricedIntegers:
         own = [p for latent in self.tensors.values() for p in latent.parameters()]
         return [*own, *self._free]
 
-    def settle(self, widened: float) -> None:
-        """Integers stay as they are now, without those that are less than `widened` steps from zero's."""
-        self.widen(widened)
+    def settle(self) -> None:
+        """Integers stay as they are now; what is left to train are steps and free tensors."""
         for latent in self.tensors.values():
             latent.settle()
-            latent.widened = 0.0
         self._pricing, self.price = None, 0.0
 
     def restore(self, settled: Mapping[str, Tensor]) -> None:
@@ -167,9 +182,20 @@ class PricedIntegers:
                     weight.copy_(settled[name])
         self.apply()
 
-    def widen(self, widened: float) -> None:
-        for latent in self.tensors.values():
-            latent.widened = widened if latent.weight.ndim > 1 else 0.0
+    def zero_least(self, fraction: float) -> None:
+        """Zeroes the fraction of the nonzero weights that does least harm for its bits; biases stay."""
+        matrices = [latent for latent in self.tensors.values() if latent.weight.ndim > 1]
+        for latent in matrices:
+            latent.zeroed = None
+        if fraction > 0:
+            harms = [latent.harm() for latent in matrices]
+            kept = torch.cat([h[latent.integers() != 0] for h, latent in zip(harms, matrices, strict=True)])
+            count = int(fraction * len(kept))
+            if count:
+                most = kept.kthvalue(count).values
+                for harm, latent in zip(harms, matrices, strict=True):
+                    latent.zeroed = harm <= most
+        self.apply()
 
     def pace(self, pricing: PriceControl, every: int) -> None:
         """From now on bits are counted, and the price is decided, every so many steps."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-_FIRST = 0.01  # of the price at which the bits' gradient is as long as the loss'; those that hold are near it
+_FIRST = 0.02  # of the price at which the bits' gradient is as long as the loss'; those that hold are near it
 _LEAST = 1e-3  # of the first price
 _GAIN = 0.25  # of the logarithm of how far bytes will be off, per decision
 _AHEAD = 0.15  # of the ramp, that is looked ahead
