@@ -76,7 +76,7 @@ def _why_nothing(state: PassState) -> str | None:
     """The reason for which there is nothing to train on."""
     data = state.dataset
     if data is None:
-        return "There is no data set"
+        return "Without a data set there is nothing to learn from"
     if "train" not in data.splits or len(data.splits) == 1:
         return f"The data set {data.name} has no split named train beside the one that tests"
     missing = missing_operators(state.graph)
