@@ -63,6 +63,7 @@ format: $(BIN)/.installed
 docs: setup
 	$(BIN)/python docs/cli_reference.py docs/cli.md
 	$(BIN)/python -m edgepress_server.api.reference docs/api.md
+	$(BIN)/python docs/recipe_index.py docs/recipes/README.md
 
 bench-%: setup
 	$(BIN)/python tests/benchmarks/$*.py $(if $(JSON),--json) $(BENCH_ARGS)
