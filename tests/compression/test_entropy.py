@@ -9,13 +9,16 @@ from blobs import blobs, state
 from tiny_models import cnn, mlp
 
 from edgepress_compression.artifact.codes import ScaledIntegers
+from edgepress_compression.compress import compress
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
 from edgepress_compression.passes.entropy import entropy
 from edgepress_compression.passes.entropy.entropy import tensor_forms
 from edgepress_compression.passes.entropy.latents import Form, Latent, PricedIntegers
 from edgepress_compression.passes.state import PassState
+from edgepress_compression.recipe import Recipe, Step
 from edgepress_compression.training.loop import top1
+from edgepress_devices.profile import load_profile
 
 torch.set_num_threads(1)
 DATA = blobs(2000)
@@ -32,7 +35,7 @@ def trained() -> PassState:
     """A model that knows the blobs, in fp32."""
     work = state(mlp(np.random.default_rng(0), hidden=64), DATA)
     options = entropy.Options(
-        steps=600, batch_size=50, target_bytes=4000, step=0.05, label_share=1.0, learning_rate=5e-3
+        steps=300, batch_size=50, target_bytes=4000, step=0.05, label_share=1.0, learning_rate=5e-3
     )
     entropy.run(work, options)
     work.codes.clear()
@@ -42,7 +45,7 @@ def trained() -> PassState:
 
 def test_the_artifact_has_the_bytes_asked_for_and_the_model_still_knows(trained: PassState) -> None:
     work = state(trained.graph.copy(), DATA)
-    entropy.run(work, entropy.Options(steps=600, batch_size=50, target_bytes=700))
+    entropy.run(work, entropy.Options(steps=450, batch_size=50, target_bytes=700))
     assert 630 <= work.artifact_bytes(work) <= 700
     assert accuracy(work) > 0.95
     for name, code in work.codes.items():
@@ -127,3 +130,20 @@ def test_batch_normalization_goes_into_the_weights_first() -> None:
     assert forms["fc.weight"].axis == 0
     priced = PricedIntegers(executor, forms)
     assert set(priced.codes()) == set(forms)
+
+
+def test_after_quantize_training_starts_from_its_integers_and_keeps_to_the_bytes(trained: PassState) -> None:
+    steps = (
+        Step("quantize", {"bits": 2.5, "trellis": False}),
+        Step("entropy", {"target_bytes": 1500, "steps": 150, "learning_rate": 5e-4}),
+    )
+    result = compress(
+        trained.graph.copy(),
+        recipe=Recipe("both", "Two passes.", passes=steps),
+        profile=load_profile("raspberry-pi-4"),
+        dataset=DATA,
+        latency_seconds=0.05,
+        model_name="tiny",
+    )
+    assert len(result.artifact) <= 1500
+    assert result.report["accuracy"]["after"] > 0.95

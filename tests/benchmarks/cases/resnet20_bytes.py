@@ -10,17 +10,17 @@ from edgepress_compression.recipe import Recipe, Step
 TITLE = "ResNet-20, CIFAR-10: 20x bytes at 1.0 point or less"
 LEAST_RATIO = 20.0
 MOST_LOST_POINTS = 1.0
-START = {"target_bytes": 56_500, "trellis": False}
+START = {"target_bytes": 54_500, "trellis": False}
 PRICED = {
-    "target_bytes": 53_900,
-    "steps": 700,
+    "target_bytes": 53_800,
+    "steps": 1_000,
     "batch_size": 128,
     "learning_rate": 3e-4,
     "flip": True,
     "shift": 0.13,
     "precision": "bf16",
-    "ramp": 0.4,
-    "hold": 0.5,
+    "ramp": 0.2,
+    "hold": 0.4,
     "most_lost_points": 5.0,  # the original has learned the samples that are held out
 }
 
