@@ -20,7 +20,7 @@ TRAINING = {
     "precision": "auto",
     "most_lost_points": 20.0,  # the original has learned the samples that are held out
 }
-FLOPS = {"cost": "flops", "target": 0.5, "budget": 0.595, "steps": 1400, "structure_share": 0.3, **TRAINING}
+FLOPS = {"cost": "flops", "target": 0.5, "budget": 0.595, "steps": 4000, "structure_share": 0.3, **TRAINING}
 LATENCY = {"cost": "latency", "target": 0.5, "budget": 0.6, "steps": 300, "structure_share": 0.6, **TRAINING}
 DEVICES = ("raspberry-pi-4", "jetson-orin-nano")
 

@@ -30,7 +30,7 @@ from edgepress_compression.passes.pruning.channels_choose import least_units, re
 from edgepress_compression.passes.pruning.channels_refit import refit
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, batch_limit, training_data
-from edgepress_compression.passes.tune import Count, Positive, Training, planned_steps, tune
+from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
 from edgepress_compression.training.constraint import Free
 from edgepress_compression.training.loop import Teacher
 
@@ -50,6 +50,7 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     most_lost_points: Positive = 8.0  # on held-out samples; more is told
     label_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
     learning_rate: Positive = 1e-3
+    warm_up: Fraction = 0.05  # at the full rate a network that was just fitted loses what the fit gave
     most_gmacs: Positive = 60_000.0
 
 

@@ -57,6 +57,7 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     refit_samples: Annotated[int, msgspec.Meta(ge=8, le=100_000)] = 256
     most_lost_points: Positive = 8.0  # on held-out samples; more is told
     learning_rate: Positive = 1e-3
+    warm_up: Fraction = 0.05  # at the full rate a network that was just fitted loses what the fit gave
     most_gmacs: Positive = 60_000.0
 
 

@@ -64,6 +64,7 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     light_steps: Count = 200  # with inputs only, at most
     light_rate: Positive = 1e-4  # learning rate there
     learning_rate: Positive = 1e-3
+    warm_up: Fraction = 0.05  # at the full rate a network that was just fitted loses what the fit gave
     most_gmacs: Positive = 60_000.0
 
 
