@@ -59,7 +59,7 @@ class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ratio: Annotated[float, msgspec.Meta(gt=1.0)] = (
         20.0  # without target_bytes: fp32 weights over the artifact
     )
-    most_lost_points: Positive = 1.0  # of accuracy on held-out samples, before the report warns
+    most_lost_points: Positive = 2.0  # of accuracy on held-out samples, before the report warns
     ramp: Share = 0.5  # of the steps, in which bytes fall to the target
     hold: Share = 0.6  # of the steps, at the full learning rate
     step: Positive = 1.0  # first steps: so many root mean squares of the tensor
