@@ -28,15 +28,15 @@ class _Aim:
 AIMS = (
     _Aim("LeNet-300-100", "lenet_300_100_mnist", 0.0152, 60.0, ({"target_bytes": 9_000, "steps": 5_000},)),
     _Aim("LeNet-300-100", "lenet_300_100_mnist", 0.0170, 60.0, ({"target_bytes": 7_000, "steps": 12_000},)),
-    _Aim("LeNet-5", "lenet5_caffe_mnist", 0.0081, 150.0, ({"target_bytes": 11_400, "steps": 3_000},)),
+    _Aim("LeNet-5", "lenet5_caffe_mnist", 0.0081, 150.0, ({"target_bytes": 11_400, "steps": 1_200},)),
     _Aim(
         "LeNet-5",
         "lenet5_caffe_mnist",
         0.0100,
         600.0,
         (
-            {"target_bytes": 8_000, "steps": 2_500, "ramp": 0.6, "hold": 0.9},
-            {"target_bytes": 2_873, "steps": 12_000, "hold": 0.7},
+            {"target_bytes": 6_000, "steps": 900, "ramp": 0.7, "hold": 0.95},
+            {"target_bytes": 2_873, "steps": 4_500, "hold": 0.7},
         ),
     ),
 )
