@@ -1,9 +1,9 @@
 """The LeNets in the fewest bytes: training under a price for each coded bit.
 
 Rates and first steps were fixed with reference networks that were trained on 54,000 of the training images
-and judged by the other 6,000. LeNet-5's bytes are those of its targets. LeNet-300-100's bytes were raised after
-seeing test errors of smaller artifacts (4,288 B: 2.18 %, 6,381 B: 1.76 %): read its rows as points on a
-curve.
+and judged by the other 6,000. LeNet-5's bytes are those of its targets. LeNet-300-100's bytes were raised
+after seeing test errors of smaller artifacts (4,288 B: 2.18 %, 6,381 B: 1.76 %): read its rows as
+points on a curve.
 """
 
 from __future__ import annotations
