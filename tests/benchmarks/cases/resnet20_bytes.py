@@ -13,7 +13,7 @@ MOST_LOST_POINTS = 1.0
 START = {"target_bytes": 54_500, "trellis": False}
 PRICED = {
     "target_bytes": 53_800,
-    "steps": 1_000,
+    "steps": 2_000,
     "batch_size": 128,
     "learning_rate": 3e-4,
     "flip": True,
