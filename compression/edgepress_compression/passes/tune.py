@@ -32,16 +32,16 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How long, how fast, and towards what."""
 
     steps: Count = 2000  # at most: see most_epochs and most_gmacs
-    batch_size: Count = 100
-    learning_rate: Positive = 5e-4
+    batch_size: Count = 100  # samples a step
+    learning_rate: Positive = 5e-4  # at its highest; it falls along half a cosine
     label_share: Share = 0.3  # the rest of the loss: the original's answers
-    temperature: Positive = 4.0
+    temperature: Positive = 4.0  # by which both sides' answers are softened (Hinton et al. 2015)
     shift: Fraction = 0.04  # of a picture's size, for samples beyond those given
     flip: bool = False  # half of the pictures left to right, at random: not for digits or writing
-    augment: Augment = Augment()  # more variations of the samples: training/augment.py
+    augment: Augment = Augment()  # more variations of the samples (docs/training.md)
     feature_match: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0  # weight of the distance inside the model
     optimizer: OptimizerName = "adam"  # or sgd, with Nesterov's momentum of 0.9
-    weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0  # pulls weights towards 0, a step
     warm_up: Fraction = 0.0  # of the steps, in which the learning rate rises from 0
     precision: Precision = "fp32"  # auto: bf16 where the processor has it and the model is large enough
     early_stop: Annotated[int, msgspec.Meta(ge=0)] = 0  # looks (of 20) without a gain; 0: all steps
