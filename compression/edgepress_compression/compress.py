@@ -118,7 +118,8 @@ def compress(
     read = read_source(source, example_inputs, name=model_name)
     graph, name = read.graph, read.name
     before = graph.serialize()
-    data = None if dataset is None else fit(dataset, graph.inputs, graph.outputs, model_name=name)
+    classes = () if chosen.learns_classes else graph.outputs  # a new head gets the data set's
+    data = None if dataset is None else fit(dataset, graph.inputs, classes, model_name=name)
     split = None if data is None else _test_split(data)
     feed = sample_feed(before, graph, data, seed)
 
@@ -326,7 +327,9 @@ def _measured(
 
 
 def _test_split(data: Dataset) -> Split:
-    return data.split("test" if "test" in data.splits else data.splits[-1])
+    """The split test, or another that nothing is trained on, where there is one."""
+    others = [name for name in data.splits if name not in ("train", "unlabelled")]
+    return data.split("test" if "test" in others else (others or list(data.splits))[-1])
 
 
 def sample_feed(model: bytes, graph: Graph, data: Dataset | None, seed: int) -> dict[str, np.ndarray]:

@@ -118,6 +118,11 @@ class Recipe(msgspec.Struct, frozen=True):
         return UNCHANGED if not kinds else kinds.pop() if len(kinds) == 1 else COMBINED
 
     @property
+    def learns_classes(self) -> bool:
+        """Whether the model's classes become those of the data set."""
+        return any(step.name == "new-head" for step in self.passes)
+
+    @property
     def takes_budget(self) -> bool:
         """Whether it can aim at a number of bytes."""
         return any(step.name in BUDGETED for step in self.passes)

@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import cnn, mlp
+from onnx import helper
+from tiny_models import cnn, mlp, model, normal
 
+from edgepress_compression.artifact.read import decode
+from edgepress_compression.compress import compress
 from edgepress_compression.data.dataset import dataset_from_arrays
 from edgepress_compression.data.digits import digits_arrays, make_digits_model
 from edgepress_compression.data.fit import fit
 from edgepress_compression.errors import RecipeError
-from edgepress_compression.evaluate import evaluate
+from edgepress_compression.evaluate import evaluate, open_session, run
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.passes.learning import new_head, pretrain
 from edgepress_compression.passes.learning.classifier import find_classifier
 from edgepress_compression.passes.learning.fresh import fresh_weights
 from edgepress_compression.passes.state import PassState
+from edgepress_compression.recipe import Recipe, Step
 from edgepress_devices.profile import load_profile
 
 
@@ -120,6 +124,34 @@ def test_a_digits_model_learns_to_tell_odd_from_even() -> None:
     accuracy = evaluate(state.graph.serialize(), data.split("test")).value
     assert accuracy > 0.93
     assert state.original.serialize() == state.graph.serialize()
+
+
+def test_a_new_head_may_have_more_classes_than_the_old_one_and_is_not_fitted_on_what_judges() -> None:
+    arrays = noise((16,), classes=6, count=400)
+    recipe = Recipe("more", "more classes", passes=(Step("new-head"),))
+    result = compress(
+        mlp(np.random.default_rng(0)),
+        recipe=recipe,
+        profile="x86-pc",
+        dataset=dataset_from_arrays("six", arrays),
+        latency_seconds=0.05,
+    )
+    assert "of 288 training samples" in result.report["stages"][0]["note"]  # 320, less the tenth held out
+    graph = load_model(decode(result.artifact, max_bytes=10**7))
+    assert graph.outputs[0].shape[-1] == 6
+    assert any("counts for nothing" in sentence for sentence in result.report["warnings"])
+
+
+def test_a_product_without_a_bias_gets_one() -> None:
+    nodes = [helper.make_node("Identity", ["x"], ["h"]), helper.make_node("MatMul", ["h", "w"], ["y"])]
+    weights = {"w": normal(np.random.default_rng(0), 5, 3)}
+    proto = model(nodes, weights, input_shape=["N", 5], output_shape=["N", 3])
+    graph = load_model(proto.SerializeToString())
+    weight, bias = np.random.default_rng(1).standard_normal((4, 5)), np.arange(4.0)
+    new_head.put_classifier(graph, find_classifier(graph), weight, bias)
+    x = np.ones((2, 5), np.float32)
+    (answers,) = run(open_session(graph.serialize()), {"x": x})
+    assert np.allclose(answers, x @ weight.T + bias, atol=1e-5)
 
 
 def test_a_new_head_without_labels_says_what_to_give() -> None:

@@ -171,6 +171,12 @@ def test_a_model_computes_on_smaller_pictures_and_is_fed_the_same() -> None:
     assert answers(graph).shape == (80, 4)
 
 
+def test_a_model_that_was_resized_can_be_truncated() -> None:
+    smaller = rewritten(network(stride=2), resolution, scale=1.0)
+    both = rewritten(smaller, truncate)
+    assert both.shapes()["s"] == (1, 8, 6, 6)
+
+
 def test_reshapes_of_a_channel_shuffle_follow_the_size() -> None:
     rng = np.random.default_rng(4)
     nodes = [

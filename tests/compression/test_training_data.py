@@ -10,6 +10,7 @@ from tiny_models import mlp, model, normal
 
 from edgepress_compression.data.dataset import dataset_from_arrays
 from edgepress_compression.graph.load import load_model
+from edgepress_compression.passes.calibration_rows import calibration_rows
 from edgepress_compression.passes.training_data import batch_limit, step_budget, training_data
 
 RNG = np.random.default_rng(0)
@@ -85,3 +86,10 @@ def test_a_fixed_batch_is_kept() -> None:
     proto = model(nodes, {"w": normal(RNG, 4, 4)}, input_shape=[2, 4], output_shape=[2, 4])
     assert batch_limit(load_model(proto.SerializeToString()), 100) == 2
     assert batch_limit(mlp(RNG), 100) == 100
+
+
+def test_what_calibrates_is_not_what_judges() -> None:
+    work = state(mlp(RNG), blobs(1000))
+    data, looked_at = training_data(work), calibration_rows(work, 700)
+    assert data is not None and looked_at is not None
+    assert not set(data.held_out.tolist()) & set(looked_at.rows.tolist())

@@ -61,9 +61,15 @@ def calibration_rows(state: PassState, samples: int) -> CalibrationRows | None:
             "flattering."
         )
     split = data.split("train" if "train" in names else names[0] if names else "test")
-    rows = np.random.default_rng(state.seed).permutation(len(split))[:samples]
+    rows = calibration_order(len(split), state.seed)[:samples]
     fetch = crop_padding(split.fetch, state.graph, rows)
     return CalibrationRows(fetch, rows, data.task == "classification")
+
+
+def calibration_order(count: int, seed: int) -> np.ndarray:
+    """Rows in the order in which they are looked at: held-out rows, which judge, come last (training_data.py
+    takes them from the other end)."""
+    return np.random.default_rng(seed).permutation(count)[::-1]
 
 
 def _fixed_batch(state: PassState) -> int:

@@ -24,7 +24,7 @@ _SAMPLES_PER_CLASS: Final = 20
 _SAMPLES: Final = 500
 _LEAST_STEPS: Final = 300
 _MOST_GMACS: Final = 6000.0
-_HELD_OUT: Final = 0.1
+HELD_OUT: Final = 0.1  # of the split train, at most _HELD_OUT_MOST
 _HELD_OUT_MOST: Final = 2000
 
 
@@ -68,7 +68,7 @@ def training_data(
         )
         state.warn(f"{why}, so the original model's answers are the target, and compression stays moderate.")
         return TrainingData("answers", split, rows, rows[:0], classification)
-    held = 0 if few else min(_HELD_OUT_MOST, int(_HELD_OUT * len(rows)))
+    held = 0 if few else min(_HELD_OUT_MOST, int(HELD_OUT * len(rows)))
     return TrainingData("labels", split, rows[held:], rows[:held], classification)
 
 

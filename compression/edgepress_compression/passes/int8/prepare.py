@@ -14,6 +14,7 @@ from edgepress_compression.data.dataset import Dataset
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.generated import generated_batches
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.passes.calibration_rows import calibration_order
 from edgepress_compression.passes.compact import compact
 from edgepress_compression.passes.int8.calibrate import Method, Observed, chosen_range, observe
 from edgepress_compression.passes.int8.equalize import equalize
@@ -173,9 +174,11 @@ def calibration_batches(state: PassState, samples: int) -> Iterable[Mapping[str,
     split = dataset.split(_calibration_split(dataset, state))
     fixed = [one.shape[0] for one in state.graph.inputs if one.shape and isinstance(one.shape[0], int)]
     size = fixed[0] if fixed else CALIBRATION_BATCH
-    for feed, labels in split.batches(size, limit=samples, shuffle_seed=state.seed):
-        if not fixed or len(labels) == size:
-            yield feed
+    rows = calibration_order(len(split), state.seed)[:samples]
+    for start in range(0, len(rows), size):
+        chosen = rows[start : start + size]
+        if not fixed or len(chosen) == size:
+            yield split.fetch(chosen)
 
 
 def _calibration_split(dataset: Dataset, state: PassState) -> str:

@@ -13,15 +13,18 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
+import onnx
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from edgepress_compression.data.dataset import Split
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor, missing_operators
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.passes.calibration_rows import calibration_order
 from edgepress_compression.passes.learning.classifier import Classifier, find_classifier
 from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.training_data import HELD_OUT
 from edgepress_compression.training.features import Seen
 
 _BATCH = 20
@@ -51,6 +54,7 @@ def run(state: PassState, options: Options) -> None:
     state.graph = graph
     state.original = graph.copy()  # the old classes are no teacher of the new
     state.codes = {name: code for name, code in state.codes.items() if name in graph.weights}
+    state.warn("The model knew other classes before: its accuracy from before counts for nothing.")
     right = float(((features @ weight.T + bias).argmax(axis=1) == labels).mean())
     state.stages.append(
         Stage(
@@ -86,7 +90,9 @@ def _features(
     state: PassState, graph: Graph, classifier: Classifier, split: Split, options: Options
 ) -> tuple[np.ndarray, np.ndarray]:
     """((samples, width) float64, labels)"""
-    rows = np.random.default_rng(state.seed).permutation(len(split))[: options.samples]
+    # the other end of the order is held out: samples that judge the training to come must not be fitted
+    rows = calibration_order(len(split), state.seed)
+    rows = rows[: min(options.samples, len(rows) - int(HELD_OUT * len(rows)))]
     executor, seen = Executor(graph), Seen([classifier.features])
     found = []
     with torch.no_grad():
@@ -121,14 +127,24 @@ def put_classifier(graph: Graph, classifier: Classifier, weight: np.ndarray, bia
     node = next(n for n in graph.proto.graph.node if n.output[0] == classifier.node.output[0])
     if classifier.bias is not None:
         graph.set_weight(classifier.bias, bias.astype(np.float32))
-    elif node.op_type != "MatMul":
+    else:
         name = f"{classifier.weight}.bias"
         graph.proto.graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), name))
-        del node.input[2:]
-        node.input.append(name)
-    for info in graph.proto.graph.output:
-        dims = info.type.tensor_type.shape.dim
-        if len(dims) > 1:
-            dims[1].dim_value = len(bias)
+        if node.op_type == "MatMul":
+            _add_behind(graph, node, name)
+        else:
+            del node.input[2:]
+            node.input.append(name)
+    dims = graph.proto.graph.output[0].type.tensor_type.shape.dim
+    if len(dims) > 1:
+        dims[1].dim_value = len(bias)
     del graph.proto.graph.value_info[:]
     graph.refresh()
+
+
+def _add_behind(graph: Graph, node: onnx.NodeProto, bias: str) -> None:
+    """A sum with `bias` between the node and all that read it."""
+    output = node.output[0]
+    node.output[0] = f"{output}.product"
+    position = list(graph.proto.graph.node).index(node)
+    graph.proto.graph.node.insert(position + 1, helper.make_node("Add", [node.output[0], bias], [output]))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import count
 from typing import Annotated
 
 import msgspec
@@ -89,7 +90,8 @@ def at_resolution(graph: Graph, height: int, width: int) -> Graph:
     before = graph.shapes()
     result = graph.copy()
     proto = result.proto.graph
-    resized = f"{picture.name}.resized"
+    taken = {name for node in proto.node for name in node.output}
+    resized = next(n for k in count() if (n := f"{picture.name}.resized{k or ''}") not in taken)
     factors = np.array([1.0, 1.0, height / int(picture.shape[2]), width / int(picture.shape[3])], np.float32)
     for node in proto.node:
         for position, name in enumerate(node.input):
