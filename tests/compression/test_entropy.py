@@ -73,6 +73,14 @@ def test_a_target_below_an_empty_model_says_what_is_possible(trained: PassState)
         entropy.run(work, entropy.Options(target_bytes=50))
 
 
+def test_accuracy_that_rounding_loses_is_lost(trained: PassState) -> None:
+    """Grids so coarse that hardly a weight is left, and no training to speak of."""
+    work = state(trained.graph.copy(), DATA)
+    entropy.run(work, entropy.Options(steps=1, learning_rate=1e-9, step=4.0, target_bytes=4000))
+    assert accuracy(work) < accuracy(trained) - 0.1
+    assert any("loses over 2 points of accuracy" in warning for warning in work.warnings)
+
+
 def test_without_data_it_says_what_to_give() -> None:
     with pytest.raises(RecipeError, match="give a data set"):
         entropy.run(state(mlp(np.random.default_rng(0)), None), OPTIONS)

@@ -95,7 +95,7 @@ class Stop(Exception):
     pass
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_integers(tmp_path: Path) -> None:
+def test_a_training_that_was_stopped_goes_on_to_the_same_integers_and_zeroes_the_same(tmp_path: Path) -> None:
     def trained(path: Path | None, stop_after: int | None = None) -> bytes:
         graph = mlp(np.random.default_rng(0))
         executor = Executor(graph)
@@ -123,9 +123,15 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_integers(tmp_path: Path
             checkpoint=None if path is None else TrainingCheckpoint(path, every_s=0.0),
             check_cancelled=check,
         )
-        return b"".join(code.integers.tobytes() + code.scales.tobytes() for code in priced.codes().values())
+        codes = list(priced.codes().values())
+        priced.zero_least(0.01)
+        codes += priced.codes().values()
+        assert sum(np.count_nonzero(code.integers) for code in priced.codes().values()) > 0
+        return b"".join(code.integers.tobytes() + code.scales.tobytes() for code in codes)
 
     path = tmp_path / "training"
     with pytest.raises(Stop):
         trained(path, stop_after=33)
-    assert trained(path) == trained(None)
+    whole = trained(None)
+    assert trained(path) == whole
+    assert trained(path) == whole  # nothing is left to train: only what was remembered says what goes

@@ -115,9 +115,34 @@ def test_every_measure_is_a_number_a_weight_and_changes_nothing(kind: str) -> No
         assert bool((first[name] >= 0).all())
         assert bool((first[name] > 0).any())
         torch.testing.assert_close(first[name], again[name], rtol=0, atol=0)
+    executor.train()  # as in a training that asks on its way
+    on_the_way = scores(kind, executor, Samples(), np.arange(9), loss, names, seed=2, batch_size=3)  # type: ignore[arg-type]
+    assert executor.training
+    assert not executor.resume_state()["statistics"]
+    for name in names:
+        torch.testing.assert_close(on_the_way[name], first[name], rtol=0, atol=0)
     for name, weight in executor.weights.items():
         assert weight.grad is None
         torch.testing.assert_close(weight.detach(), before[name], rtol=0, atol=0)
+
+
+def test_what_a_layer_is_given_is_seen_as_deployed() -> None:
+    executor = Executor(cnn(np.random.default_rng(0)))
+    original = Executor(cnn(np.random.default_rng(0)))
+    pictures = normal(np.random.default_rng(1), 9, 1, 8, 8)
+
+    def look() -> PairedMoments:
+        rows, wanted = np.arange(9), ["fc.weight"]
+        found = paired_inputs(
+            original, executor, lambda rows: {"x": pictures[rows]}, rows, wanted, batch_size=3, seed=0
+        )
+        return found["fc.weight"]
+
+    deployed = look().own
+    executor.train()
+    torch.testing.assert_close(look().own, deployed, rtol=0, atol=0)
+    assert executor.training
+    assert not executor.resume_state()["statistics"]
 
 
 def test_obs_says_what_removing_a_weight_costs_when_the_others_are_refitted() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from onnx import helper
 from tiny_models import mlp, model, normal
 from torch import Tensor
 
-from edgepress_compression.errors import CompressionCancelledError
+from edgepress_compression.errors import CompressionCancelledError, TrainingError
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.training import judge
+from edgepress_compression.training.judge import mean_loss
 from edgepress_compression.training.loop import Schedule, Teacher, fine_tune, top1
 from edgepress_compression.training.losses import Loss, loss_for
 
@@ -172,3 +176,89 @@ def test_answers_are_computed_once_for_a_row() -> None:
     assert executor.rows == 4
     expected = Executor(graph).run(SPLIT.fetch(np.array([2, 7])))["y"]
     np.testing.assert_allclose(answers["y"].numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "last"), [(1, 1), (12, 1), (19, 1), (20, 2), (35, 3)])
+def test_the_loss_it_gives_is_the_mean_of_the_last_tenth(steps: int, last: int) -> None:
+    graph = mlp(np.random.default_rng(0))
+    said: list[float] = []
+
+    class Telling(Loss):
+        def __call__(self, *arguments: Any) -> Tensor:
+            value = super().__call__(*arguments)
+            said.append(float(value.detach()))
+            return value
+
+    loss = labels_only(graph)
+    telling = Telling(**{one.name: getattr(loss, one.name) for one in fields(loss)})
+    executor = Executor(graph)
+    schedule = Schedule(steps=steps, batch_size=32, learning_rate=1e-2)
+    found = fine_tune(executor, SPLIT, telling, Free(executor), schedule, rows=ROWS, teacher=None, seed=0)
+    assert len(said) == steps
+    assert found == pytest.approx(np.mean(said[-last:]), rel=1e-6)
+
+
+def normalized() -> Graph:
+    """Batch normalization of the inputs, whose statistics are far off, then a dense layer."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("BatchNormalization", ["x", "scale", "shift", "mean", "var"], ["n"], momentum=0.5),
+        helper.make_node("Gemm", ["n", "w"], ["y"], transB=1),
+    ]
+    weights = {
+        "scale": np.ones(16, np.float32), "shift": np.zeros(16, np.float32),
+        "mean": np.full(16, 5, np.float32), "var": np.full(16, 9, np.float32), "w": normal(rng, 4, 16),
+    }  # fmt: skip
+    return load_model(model(nodes, weights, input_shape=["N", 16], output_shape=["N", 4]).SerializeToString())
+
+
+def test_the_best_weights_come_back_with_their_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def told(*arguments: Any) -> float:
+        asked.append(mean_loss(*arguments))
+        return asked[-1]
+
+    monkeypatch.setattr(judge, "mean_loss", told)
+    graph = normalized()
+    executor = Executor(graph).train()
+    held_out, rows, loss = ROWS[:200], ROWS[200:240], labels_only(graph)
+    wild = Schedule(steps=400, batch_size=4, learning_rate=0.3, patience=3, hold=0.9)
+    fine_tune(
+        executor,
+        SPLIT,
+        loss,
+        Free(executor),
+        wild,
+        rows=rows,
+        teacher=None,
+        seed=0,
+        held_out=held_out,
+    )
+    assert asked[-1] > min(asked)
+    assert mean_loss(executor, SPLIT, loss, None, held_out) == min(asked)
+
+
+@pytest.mark.parametrize("good", [0, 30])
+def test_statistics_that_went_to_pieces_are_put_back(good: int) -> None:
+    graph = normalized()
+    fetched = 0
+
+    def fetch(rows: np.ndarray) -> dict[str, np.ndarray]:
+        nonlocal fetched
+        fetched += 1
+        inputs = SPLIT.fetch(rows)
+        return {"x": np.full_like(inputs["x"], np.nan)} if fetched > good else inputs
+
+    executor = Executor(graph).train()
+    schedule = Schedule(steps=100, batch_size=32, learning_rate=1e-2)
+    broken = replace(SPLIT, fetch=fetch)
+    loss = labels_only(graph)
+    with pytest.raises(TrainingError, match=f"step {good + 1} of 100"):
+        fine_tune(executor, broken, loss, Free(executor), schedule, rows=ROWS, teacher=None, seed=0)
+    after = load_model(graph.serialize())
+    executor.write_back(after)
+    assert np.isfinite(after.weights["mean"]).all()
+    assert np.isfinite(executor.run(SPLIT.fetch(ROWS))["y"]).all()
+    if not good:
+        assert after.serialize() == graph.serialize()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -129,11 +129,18 @@ class Executor(nn.Module):
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The same from arrays to arrays, without gradients, as it is deployed."""
-        training, self.training = self.training, False
-        with torch.no_grad():
+        with self.deployed(), torch.no_grad():
             outputs = self({name: torch.from_numpy(np.asarray(array)) for name, array in inputs.items()})
-        self.training = training
         return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    @contextmanager
+    def deployed(self) -> Iterator[None]:
+        """As `eval()` inside, and as it was afterwards: for those who look while the model is trained."""
+        training, self.training = self.training, False
+        try:
+            yield
+        finally:
+            self.training = training
 
     def compute_on(self, device: torch.device, *, bfloat16: bool = False) -> None:
         """Where operators run from now on. Weights are sent there for each run, and gradients come back.
@@ -146,6 +153,15 @@ class Executor(nn.Module):
     def seed(self, seed: int) -> None:
         """Of the random numbers of dropout."""
         self._random.manual_seed(seed)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Means and variances that training mode may move, by name, as they are now."""
+        names = {name for step in self._steps if self._moves(step) for name in step.inputs[3:]}
+        return {name: self._constants[name] for name in sorted(names)}
+
+    def put_statistics(self, statistics: Mapping[str, Tensor]) -> None:
+        """Back to what `statistics` gave."""
+        self._constants.update(statistics)
 
     def resume_state(self) -> dict[str, Any]:
         """What runs in training mode left here beside the weights (training/checkpoint.py)."""
@@ -171,11 +187,11 @@ class Executor(nn.Module):
         """What the step's operator is while the model is trained."""
         if step.call.op_type == "Dropout":
             return partial(dropout, random=self._random)
-        if step.call.op_type == "BatchNormalization" and all(
-            name in self._settings for name in step.inputs[3:]
-        ):
-            return partial(self._batch_norm, step)
-        return step.function
+        return partial(self._batch_norm, step) if self._moves(step) else step.function
+
+    def _moves(self, step: _Step) -> bool:
+        normalizes = step.call.op_type == "BatchNormalization"
+        return normalizes and all(name in self._settings for name in step.inputs[3:])
 
     def _batch_norm(self, step: _Step, call: Call, x: Tensor, *others: Tensor) -> Tensor:
         y, mean, var = batch_norm_in_training(call, x, *others)

@@ -67,7 +67,8 @@ def measure_curvature(
         check_cancelled()
         progress(0.4 + 0.6 * position / len(chosen), "finding out which weights matter")
         executor.zero_grad(set_to_none=True)
-        outputs = executor({name: torch.from_numpy(a) for name, a in fetch(np.array([row])).items()})
+        with executor.deployed():
+            outputs = executor({name: torch.from_numpy(a) for name, a in fetch(np.array([row])).items()})
         drawn_loss(outputs, loss, generator).backward()  # type: ignore[no-untyped-call]
         for name in weights:
             gradient = executor.weights[name].grad

@@ -112,7 +112,7 @@ def layer_inputs(
 ) -> dict[str, Moments]:
     """Moments by weight name, of the layers among `weights` that are convolutions or matrix products."""
     collector = LayerInputs(weights, seed)
-    with torch.no_grad():
+    with executor.deployed(), torch.no_grad():
         for start in range(0, len(rows), batch_size):
             check_cancelled()
             feed = fetch(rows[start : start + batch_size])

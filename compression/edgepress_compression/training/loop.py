@@ -32,6 +32,7 @@ from edgepress_compression.training.teacher import Fetch, Misspellable, Samples,
 __all__ = ["Constraint", "Fetch", "Samples", "Schedule", "Teacher", "fine_tune", "top1"]
 
 _REPORT_SECONDS = 0.25
+_FORMAT = 2  # of checkpoints: those of another are begun again
 _LOOKS = 20  # at held-out samples, and at whether all is still finite, in one training
 
 
@@ -123,7 +124,7 @@ class _Training:
         if schedule.patience and held_out is not None and len(held_out):
             self._judge = Judge(samples, loss, teacher, held_out, schedule.patience)
         self._look_every = max(1, schedule.steps // _LOOKS)
-        self._good = self._numbers()
+        self._keep(self._numbers())
         executor.seed(seed)
         self.step = 0
         self.settled = False  # held-out samples gain nothing any more
@@ -143,7 +144,7 @@ class _Training:
         self._constraint.collect()
         self._optimizer.step()
         self._constraint.apply()
-        self.recent = [*self.recent[-max(1, schedule.steps // 10) + 1 :], value]
+        self.recent = [*self.recent, value][-max(1, schedule.steps // 10) :]
         self.step += 1
         if self.step % self._look_every == 0:
             self._look()
@@ -216,10 +217,10 @@ class _Training:
         if not all(bool(torch.isfinite(number).all()) for number in numbers):
             self._went_to_pieces()
         if self._judge is None:
-            self._good = numbers
+            self._keep(numbers)
             return
         if self._judge.gained(self._executor):
-            self._good = numbers
+            self._keep(numbers)
         self.settled = self._judge.over()
 
     def finish(self) -> None:
@@ -240,15 +241,22 @@ class _Training:
     def _numbers(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self.shared]
 
+    def _keep(self, numbers: list[Tensor]) -> None:
+        self._good, self._good_statistics = numbers, self._executor.statistics()
+
     def _put_back(self) -> None:
+        self._put(self._good)
+        self._executor.put_statistics(self._good_statistics)
+
+    def _put(self, numbers: list[Tensor]) -> None:
         with torch.no_grad():
-            for parameter, number in zip(self.shared, self._good, strict=True):
+            for parameter, number in zip(self.shared, numbers, strict=True):
                 parameter.copy_(number)
 
     def identity(self) -> str:
         """What a checkpoint must be of."""
         shapes = [list(parameter.shape) for parameter in self.shared]
-        return repr((self._schedule, self._loss, self._seed, len(self._rows), shapes))
+        return repr((_FORMAT, self._schedule, self._loss, self._seed, len(self._rows), shapes))
 
     def resumable(self) -> bool:
         return isinstance(self._constraint, Resumable)
@@ -264,6 +272,7 @@ class _Training:
             "queue": torch.from_numpy(self._queue.copy()),
             "numbers": self._numbers(),
             "good": self._good,
+            "good_statistics": self._good_statistics,
             "gradients": [parameter.grad for parameter in self.shared],  # some constraints look back
             "optimizer": self._optimizer.state_dict(),
             "executor": self._executor.resume_state(),
@@ -276,9 +285,8 @@ class _Training:
         self.step, self.settled, self.recent = state["step"], state["settled"], state["recent"]
         self._order.bit_generator.state = state["order"]
         self._queue = state["queue"].numpy()
-        self._good = state["numbers"]
-        self._put_back()
-        self._good = state["good"]
+        self._put(state["numbers"])
+        self._good, self._good_statistics = state["good"], state["good_statistics"]
         for parameter, gradient in zip(self.shared, state["gradients"], strict=True):
             parameter.grad = gradient
         self._optimizer.load_state_dict(state["optimizer"])

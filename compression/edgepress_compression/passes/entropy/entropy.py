@@ -90,8 +90,7 @@ def run(state: PassState, options: Options) -> None:
     if not forms:
         raise RecipeError("entropy finds no fp32 weights in this model; use another recipe.")
     state.codes = {}
-    priced = PricedIntegers(executor, forms)
-    held_out = HeldOut(executor, data, graph.outputs[0].name, options.most_lost_points)
+    held_out = HeldOut(executor, data, graph.outputs[0].name, options.most_lost_points)  # before rounding
     priced = PricedIntegers(executor, forms)
     target = options.target_bytes or round(state.original.weight_bytes() / options.ratio)
     control = PriceControl(

@@ -209,6 +209,7 @@ class PricedIntegers:
         self._step += 1
 
     def resume_state(self) -> dict[str, Any]:
+        """For training/checkpoint.py."""
         slopes = {name: latent.slopes for name, latent in self.tensors.items()}
         return {
             "price": self.price,
@@ -216,6 +217,7 @@ class PricedIntegers:
             "balance": self._balance,
             "step": self._step,
             "slopes": {name: [s.first, s.further, s.bits] for name, s in slopes.items() if s is not None},
+            "information": {name: latent.information.clone() for name, latent in self.tensors.items()},
             "pricing": {} if self._pricing is None else self._pricing.resume_state(),
         }
 
@@ -224,6 +226,8 @@ class PricedIntegers:
         self._balance, self._step = state["balance"], state["step"]
         for name, parts in state["slopes"].items():
             self.tensors[name].slopes = Slopes(*parts)
+        for name, information in state["information"].items():
+            self.tensors[name].information.copy_(information)
         if self._pricing is not None:
             self._pricing.resume_from(state["pricing"])
 

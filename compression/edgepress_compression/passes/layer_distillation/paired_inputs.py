@@ -90,7 +90,7 @@ def _look(
     executor: Executor, feed: dict[str, Tensor], weights: Collection[str], seed: int
 ) -> dict[str, tuple[Tensor, bool, str | None]]:
     columns = _Columns(weights, seed)
-    with torch.no_grad():
+    with executor.deployed(), torch.no_grad():
         try:
             executor(feed, watch=columns)
         except _EnoughError:

@@ -133,7 +133,11 @@ def _pretrain(state: PassState, graph: Graph, split: Split, options: Options) ->
         if time.monotonic() - reported > _REPORT_SECONDS:
             reported = time.monotonic()
             state.progress((step + 1) / steps, f"pre-training without labels, loss {losses[-1]:.2f}")
+    before = dict(graph.weights)
     executor.write_back(graph)
+    for name, old in before.items():  # what stands behind the features is not trained, and keeps its codes
+        if not np.array_equal(graph.weights[name], old):
+            state.codes.pop(name, None)
     tenth = max(1, steps // 10)
     return float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
 

@@ -72,6 +72,7 @@ def _prune_blind(state: PassState, sparsity: float) -> None:
     scores = {name: lamp(weight) for name, weight in weights.items()}
     for name, mask in keep_masks(scores, sparsity).items():
         state.graph.set_weight(name, (weights[name] * mask).numpy().astype(state.graph.weights[name].dtype))
+        state.codes.pop(name, None)
     state.stages.append(_stage("prune without data", started, state.graph.float_weights(), None))
 
 
@@ -98,6 +99,8 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
         state.warn("Training after pruning lost accuracy on held-out samples, so nothing was pruned.")
         return
     executor.write_back(graph)
+    for name in executor.weights:
+        state.codes.pop(name, None)
     if masks.taken_back:
         state.warn(
             f"Pruning stopped at {masks.sparsity():.1%} zeros: the next step lost more than "

@@ -33,7 +33,8 @@ def mean_squared_gradients(
         check_cancelled()
         batch = rows[start : start + batch_size]
         executor.zero_grad(set_to_none=True)
-        outputs = executor({name: torch.from_numpy(a) for name, a in samples.fetch(batch).items()})
+        with executor.deployed():  # also when asked in the middle of a training
+            outputs = executor({name: torch.from_numpy(a) for name, a in samples.fetch(batch).items()})
         labels = torch.from_numpy(np.asarray(samples.labels[batch]))
         objective(outputs, labels).backward()  # type: ignore[no-untyped-call]
         for name in names:

@@ -104,7 +104,8 @@ def _row(
     original's (directions,); float64."""
     weights = list(executor.weights.values())
     feed = {name: torch.from_numpy(array) for name, array in samples.fetch(np.array([row])).items()}
-    values = _values(executor(feed), loss)
+    with executor.deployed():
+        values = _values(executor(feed), loss)
     wanted = values.detach()
     if original is not None:
         with torch.no_grad():
