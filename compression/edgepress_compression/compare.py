@@ -1,7 +1,8 @@
 """Several recipes on one model: which of them leave nothing to be wished for by the others (Pareto).
 
 Each recipe's artifact and report lie in one folder. What is whole there and was made from the same model,
-recipe, profile, data and seed is not made again, and a recipe that was interrupted goes on (resume.py).
+recipe, profile, data and seed by the same tool is not made again, and a recipe that was interrupted goes on
+(resume.py).
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ from edgepress_compression.artifact.read import decode
 from edgepress_compression.compress import Progress, compress, sample_feed
 from edgepress_compression.data.dataset import Dataset
 from edgepress_compression.data.fit import fit
-from edgepress_compression.errors import CompressionCancelledError, EdgepressError
+from edgepress_compression.errors import CompressionCancelledError, EdgepressError, RecipeError
 from edgepress_compression.evaluate import paired_latency
-from edgepress_compression.recipe import load_recipe
+from edgepress_compression.recipe import Recipe, load_recipe
+from edgepress_compression.resume import data_identity
 from edgepress_compression.source import read_source
 from edgepress_compression.whole_file import write_whole
+from edgepress_devices import __version__
 from edgepress_devices.profile import DeviceProfile
 
 UNFINISHED = "unfinished"  # the folder's folder for checkpoints
+RESERVED = "compare"  # its files are the comparison's own
+MADE_FROM = "made_from"  # in the reports: the data and the tool
 SECONDS_A_MODEL = 1.0  # of timing all in turns
 
 
@@ -85,11 +90,14 @@ def compare(
     """Runs the recipes that are not finished in `folder`, and writes compare.json there.
 
     A recipe that fails has its reason in its row. Raises RecipeError before anything runs where one of the
-    recipes is unknown, GraphError or DatasetError where the model or the data cannot be read.
+    recipes is unknown or two have one name, GraphError or DatasetError where the model or the data cannot be
+    read.
     """
     chosen = [(name, load_recipe(name)) for name in dict.fromkeys(recipes)]
+    _require_own_files(chosen)
     source = read_source(model)
     folder.mkdir(parents=True, exist_ok=True)
+    made_from = {"data": data_identity(dataset), "tool": f"edgepress {__version__}"}
     reports: list[dict[str, Any]] = []
     points, artifacts = [], {}
     for name, recipe in chosen:
@@ -99,7 +107,7 @@ def compare(
             "recipe": recipe.as_json(),
             "profile": profile.id,
             "seed": seed,
-            "dataset": None if dataset is None else dataset.name,
+            MADE_FROM: made_from,
         }
         report = _finished(folder, stem, wanted)
         if report is None:
@@ -120,7 +128,7 @@ def compare(
             except EdgepressError as error:
                 points.append(Point(recipe=stem, error=str(error)))
                 continue
-            report = made.report
+            report = {**made.report, MADE_FROM: made_from}
             write_whole(folder / f"{stem}.epa", made.artifact)
             write_whole(folder / f"{stem}.json", (json.dumps(report, indent=2) + "\n").encode())
             made.finished()
@@ -171,13 +179,28 @@ def mark_dominated(points: Sequence[Point]) -> None:
             setattr(point, f"dominated_by_{cost}", worse)
 
 
+def _require_own_files(chosen: Sequence[tuple[str, Recipe]]) -> None:
+    """Files have the names of recipes. Raises RecipeError where two would share theirs."""
+    given: dict[str, str] = {}
+    for name, recipe in chosen:
+        if recipe.name == RESERVED:
+            raise RecipeError(
+                f"The recipe {name} cannot be named {RESERVED!r} here: compare.json is the comparison."
+            )
+        if recipe.name in given:
+            raise RecipeError(
+                f"The recipes {given[recipe.name]} and {name} are both named {recipe.name!r}, and so would "
+                "be their files. Give one of them another `name`."
+            )
+        given[recipe.name] = name
+
+
 def _finished(folder: Path, stem: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
     """The report of an artifact that is whole and was made from the same; else None."""
     try:
         report: dict[str, Any] = json.loads((folder / f"{stem}.json").read_bytes())
         artifact = (folder / f"{stem}.epa").read_bytes()
-        same = {key: report[key] for key in wanted if key != "dataset"}
-        same["dataset"] = None if report["dataset"] is None else report["dataset"]["name"]
+        same = {key: report[key] for key in wanted}
         whole = report["artifact_sha256"] == hashlib.sha256(artifact).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent, cut off or foreign: made anew

@@ -18,16 +18,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgepress_compression.compress import Progress, Result, compress
 from edgepress_compression.errors import CompressionCancelledError, EdgepressError, TrainingError
+from edgepress_compression.resume import Forget
 from edgepress_compression.whole_file import write_whole
 from edgepress_devices.profile import ProfileError, load_profile
 
 _FAILED = 1
 _SAID = 3  # the reason is in the file of --report
+_LAST_LINES = 8  # of what the processes wrote before they ended
 
 
 def compress_parallel(
@@ -49,11 +52,13 @@ def compress_parallel(
     """
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         out, report = Path(folder) / "artifact", Path(folder) / "report.json"
+        left = Path(folder) / "checkpoints"
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone",
             "--nproc-per-node", str(processes), "-m", "edgepress_compression.parallel", str(model),
             "--recipe", recipe, "--profile", profile, "--seed", str(seed),
             "--output", str(out), "--report", str(report), "--progress-lines",
+            "--keep-checkpoints", str(left),
         ]  # fmt: skip
         for option, value in (
             ("--data", data),
@@ -63,14 +68,19 @@ def compress_parallel(
         ):
             if value is not None:
                 command += [option, str(value)]
-        _run(command, processes, progress)
+        wrote = _run(command, processes, progress)
         said: dict[str, Any] = json.loads(report.read_bytes()) if report.is_file() else {}
         if not out.is_file():
-            raise TrainingError(said.get("error") or "A process of the training ended before its time.")
-        return Result(out.read_bytes(), said)
+            ended = "A process of the training ended before its time"
+            raise TrainingError(said.get("error") or (f"{ended}:\n{wrote}" if wrote else f"{ended}."))
+        result = Result(out.read_bytes(), said)
+        if left.is_file():
+            result = replace(result, finished=Forget(Path(left.read_text(encoding="utf-8"))))
+        return result
 
 
-def _run(command: Sequence[str], processes: int, progress: Callable[[Progress], None]) -> None:
+def _run(command: Sequence[str], processes: int, progress: Callable[[Progress], None]) -> str:
+    """The last lines that the processes wrote to their standard error."""
     threads = max(1, (os.cpu_count() or 1) // processes)
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads leave the cores to others
@@ -86,6 +96,16 @@ def _run(command: Sequence[str], processes: int, progress: Callable[[Progress], 
         except BaseException:
             child.terminate()  # torchrun ends its processes
             raise
+        child.wait()
+        errors.seek(0)
+        return _last_lines(errors.read().decode(errors="replace"))
+
+
+def _last_lines(text: str) -> str:
+    """Up to the first process that failed: then torchrun says at length that one did."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    ends = (number for number, line in enumerate(lines) if "failed (exitcode" in line)
+    return "\n".join(lines[: next(ends, len(lines)) + 1][-_LAST_LINES:])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,7 +167,10 @@ def _compress(options: argparse.Namespace, rank: int) -> int:
     write_whole(options.output, result.artifact)
     if options.report is not None:
         write_whole(options.report, (json.dumps(result.report, indent=2) + "\n").encode())
-    result.finished()
+    if options.keep_checkpoints is None:
+        result.finished()
+    elif isinstance(result.finished, Forget):
+        write_whole(options.keep_checkpoints, str(result.finished.folder.absolute()).encode())
     return 0
 
 
@@ -164,6 +187,11 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--coding")
     parser.add_argument(
         "--resume", type=Path, help="folder for checkpoints, which an interrupted run goes on from"
+    )
+    parser.add_argument(
+        "--keep-checkpoints",
+        type=Path,
+        help="they stay, and this file says where: whoever started this removes them",
     )
     parser.add_argument("--progress-lines", action="store_true", help="how far it is, as JSON, a line each")
     return parser

@@ -14,16 +14,19 @@ import hashlib
 import io
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgepress_compression.artifact.codes import Codes, ScaledIntegers, SharedWeights
-from edgepress_compression.errors import TrainingError
+from edgepress_compression.errors import EdgepressError, TrainingError
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.whole_file import write_whole
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
     from edgepress_compression.training.checkpoint import PassCheckpoints
 
 _FORMAT = 1
+_DAMAGED = (  # what reading a file raises that is empty, cut off or foreign
+    OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError, LookupError,
+    TypeError, AttributeError, msgspec.DecodeError, DecodeError, EdgepressError,
+)  # fmt: skip
 
 
 class _Facts(msgspec.Struct):
@@ -41,6 +48,16 @@ class _Facts(msgspec.Struct):
     codes: list[dict[str, Any]]
     stages: list[Stage]
     warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Removes what a run left in its part of the folder, when called."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class SavedRun:
@@ -56,6 +73,7 @@ class SavedRun:
             raise TrainingError(
                 f"The folder for checkpoints {folder} cannot be used: {error.strerror}. Give another one."
             ) from error
+        self.forget = Forget(self._folder)
 
     def restore(self, state: PassState, passes: int) -> int:
         """How many of the passes are done; `state` is then as the last of them left it."""
@@ -63,7 +81,7 @@ class SavedRun:
             try:
                 data = self._after(done).read_bytes()
                 _restore(state, data)
-            except (OSError, zipfile.BadZipFile, ValueError, KeyError, msgspec.DecodeError):
+            except _DAMAGED:
                 continue  # not written, or damaged (zip files have checksums): an earlier one will do
             return done
         return 0
@@ -91,9 +109,6 @@ class SavedRun:
                 "or run without checkpoints."
             ) from error
         shutil.rmtree(self._pass_folder(number), ignore_errors=True)
-
-    def forget(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _pass_folder(self, number: int) -> Path:
         return self._folder / f"pass-{number:02}"

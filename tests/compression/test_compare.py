@@ -161,3 +161,42 @@ def test_pages_are_whole_html_that_loads_nothing(model: Path, tmp_path: Path) ->
             assert any(one in word for word in words), one
         assert "<script" not in text and "http" not in text.replace("https://", "http")
         assert 'src="' not in text
+
+
+def named(path: Path, name: str) -> str:
+    path.write_text(f'name = "{name}"\ndescription = "d"\n[[passes]]\nname = "quantize"\ntarget_bytes = 10\n')
+    return str(path)
+
+
+def test_recipes_whose_files_would_be_the_same_are_refused(model: Path, tmp_path: Path) -> None:
+    run = Run(model, tmp_path / "out")
+    first, second = named(tmp_path / "a.toml", "mine"), named(tmp_path / "b.toml", "mine")
+    with pytest.raises(RecipeError, match=r"a.toml and .*b.toml are both named 'mine'"):
+        run(["none", first, second])
+    with pytest.raises(RecipeError, match="cannot be named 'compare'"):
+        run(["none", named(tmp_path / "c.toml", "compare")])
+    assert run.worked == set()
+    assert not run.folder.exists()
+
+
+def test_other_samples_or_another_version_are_no_reason_to_keep(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(model, tmp_path)
+    run(["none"])
+    data = digits_dataset()
+    monkeypatch.setattr(compare_module, "data_identity", lambda data: {"sha256": "of others"})
+    run(["none"])
+    assert run.worked == {"none"}
+    run(["none"])
+    assert run.worked == set()
+    monkeypatch.setattr(compare_module, "__version__", "9.9.9")
+    run(["none"])
+    assert run.worked == {"none"}
+    assert json.loads((tmp_path / "none.json").read_bytes())["dataset"]["name"] == data.name
+
+
+def test_a_page_without_a_result_is_a_page(model: Path, tmp_path: Path) -> None:
+    found = Run(model, tmp_path / "out")([named(tmp_path / "bad.toml", "bad")])
+    assert found.n is None
+    assert any("on digits" in word for word in Balanced(compare_page(found)).words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from halves import halves
 from onnx import helper
 from tiny_models import mlp, model, normal
 
@@ -100,4 +101,13 @@ def test_a_dead_channel_takes_its_reader_with_it() -> None:
         "b": (1, 2),
         "c": (3, 1),
     }
+    assert_codes_are_true(smaller, codes)
+
+
+def test_one_unit_of_a_half_stays_where_all_of_it_are_dead() -> None:
+    graph = halves(np.random.default_rng(0), units=8, first=3)
+    edited(graph, "w2", (slice(None), slice(0, 3)))
+    smaller, codes, gone = without_dead_units(graph, coded(graph))
+    assert gone == 2
+    assert smaller.weights["w1"].shape == (6, 16)
     assert_codes_are_true(smaller, codes)

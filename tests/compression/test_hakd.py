@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from blobs import blobs, state
+from halves import halves
 from test_width_cost import residual
 from tiny_models import mlp
 
@@ -102,3 +103,9 @@ def test_a_latency_out_of_reach_is_said(learned: Graph) -> None:
     work = state(learned.copy(), DATA)
     hakd.run(work, msgspec.structs.replace(QUICK, target=0.01, steps=20, trial_steps=5))
     assert any("no student reaches" in warning for warning in work.warnings)
+
+
+def test_no_half_of_a_split_loses_all_its_units() -> None:
+    work = state(halves(np.random.default_rng(0), units=512), DATA)
+    hakd.run(work, msgspec.structs.replace(QUICK, target=0.8, steps=10, trial_steps=2))
+    assert work.graph.weights["w1"].shape[0] < 512

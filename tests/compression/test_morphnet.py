@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from blobs import blobs, state
+from halves import halves
 from onnx import helper
 from test_width_cost import residual
 from tiny_models import cnn, mlp, model, normal
@@ -268,3 +269,9 @@ def test_revived_units_change_no_answer_and_start_as_they_were() -> None:
     revive(graph, original, [inner], {inner.name: dead})
     np.testing.assert_array_equal(graph.weights["w1"], original.weights["w1"])
     assert difference(before, graph, normal(rng, 4, 3, 8, 8)) < 1e-6
+
+
+def test_no_half_of_a_split_loses_all_its_units() -> None:
+    work = state(halves(np.random.default_rng(0), units=48), DATA)
+    morphnet.run(work, msgspec.structs.replace(QUICK, steps=20))
+    assert work.graph.weights["w1"].shape[0] < 48

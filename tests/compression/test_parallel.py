@@ -14,7 +14,7 @@ import two_processes
 from blobs import blobs
 from tiny_models import mlp
 
-from edgepress_compression.errors import EdgepressError
+from edgepress_compression.errors import EdgepressError, TrainingError
 from edgepress_compression.parallel import compress_parallel
 from edgepress_compression.training.parallel import share_of
 from edgepress_compression.training.schedule import scaled
@@ -38,10 +38,15 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def saved(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
 @pytest.mark.parametrize("task", ["classification", "other"])
 def test_two_processes_give_the_weights_of_one_up_to_rounding(together: Path, task: str) -> None:
     alone = two_processes.train(task)
-    first, second = (np.load(together / f"{task}-{rank}.npz") for rank in (0, 1))
+    first, second = (saved(together / f"{task}-{rank}.npz") for rank in (0, 1))
     for name, weight in alone.items():
         np.testing.assert_array_equal(first[name], second[name])  # the same bits in both
         np.testing.assert_allclose(first[name], weight, atol=2e-4)
@@ -49,7 +54,7 @@ def test_two_processes_give_the_weights_of_one_up_to_rounding(together: Path, ta
 
 def test_statistics_are_those_of_the_whole_batch(together: Path) -> None:
     alone = two_processes.train_statistics()
-    first, second = (np.load(together / f"statistics-{rank}.npz") for rank in (0, 1))
+    first, second = (saved(together / f"statistics-{rank}.npz") for rank in (0, 1))
     for name, weight in alone.items():
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], weight, atol=2e-4, err_msg=name)
@@ -119,3 +124,34 @@ def test_what_went_wrong_in_the_processes_is_said(tmp_path: Path) -> None:
         compress_parallel(
             tmp_path / "net.onnx", processes=2, recipe=recipe(tmp_path), profile="x86-pc", data=None
         )
+
+
+def test_checkpoints_stay_until_the_caller_has_the_result(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(mlp(np.random.default_rng(0)).serialize())
+    saved = tmp_path / "saved"
+    result = compress_parallel(
+        tmp_path / "net.onnx",
+        processes=2,
+        recipe=recipe(tmp_path, steps=4),
+        profile="x86-pc",
+        data=saved_blobs(tmp_path),
+        checkpoint_dir=saved,
+    )
+    assert [path.name for path in saved.rglob("*.npz")] == ["after-01.npz"]
+    result.finished()
+    assert list(saved.iterdir()) == []
+
+
+def test_the_last_words_of_a_process_that_died_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nif os.environ.get('RANK') == '1':\n"
+        "    os.write(2, b'the reason why\\n')\n    os.kill(os.getpid(), 9)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "net.onnx").write_bytes(mlp(np.random.default_rng(0)).serialize())
+    with pytest.raises(
+        TrainingError, match=r"ended before its time:[\s\S]*the reason why[\s\S]*exitcode: -9"
+    ):
+        compress_parallel(tmp_path / "net.onnx", processes=2, recipe="none", profile="x86-pc", data=None)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from blobs import blobs, state
+from halves import halves
 from onnx import helper
 from test_width_cost import residual
 from tiny_models import cnn, mlp, model, normal
@@ -286,3 +287,26 @@ def test_attention_heads_of_a_real_transformer_go_as_a_whole() -> None:
         open_session(work.graph.serialize()),
         {one.name: np.ones((1, 16), np.int64) for one in work.graph.inputs},
     )
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_no_half_of_a_split_loses_all_its_units(multiple: int) -> None:
+    graph = halves(np.random.default_rng(0))
+    work = state(graph, None)
+    channels.run(work, channels.Options(blind_target=0.5, multiple=multiple))
+    sizes = work.graph.weights["w1"].shape[0]
+    assert 1 < sizes <= 33 + multiple
+    assert sizes % multiple == 0
+    x = np.random.default_rng(1).standard_normal((3, 16)).astype(np.float32)
+    assert run(open_session(work.graph.serialize()), {"x": x})[0].shape == (3, 4)
+
+
+def test_the_unit_that_is_put_back_is_the_best_of_those_that_went() -> None:
+    groups = channel_groups(halves(np.random.default_rng(0), units=8, first=3))
+    kept = {"w1": np.arange(8) >= 3}
+    scores = {"w1": np.array([0.0, 2.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0])}
+    assert np.flatnonzero(groups.refilled(kept)["w1"]).tolist() == [0, 3, 4, 5, 6, 7]
+    assert np.flatnonzero(groups.refilled(kept, scores)["w1"]).tolist() == [1, 3, 4, 5, 6, 7]
+    assert np.flatnonzero(groups.refilled(kept, scores, multiple=7)["w1"]).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert groups.emptied(groups.refilled(kept)) == []
+    assert not kept["w1"][:3].any()  # what was given stays as it was

@@ -166,3 +166,28 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(TrainingError, match="Give another one"):
         SavedRun(tmp_path / "file", {})
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"no archive", "array", "graph", "facts", "codes"])
+def test_an_empty_or_foreign_file_is_as_if_not_written(data: bytes | str, tmp_path: Path) -> None:
+    state = PassState(graph=mlp(np.random.default_rng(0)), profile=load_profile("x86-pc"))
+    run = SavedRun(tmp_path, {})
+    run.save(state, 1)
+    run.save(state, 2)
+    last = next(tmp_path.rglob("after-02.npz"))
+    if isinstance(data, bytes):
+        last.write_bytes(data)
+    elif data == "array":
+        with last.open("wb") as stream:
+            np.save(stream, np.zeros(3))
+    else:
+        with np.load(last) as arrays:
+            parts = dict(arrays)
+        if data == "codes":
+            parts["facts"] = np.frombuffer(b'{"codes": [{}], "stages": [], "warnings": []}', np.uint8)
+        else:
+            parts[data] = np.frombuffer(b"\xff\xff\xff", np.uint8)
+        np.savez(last, **parts)  # type: ignore[arg-type]
+    assert run.restore(state, 2) == 1
+    next(tmp_path.rglob("after-01.npz")).write_bytes(b"")
+    assert run.restore(state, 2) == 0

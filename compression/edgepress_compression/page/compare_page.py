@@ -11,7 +11,9 @@ from edgepress_compression.page.plot import Dot, around, scatter
 
 def compare_page(found: Comparison) -> str:
     """HTML; links go to the files that lie beside it."""
-    data = "without a data set" if found.dataset is None else f"on {found.n:,} samples of {found.dataset}"
+    data = "without a data set" if found.dataset is None else f"on {found.dataset}"
+    if found.dataset is not None and found.n is not None:
+        data = f"on {found.n:,} samples of {found.dataset}"
     lead = f"{len(found.points)} recipes for {found.profile}, {data}; every figure of the decoded artifact."
     sections = [
         *_plots(found),

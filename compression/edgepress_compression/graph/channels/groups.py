@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -91,6 +92,32 @@ class ChannelGroups(list[ChannelGroup]):
             for line, value in self._lines.items()
             if line <= gone
         ]
+
+    def refilled(
+        self,
+        kept: Mapping[str, np.ndarray],
+        scores: Mapping[str, np.ndarray] | None = None,
+        *,
+        multiple: int = 1,
+    ) -> dict[str, np.ndarray]:
+        """`kept` as `cut` takes it: one unit is put back where a value would have no channels left.
+
+        It is the one with the highest score (group -> (units,)), or the first without scores. More of its
+        group follow up to a multiple of `multiple` and of the group's granularity.
+        """
+        new = {name: np.array(mask) for name, mask in kept.items()}
+        groups = {group.name: group for group in self}
+        for _, units in self.emptied(kept):
+            if any(new[name][position] for name, position in units):
+                continue  # what another value got back is here, too
+            best, position = max(units, key=lambda unit: 0.0 if scores is None else scores[unit[0]][unit[1]])
+            mask, group = new[best], groups[best]
+            mask[position] = True
+            grain = math.lcm(group.granularity, multiple)
+            grain = grain if grain < group.units else group.granularity
+            order = np.arange(group.units) if scores is None else np.argsort(-scores[best], kind="stable")
+            mask[order[~mask[order]][: -int(mask.sum()) % grain]] = True
+        return new
 
 
 def channel_groups(graph: Graph) -> ChannelGroups:

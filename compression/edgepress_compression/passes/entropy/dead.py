@@ -33,10 +33,7 @@ def without_dead_units(
             return graph, codes, total
         kept = {group.name: _alive(graph, group) for group in groups if _cuttable(group)}
         kept = {name: alive for name, alive in kept.items() if not alive.all()}
-        for _, units in groups.emptied(kept):
-            name, position = next((name, position) for name, position in units if name in kept)
-            kept[name][position] = True
-        kept = {name: alive for name, alive in kept.items() if not alive.all()}
+        kept = {name: alive for name, alive in groups.refilled(kept).items() if not alive.all()}
         if not kept:
             break
         smaller = cut(graph, kept, groups)

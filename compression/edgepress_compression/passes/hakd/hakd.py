@@ -17,7 +17,7 @@ import numpy as np
 
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
-from edgepress_compression.graph.channels import ChannelGroup, cut
+from edgepress_compression.graph.channels import ChannelGroup, channel_groups, cut
 from edgepress_compression.graph.cost import model_cost
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.graph.width_cost import WidthCost
@@ -145,7 +145,9 @@ def _student(
         shape, state.graph, groups, scores, state.profile, target_us,
         least=least_units(groups, options.least_kept), multiple=options.multiple,
     )  # fmt: skip
-    student = cut(state.graph, kept)
+    known = channel_groups(state.graph)
+    kept = known.refilled(kept, scores, multiple=options.multiple)
+    student = cut(state.graph, kept, known)
     refit(
         state.graph, student, groups, kept, rows.fetch, rows.rows[: options.refit_samples],
         batch_size=batch_limit(state.graph, 32), seed=state.seed, check_cancelled=state.check_cancelled,

@@ -23,7 +23,7 @@ import numpy as np
 
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
-from edgepress_compression.graph.channels import ChannelGroup, cut
+from edgepress_compression.graph.channels import ChannelGroup, channel_groups, cut
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.graph.width_cost import CostKind, WidthCost
 from edgepress_compression.passes.calibration_rows import calibration_rows
@@ -179,16 +179,19 @@ def _expand(
         for group in groups
     }
     omega, widths = expanded_widths(groups, counts, cost, budget, multiple=options.multiple)
-    kept, revived, extra = {}, {}, {}
+    loudness = {group.name: norms[group.name] + 1e6 * alive[group.name] for group in groups}
+    kept = {}
     for group in groups:
-        width = min(widths[group.name], group.units)
         mask = np.zeros(group.units, bool)
-        mask[np.argsort(-(norms[group.name] + 1e6 * alive[group.name]), kind="stable")[:width]] = True
-        kept[group.name], revived[group.name] = mask, mask & ~alive[group.name]
-        extra[group.name] = widths[group.name] - group.units
+        mask[np.argsort(-loudness[group.name], kind="stable")[: widths[group.name]]] = True
+        kept[group.name] = mask
     full = state.graph
+    known = channel_groups(full)
+    kept = known.refilled(kept, loudness, multiple=options.multiple)
+    revived = {name: mask & ~alive[name] for name, mask in kept.items()}
+    extra = {group.name: widths[group.name] - group.units for group in groups}
     revive(full, before, groups, revived)
-    state.graph = cut(full, {name: mask for name, mask in kept.items() if not mask.all()})
+    state.graph = cut(full, {name: mask for name, mask in kept.items() if not mask.all()}, known)
     rows = calibration_rows(state, options.refit_samples)
     fitted = 0
     if rows is not None:

@@ -203,7 +203,9 @@ def _shrink(
         least=least, multiple=options.multiple, check_cancelled=state.check_cancelled,
     )  # fmt: skip
     before = state.graph
-    state.graph = cut(before, kept)
+    known = channel_groups(before)
+    kept = known.refilled(kept, scores, multiple=options.multiple)
+    state.graph = cut(before, kept, known)
     fitted = 0
     if rows is not None and state.dataset is not None:
         fitted = refit(
