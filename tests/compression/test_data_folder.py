@@ -52,7 +52,8 @@ def test_the_measured_accuracy_is_the_published_one(
 
 
 def test_our_word_pieces_are_those_the_model_was_trained_with() -> None:
-    recorded = np.load(DATA / "models" / "minilm3_sst2_ids.npz")
+    with np.load(DATA / "models" / "minilm3_sst2_ids.npz") as arrays:
+        recorded = dict(arrays)
     _, data = opened("minilm3_sst2", "sst2")
     for split in ("dev", "test"):
         feed, labels = next(data.split(split).batches(2000))

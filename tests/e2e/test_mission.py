@@ -72,8 +72,9 @@ def test_devices_by_cli_model_by_web_ui_telemetry_on_the_dashboard(
 
     # The page of a device shows its latency without a reload, once a program there uses the model.
     page.goto(f"{installation.url}/devices/shelf-pi")
-    images = np.load(data)
-    name = next(k for k in images.files if k not in {"labels", "split"})
+    with np.load(data) as arrays:
+        images = dict(arrays)
+    name = next(k for k in images if k not in {"labels", "split"})
     program = edgepress_agent.connect(installation.agent_url("shelf-pi"))
 
     def latency_is_shown() -> bool:
