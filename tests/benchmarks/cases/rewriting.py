@@ -25,6 +25,14 @@ def measure(settings: Settings) -> Iterator[Row]:
             passes = (Step(step, options), Step("fine-tune", TRAINING))
             report = compressed(settings, model, Recipe(name, name, passes=passes), settings.cifar10())
             yield row_of(report, case=model, target="", met=None)
+    passes = (
+        Step("depthwise", {"multiplier": 3, "prelu": False}),
+        Step("fine-tune", {**TRAINING, "steps": 1200, "shift": 0.12, "flip": True}),
+        Step("quantize", {"target_bytes": 53_000}),
+    )
+    recipe = Recipe("quicknet, quantize", "few operations and few bytes", passes=passes)
+    report = compressed(settings, MODELS[0], recipe, settings.cifar10())
+    yield row_of(report, case=MODELS[0], target="", met=None)
     for scale in SCALES:
         recipe = Recipe(f"resolution {scale:g}", "", passes=(Step("resolution", {"scale": scale}),))
         report = compressed(settings, "FastestDet", recipe, settings.dataset("coco"))

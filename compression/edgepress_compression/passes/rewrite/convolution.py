@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.passes.calibration_rows import calibration_rows
 from edgepress_compression.passes.layer_inputs import layer_inputs
-from edgepress_compression.passes.state import PassState
+from edgepress_compression.passes.simplify import simplified
+from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import batch_limit
 
 _DAMPING = 1e-3  # of the mean moment: inputs that are hardly ever active get no wild weights
@@ -156,3 +158,56 @@ def same_place(node: onnx.NodeProto) -> dict[str, Any]:
 
 def conv_node(inputs: Sequence[str], output: str, **facts: Any) -> onnx.NodeProto:
     return helper.make_node("Conv", list(inputs), [output], name=f"{output}_conv", **facts)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What could stand in the place of a convolution."""
+
+    error: float  # part of the outputs' energy that is lost
+    put: Callable[[Graph, onnx.NodeProto], None]  # into a graph, in the place of that node
+
+
+def rewrite(
+    state: PassState,
+    chosen: Sequence[Convolution],
+    attempt: Callable[[Convolution, np.ndarray], Attempt],
+    *,
+    name: str,
+    samples: int,
+    most_error: float,
+) -> None:
+    """Replaces each of `chosen` by what `attempt` makes of it and its inputs' moment, unless that loses more
+    than `most_error` of the outputs' energy; says what was lost where."""
+    started = time.monotonic()
+    moments = input_moments(state, chosen, samples)
+    errors = {}
+    graph = state.graph.copy()
+    for number, one in enumerate(chosen):
+        state.check_cancelled()
+        state.progress(number / len(chosen), f"{name}: {one.name}, {number + 1} of {len(chosen)}")
+        made = attempt(one, moments[one.name])
+        if made.error <= most_error:
+            errors[one.name] = made.error
+            made.put(graph, next(n for n in graph.proto.graph.node if n.output[0] == one.node.output[0]))
+    if not errors:
+        state.warn(
+            f"No convolution could be rewritten with less than {most_error:.0%} of its outputs' energy lost; "
+            "nothing was changed."
+        )
+    state.graph = graph
+    state.codes = {key: code for key, code in state.codes.items() if key in graph.weights}
+    lost = ", ".join(f"{key} {error:.0%}" for key, error in errors.items())
+    state.stages.append(
+        Stage(
+            name=f"{name}, {len(errors)} of {len(chosen)} convolutions",
+            seconds=time.monotonic() - started,
+            note=f"energy of the outputs lost: {lost}",
+        )
+    )
+
+
+def fold_batch_norm(state: PassState) -> None:
+    """Batch normalization goes into the convolution before it, so that weights are what they compute."""
+    if any(node.op_type == "BatchNormalization" for node in state.graph.proto.graph.node):
+        state.graph = simplified(state.graph)

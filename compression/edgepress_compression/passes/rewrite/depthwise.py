@@ -10,7 +10,6 @@ Train afterwards: put `fine-tune` behind it.
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import msgspec
@@ -21,18 +20,19 @@ from onnx import helper
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.rewrite.convolution import (
+    Attempt,
     Convolution,
     conv_node,
     convolutions,
-    input_moments,
+    fold_batch_norm,
     refitted,
     relative_error,
     replace_node,
+    rewrite,
     root,
     same_place,
 )
-from edgepress_compression.passes.simplify import simplified
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 
 _WIDEST = 2400  # numbers of all kernels of a layer: beyond, the refit of the kernels takes too long
 _ROUNDS = 3
@@ -51,42 +51,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def run(state: PassState, options: Options) -> None:
     """Rewrites convolutions of `state.graph`. Raises RecipeError where there is none to rewrite."""
-    started = time.monotonic()
-    if any(node.op_type == "BatchNormalization" for node in state.graph.proto.graph.node):
-        state.graph = simplified(state.graph)
+    fold_batch_norm(state)
     chosen = _chosen(state.graph, options)
     if not chosen:
         raise RecipeError(
             "depthwise finds no convolution that would get cheaper: it takes kernels larger than 1 x 1 "
             "without groups, beyond the first layer. Use another recipe."
         )
-    moments = input_moments(state, chosen, options.samples)
-    errors = {}
-    graph = state.graph.copy()
-    nodes = {node.output[0]: node for node in graph.proto.graph.node}
-    for number, one in enumerate(chosen):
-        state.check_cancelled()
-        state.progress(number / len(chosen), f"separating {one.name}, {number + 1} of {len(chosen)}")
-        kernels, mixture, error = separated(one.weight, moments[one.name], options.multiplier)
-        if error <= options.most_error:
-            errors[one.name] = error
-            _put(graph, nodes[one.node.output[0]], one, kernels, mixture, prelu=options.prelu)
-            nodes = {node.output[0]: node for node in graph.proto.graph.node}
-    if not errors:
-        state.warn(
-            "No convolution could be separated with less than "
-            f"{options.most_error:.0%} of its outputs' energy lost; nothing was changed."
+
+    def attempt(one: Convolution, moment: np.ndarray) -> Attempt:
+        kernels, mixture, error = separated(one.weight, moment, options.multiplier)
+        return Attempt(
+            error, lambda graph, node: _put(graph, node, one, kernels, mixture, prelu=options.prelu)
         )
-    state.graph = graph
-    state.codes = {name: code for name, code in state.codes.items() if name in graph.weights}
-    state.stages.append(
-        Stage(
-            name=f"depthwise, {len(errors)} of {len(chosen)} convolutions",
-            seconds=time.monotonic() - started,
-            note="energy of the outputs lost: "
-            + ", ".join(f"{name} {error:.0%}" for name, error in errors.items()),
-        )
-    )
+
+    rewrite(state, chosen, attempt, name="depthwise", samples=options.samples, most_error=options.most_error)
 
 
 def separated(

@@ -12,7 +12,6 @@ zero and are taken back behind. Train afterwards: put `fine-tune` behind it.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,18 +23,19 @@ from onnx import helper
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.rewrite.convolution import (
+    Attempt,
     Convolution,
     conv_node,
     convolutions,
-    input_moments,
+    fold_batch_norm,
     refitted,
     relative_error,
     replace_node,
+    rewrite,
     root,
     same_place,
 )
-from edgepress_compression.passes.simplify import simplified
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 
 _LIFT = 1.0  # standard deviations: more would show at the borders, where padding is zero and not lifted
 
@@ -67,36 +67,19 @@ class Fire:
 
 def run(state: PassState, options: Options) -> None:
     """Rewrites convolutions of `state.graph`. Raises RecipeError where there is none to rewrite."""
-    started = time.monotonic()
-    if any(node.op_type == "BatchNormalization" for node in state.graph.proto.graph.node):
-        state.graph = simplified(state.graph)
+    fold_batch_norm(state)
     chosen = _chosen(state.graph, options)
     if not chosen:
         raise RecipeError(
             "fire finds no convolution that would get cheaper: it takes kernels of odd size larger than "
             "1 x 1, padded around their middle, beyond the first layer. Use another recipe."
         )
-    moments = input_moments(state, chosen, options.samples)
-    errors = {}
-    graph = state.graph.copy()
-    for number, one in enumerate(chosen):
-        state.check_cancelled()
-        state.progress(number / len(chosen), f"squeezing {one.name}, {number + 1} of {len(chosen)}")
-        fire = fire_of(one, moments[one.name], options)
-        if fire.error <= options.most_error:
-            errors[one.name] = fire.error
-            node = next(n for n in graph.proto.graph.node if n.output[0] == one.node.output[0])
-            _put(graph, node, one, fire, relu=options.relu)
-    state.graph = graph
-    state.codes = {name: code for name, code in state.codes.items() if name in graph.weights}
-    state.stages.append(
-        Stage(
-            name=f"fire, {len(errors)} of {len(chosen)} convolutions",
-            seconds=time.monotonic() - started,
-            note="energy of the outputs lost: "
-            + ", ".join(f"{name} {error:.0%}" for name, error in errors.items()),
-        )
-    )
+
+    def attempt(one: Convolution, moment: np.ndarray) -> Attempt:
+        fire = fire_of(one, moment, options)
+        return Attempt(fire.error, lambda graph, node: _put(graph, node, one, fire, relu=options.relu))
+
+    rewrite(state, chosen, attempt, name="fire", samples=options.samples, most_error=options.most_error)
 
 
 def widths(outputs: int, inputs: int, options: Options) -> tuple[int, int, int]:
