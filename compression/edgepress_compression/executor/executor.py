@@ -115,6 +115,9 @@ class Executor(nn.Module):
             if name not in inputs:
                 raise GraphError(f"The model's input {name} is missing; it takes {', '.join(self._inputs)}.")
             values[name] = inputs[name].to(device, dtype)
+            if torch.is_grad_enabled() and values[name].dim() == 4:
+                # convolutions follow their input's order, and backwards this one takes 0.5 to 0.8 of the time
+                values[name] = values[name].contiguous(memory_format=torch.channels_last)
         half = self._bfloat16 and torch.is_grad_enabled()
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
             for step in self._steps:
