@@ -190,6 +190,32 @@ def test_mixed_samples_ask_the_teacher_for_the_mixture() -> None:
     assert known <= 3  # those that were mixed with themselves
 
 
+@pytest.mark.parametrize("consistent", [False, True])
+def test_a_consistent_teacher_answers_what_the_student_sees(consistent: bool) -> None:
+    rng = np.random.default_rng(0)
+    graph = cnn(rng)
+    pictures = {"x": normal(rng, 30, 1, 8, 8)}
+    split = replace(SPLIT, labels=rng.integers(0, 3, 30), fetch=lambda rows: {"x": pictures["x"][rows]})
+    seen: dict[str, list[np.ndarray]] = {"student": [], "teacher": []}
+
+    class Listening(Executor):
+        who = "student"
+
+        def forward(self, inputs: Any, watch: Any = None) -> Any:
+            seen[self.who].append(inputs["x"].numpy().copy())
+            return super().forward(inputs, watch)
+
+    student, teacher = Listening(graph), Listening(graph)
+    teacher.who = "teacher"
+    fine_tune(
+        student, split, loss_for(graph, "classification", label_share=0.5), Free(student),
+        Schedule(steps=3, batch_size=10, learning_rate=1e-3, shift=0.3, consistent=consistent),
+        rows=np.arange(30), teacher=Teacher(teacher, split), seed=0,
+    )  # fmt: skip
+    same = [np.array_equal(a, b) for a, b in zip(seen["student"], seen["teacher"], strict=True)]
+    assert same == [consistent] * 3
+
+
 def test_what_the_teacher_sees_inside_pulls_the_student() -> None:
     graph, other = mlp(np.random.default_rng(0)), mlp(np.random.default_rng(5))
     x = {"x": SPLIT.fetch(ROWS[:50])["x"]}

@@ -40,6 +40,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     flip: bool = False  # half of the pictures left to right, at random: not for digits or writing
     augment: Augment = Augment()  # more variations of the samples (docs/training.md)
     feature_match: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0  # weight of the distance inside the model
+    consistent: bool = False  # the original answers samples as they were varied (Beyer et al. 2022)
     optimizer: OptimizerName = "adam"  # or sgd, with Nesterov's momentum of 0.9
     weight_decay: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0  # pulls weights towards 0, a step
     warm_up: Fraction = 0.0  # of the steps, in which the learning rate rises from 0
@@ -94,7 +95,7 @@ def tune(
         state.graph.macs() if training.precision == "auto" else None, device,
     )  # fmt: skip
     executor.compute_on(device, bfloat16=bfloat16)
-    teacher.executor.compute_on(device)
+    teacher.executor.compute_on(device, bfloat16=bfloat16)
     executor.train(training.train_mode)
     try:
         return fine_tune(
@@ -141,5 +142,6 @@ def _schedule(state: PassState, data: TrainingData, training: Training, hold: fl
         weight_decay=training.weight_decay,
         augment=augment,
         feature_match=training.feature_match,
+        consistent=training.consistent,
         patience=training.early_stop,
     )

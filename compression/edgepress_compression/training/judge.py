@@ -49,14 +49,11 @@ def mean_loss(
 ) -> float:
     """Over the given rows, by what training lowers; the executor runs as it is deployed. 0.0 for no rows."""
     total = 0.0
-    trained = executor.training
-    executor.eval()
-    with torch.no_grad():
+    with executor.deployed(), torch.no_grad():
         for first in range(0, len(rows), _BATCH):
             batch = rows[first : first + _BATCH]
             outputs = executor({name: torch.from_numpy(a) for name, a in samples.fetch(batch).items()})
             labels = torch.from_numpy(np.asarray(samples.labels[batch]))
             answers = {} if teacher is None or loss.label_share == 1 else teacher(batch)
             total += len(batch) * float(loss(outputs, labels, answers))
-    executor.train(trained)
     return total / max(1, len(rows))

@@ -165,7 +165,7 @@ class _Training:
         inputs = {name: array[part] for name, array in inputs.items()}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
         labels = np.asarray(self._samples.labels[batch])
-        answers = self._answers(own, tensors, mixed=mix is not None)
+        answers = self._answers(own, tensors, as_seen=mix is not None or self._schedule.consistent)
         outputs = self._executor(tensors, self._matched)
         value = self._loss(outputs, torch.from_numpy(labels[part]), answers)
         if mix is not None:
@@ -191,11 +191,13 @@ class _Training:
         inputs = augmented(inputs, schedule.augment, self._order)
         return mixed(inputs, schedule.augment, self._order)
 
-    def _answers(self, own: np.ndarray, inputs: dict[str, Tensor], *, mixed: bool) -> dict[str, Tensor]:
-        """The teacher's: of the samples as they are, or of mixtures, which no sample is."""
+    def _answers(self, own: np.ndarray, inputs: dict[str, Tensor], *, as_seen: bool) -> dict[str, Tensor]:
+        """The teacher's: of the samples as they are, once for all epochs, or as the student sees them (always
+        those of mixtures, which no sample is). An original that knows its training samples by heart has more
+        to say about what it has not seen (Beyer et al. 2022, section 3)."""
         if self._teacher is None or self._loss.label_share == 1:
             return {}
-        if not mixed:
+        if not as_seen:
             return self._teacher(own)
         with torch.no_grad():
             answers: dict[str, Tensor] = self._teacher.executor(inputs)

@@ -34,6 +34,7 @@ class Schedule:
     weight_decay: float = 0.0
     augment: Augment = field(default_factory=Augment)
     feature_match: float = 0.0  # weight of the distance to the teacher's activations
+    consistent: bool = False  # the teacher answers samples as they were varied, not as they are
     patience: int = 0  # looks at held-out samples without a gain, after which it ends; 0: never
 
     def rate(self, step: int) -> float:
