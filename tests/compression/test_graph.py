@@ -9,7 +9,9 @@ from onnx import helper
 from tiny_models import cnn, mlp, model, normal
 
 from edgepress_compression.errors import GraphError
+from edgepress_compression.executor import Executor
 from edgepress_compression.graph import BATCH, from_module, load_model
+from edgepress_compression.graph.edit import fresh_name, replace_node
 from edgepress_compression.graph.inspect import summarize
 
 
@@ -77,3 +79,25 @@ def test_a_module_becomes_a_graph_with_a_free_batch() -> None:
     expected = module.eval()(torch.from_numpy(x)).detach().numpy()
     (actual,) = Executor(graph).run({graph.inputs[0].name: x}).values()
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_only_a_replaced_node_needed_goes_with_it_and_what_others_read_stays() -> None:
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"]),
+        helper.make_node("MatMul", ["x", "t"], ["a"]),
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("Add", ["c", "b"], ["y"]),
+    ]
+    weights = {"w": normal(rng, 4, 8), "b": normal(rng, 4)}
+    proto = model(nodes, weights, input_shape=["N", 8], output_shape=["N", 4])
+    graph = load_model(proto.SerializeToString())
+    name = fresh_name(graph, "w")
+    assert name == "w_2"
+    new = helper.make_node("MatMul", ["x", name], ["c"])
+    replace_node(graph, graph.proto.graph.node[2], [new], {name: weights["w"].T})
+    assert [node.op_type for node in graph.proto.graph.node] == ["MatMul", "Add"]
+    assert set(graph.weights) == {"b", "w_2"}
+    x = normal(rng, 3, 8)
+    answer = Executor(graph).run({"x": x})["y"]
+    np.testing.assert_allclose(answer, x @ weights["w"].T + weights["b"], rtol=1e-4, atol=1e-5)

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 from edgepress_compression.errors import GraphError
 from edgepress_compression.graph.channels.groups import ChannelGroup, ChannelGroups, channel_groups
 from edgepress_compression.graph.channels.walk import Walk
+from edgepress_compression.graph.edit import drop_dead_nodes
 from edgepress_compression.graph.model import Graph
 
 
@@ -127,20 +128,3 @@ class _Cutting:
         """Another operator in the place of the node."""
         new = helper.make_node(op_type, inputs, list(self.node.output), name=self.node.name, **attributes)
         self.node.CopyFrom(new)
-
-
-def drop_dead_nodes(graph: Graph) -> None:
-    """Takes out the nodes and initializers that no output needs."""
-    proto = graph.proto.graph
-    needed = {output.name for output in proto.output}
-    alive = []
-    for node in reversed(proto.node):
-        if needed.intersection(node.output):
-            needed.update(name for name in node.input if name)
-            alive.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    if len(alive) < len(proto.node):
-        del proto.node[:]
-        proto.node.extend(reversed(alive))
-    for tensor in [tensor for tensor in proto.initializer if tensor.name not in needed]:
-        proto.initializer.remove(tensor)
-    graph.refresh()

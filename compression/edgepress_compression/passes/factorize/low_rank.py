@@ -26,6 +26,7 @@ import numpy as np
 from onnx import helper
 
 from edgepress_compression.executor import Executor
+from edgepress_compression.graph.edit import fresh_name, replace_node
 from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.graph.run_shapes import run_shapes
 from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
@@ -34,7 +35,6 @@ from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes
 from edgepress_compression.passes.factorize.agreement import say_agreement
 from edgepress_compression.passes.factorize.layers import Kind, Layer, factorizable
 from edgepress_compression.passes.factorize.rank_choice import Ladder, rank_of_energy, ranks_within
-from edgepress_compression.passes.factorize.split_node import convolution, fresh_name, replace_node
 from edgepress_compression.passes.factorize.table_use import table_use
 from edgepress_compression.passes.simplify import simplified
 from edgepress_compression.passes.state import PassState, Stage
@@ -151,20 +151,20 @@ def split_layer(graph: Graph, layer: Layer, seen: Spectrum, rank: int) -> None:
     down = fresh_name(graph, f"{layer.weight}.down")
     up = fresh_name(graph, f"{layer.weight}.up")
     between = fresh_name(graph, f"{layer.node.output[0]}.rank")
-    node, settings = layer.node, attributes(layer.node)
+    node = layer.node
+    settings: dict[str, Any] = attributes(node)
     if layer.kind == "conv":
         weights = {
             down: second.reshape(rank, *old.shape[1:]),
             up: first.reshape(old.shape[0], rank, 1, 1),
         }
-        bias_name = node.input[2] if len(node.input) > 2 else None
         nodes = [
-            convolution(node.input[0], down, between, settings=settings),
-            convolution(between, up, node.output[0], bias=bias_name),
+            helper.make_node("Conv", [node.input[0], down], [between], **settings),
+            helper.make_node("Conv", [between, up, *node.input[2:]], [node.output[0]]),
         ]
     elif layer.kind == "gemm":
         weights = {down: second, up: first}
-        scaled: dict[str, Any] = {key: settings[key] for key in ("alpha", "beta") if key in settings}
+        scaled = {key: settings[key] for key in ("alpha", "beta") if key in settings}
         nodes = [
             helper.make_node("Gemm", [node.input[0], down], [between], transB=1),
             helper.make_node("Gemm", [between, up, *node.input[2:]], [node.output[0]], transB=1, **scaled),
@@ -182,7 +182,7 @@ def split_layer(graph: Graph, layer: Layer, seen: Spectrum, rank: int) -> None:
             helper.make_node("MatMul", [between, up], [node.output[0]]),
         ]
     typed = {name: array.astype(old.dtype) for name, array in weights.items()}
-    replace_node(graph, node, nodes, typed, removed=[layer.weight])
+    replace_node(graph, node, nodes, typed)
 
 
 def _spectra(

@@ -25,8 +25,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 import onnx
+from onnx import helper
 
 from edgepress_compression.executor import Executor
+from edgepress_compression.graph.edit import fresh_name, replace_node
 from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
 from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
@@ -36,7 +38,6 @@ from edgepress_compression.passes.factorize.evidence import noise_free_rank
 from edgepress_compression.passes.factorize.layers import Layer, factorizable
 from edgepress_compression.passes.factorize.rank_choice import rank_of_energy
 from edgepress_compression.passes.factorize.seen_inputs import SeenInputs, seen_inputs
-from edgepress_compression.passes.factorize.split_node import convolution, fresh_name, replace_node
 from edgepress_compression.passes.layer_inputs import Moments, layer_inputs
 from edgepress_compression.passes.simplify import simplified
 from edgepress_compression.passes.state import PassState, Stage
@@ -194,7 +195,6 @@ def _replace(
         bias = graph.weights[layer.bias]
         gain = (layer.matrix(old) - matrix) @ seen.mean
         graph.set_weight(layer.bias, (bias + gain).astype(bias.dtype))
-    bias_name = node.input[2] if len(node.input) > 2 else None
     nodes: list[onnx.NodeProto] = []
     weights: dict[str, np.ndarray] = {}
     x = node.input[0]
@@ -202,10 +202,10 @@ def _replace(
         last = number == len(chain) - 1
         name = fresh_name(graph, f"{layer.weight}.{method}{number}")
         y = node.output[0] if last else fresh_name(graph, f"{node.output[0]}.{method}{number}")
-        nodes.append(convolution(x, name, y, bias=bias_name if last else None, settings=given))
+        nodes.append(helper.make_node("Conv", [x, name, *(node.input[2:] if last else [])], [y], **given))
         weights[name] = array.astype(old.dtype)
         x = y
-    replace_node(graph, node, nodes, weights, removed=[layer.weight])
+    replace_node(graph, node, nodes, weights)
 
 
 def _chain(

@@ -13,6 +13,7 @@ import onnx
 from edgepress_compression.data.dataset import Dataset
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.generated import generated_batches
+from edgepress_compression.graph.edit import drop_dead_nodes
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.calibration_rows import calibration_order
 from edgepress_compression.passes.compact import compact
@@ -22,7 +23,6 @@ from edgepress_compression.passes.int8.integers import Integers
 from edgepress_compression.passes.int8.qdq import (
     MATRIX_OPS,
     Plan,
-    drop_unused,
     insert_pairs,
     name_nodes,
     plan,
@@ -134,7 +134,7 @@ def write(state: PassState, prepared: Prepared, *, bias_correction: bool) -> flo
         share = quantize_constants(graph, node, prepared.integers[source], prepared.bits, mean, code)
         kept, total = kept + share * size, total + size
     insert_pairs(graph, prepared.plan, prepared.integers)
-    drop_unused(graph)
+    drop_dead_nodes(graph)
     named = {name: array for name, array in graph.weights.items() if name in state.codes}
     compact(graph)
     state.graph = graph

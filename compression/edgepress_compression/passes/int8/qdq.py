@@ -224,13 +224,3 @@ def clamp_limits(node: onnx.NodeProto, graph: Graph) -> tuple[float, float]:
         elif not name and isinstance(facts.get(key), float):
             limits[position - 1] = float(facts[key])  # type: ignore[arg-type]
     return limits[0], limits[1]
-
-
-def drop_unused(graph: Graph) -> None:
-    """Removes initializers that no node reads."""
-    proto = graph.proto.graph
-    used = {name for node in proto.node for name in node.input} | {one.name for one in proto.output}
-    kept = [tensor for tensor in proto.initializer if tensor.name in used]
-    del proto.initializer[:]
-    proto.initializer.extend(kept)
-    graph.refresh()

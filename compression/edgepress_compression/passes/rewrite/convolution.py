@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph, attributes
@@ -120,34 +120,6 @@ def root(moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = np.linalg.eigh(moment)
     values = np.maximum(values, 1e-12 * max(float(values[-1]), 1e-30))
     return (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
-
-
-def replace_node(
-    graph: Graph,
-    node: onnx.NodeProto,
-    instead: Sequence[onnx.NodeProto],
-    weights: Mapping[str, np.ndarray],
-) -> None:
-    """Puts nodes and new initializers in the place of a node, whose own weights go when nobody uses them.
-
-    The last of `instead` must give the output that `node` gave.
-    """
-    proto = graph.proto.graph
-    position = next(i for i, one in enumerate(proto.node) if one.output[0] == node.output[0])
-    gone = list(node.input)
-    kept = [*proto.node[:position], *instead, *proto.node[position + 1 :]]
-    copies = [onnx.NodeProto.FromString(one.SerializeToString()) for one in kept]
-    del proto.node[:]
-    proto.node.extend(copies)
-    proto.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(array, dtype=np.float32), name)
-        for name, array in weights.items()
-    )
-    used = {name for one in proto.node for name in one.input} | {one.name for one in proto.output}
-    for tensor in [t for t in proto.initializer if t.name in gone and t.name not in used]:
-        proto.initializer.remove(tensor)
-    del proto.value_info[:]
-    graph.refresh()
 
 
 def same_place(node: onnx.NodeProto) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import onnx
 from onnx import helper
 
 from edgepress_compression.errors import RecipeError
+from edgepress_compression.graph.edit import replace_node
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.rewrite.convolution import (
     Attempt,
@@ -27,7 +28,6 @@ from edgepress_compression.passes.rewrite.convolution import (
     fold_batch_norm,
     refitted,
     relative_error,
-    replace_node,
     rewrite,
     root,
     same_place,
@@ -182,7 +182,7 @@ def _put(
     nodes.append(conv_node(inputs, output, kernel_shape=[1, 1]))
     if prelu:
         _parametric(graph, output, one)
-    replace_node(graph, node, nodes, weights)
+    replace_node(graph, node, nodes, {key: array.astype(np.float32) for key, array in weights.items()})
 
 
 def _parametric(graph: Graph, output: str, one: Convolution) -> None:

@@ -21,6 +21,7 @@ import onnx
 from onnx import helper
 
 from edgepress_compression.errors import RecipeError
+from edgepress_compression.graph.edit import replace_node
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.rewrite.convolution import (
     Attempt,
@@ -30,7 +31,6 @@ from edgepress_compression.passes.rewrite.convolution import (
     fold_batch_norm,
     refitted,
     relative_error,
-    replace_node,
     rewrite,
     root,
     same_place,
@@ -176,4 +176,4 @@ def _put(graph: Graph, node: onnx.NodeProto, one: Convolution, fire: Fire, *, re
         nodes.append(
             helper.make_node("Concat", [f"{name}.thin", wide], [output], axis=1, name=f"{name}_concat")
         )
-    replace_node(graph, node, nodes, weights)
+    replace_node(graph, node, nodes, {key: array.astype(np.float32) for key, array in weights.items()})

@@ -23,9 +23,9 @@ from onnx import helper
 
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
+from edgepress_compression.graph.edit import fresh_name, replace_node
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.graph.run_shapes import run_shapes
-from edgepress_compression.passes.factorize.split_node import fresh_name, replace_node
 from edgepress_compression.passes.layer_inputs import Moments, layer_inputs
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.transformer.attention import (
@@ -34,7 +34,6 @@ from edgepress_compression.passes.transformer.attention import (
     attention_blocks,
     feed_forwards,
 )
-from edgepress_compression.passes.transformer.folded_graph import drop_unused
 from edgepress_compression.passes.transformer.imitate import Imitation, data_for, imitate
 from edgepress_compression.passes.transformer.local_fit import Part
 from edgepress_compression.passes.transformer.shared_projection import (
@@ -84,7 +83,6 @@ def run(state: PassState, options: Options) -> None:
         found = grouped_projection(graph, projection, moments.get(projection.weight), groups)
         group_projection(graph, projection, found, groups)
         state.codes.pop(projection.weight, None)
-    drop_unused(graph)
     state.stages.append(
         Stage(
             name=f"group {len(names)} dense layers by {groups}",
@@ -117,8 +115,7 @@ def group_projection(
         helper.make_node("Conv", inputs, [grouped], group=groups, kernel_shape=[1]),
         helper.make_node("Transpose", [grouped], [projection.result], perm=[0, 2, 1]),
     ]
-    removed = [projection.weight] + ([projection.bias] if projection.bias is not None else [])
-    replace_node(graph, node, nodes, new, removed=removed)
+    replace_node(graph, node, nodes, new)
 
 
 def assign(gains: np.ndarray) -> np.ndarray:

@@ -21,8 +21,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from edgepress_compression.graph.edit import fresh_name, replace_node
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes.factorize.split_node import fresh_name, replace_node
 from edgepress_compression.passes.transformer.attention import AttentionBlock, FeedForward, Projection
 
 
@@ -116,7 +116,6 @@ class _Nodes:
     def put(self) -> None:
         node = next(n for n in self._graph.proto.graph.node if n.output[0] == self._result)
         replace_node(self._graph, node, self._nodes, self._weights)
-        drop_unused(self._graph)
 
 
 def _widened(new: _Nodes, mask: str, shape: tuple[int, ...], parts: int) -> str:
@@ -135,19 +134,3 @@ def _widened(new: _Nodes, mask: str, shape: tuple[int, ...], parts: int) -> str:
         return wide
     turned = [*range(rank - 2), rank - 1, rank - 2]
     return new.add("Transpose", [columns(new.add("Transpose", [wide], perm=turned))], perm=turned)
-
-
-def drop_unused(graph: Graph) -> None:
-    """Removes nodes and initializers that no output needs."""
-    proto = graph.proto.graph
-    needed = {info.name for info in proto.output}
-    kept: list[onnx.NodeProto] = []
-    for node in reversed(proto.node):
-        if any(name in needed for name in node.output):
-            needed.update(node.input)
-            kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    del proto.node[:]
-    proto.node.extend(reversed(kept))
-    for tensor in [one for one in proto.initializer if one.name not in needed]:
-        proto.initializer.remove(tensor)
-    graph.refresh()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from edgepress_compression.executor import Executor
+from edgepress_compression.graph.edit import drop_dead_nodes
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes.transformer.folded_graph import drop_unused
 from edgepress_compression.training.loop import Samples, Teacher
 
 
@@ -36,7 +36,7 @@ def part(graph: Graph, start: str, end: str) -> Graph:
         proto.node.remove(node)
     del proto.output[:]
     proto.output.append(onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, None))
-    drop_unused(cut)
+    drop_dead_nodes(cut)
     read = {name for node in proto.node for name in node.input}
     for info in [info for info in proto.input if info.name not in read]:
         proto.input.remove(info)

@@ -17,9 +17,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgepress_compression.errors import RecipeError
+from edgepress_compression.graph.edit import drop_dead_nodes
 from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.passes.curvature import Curvature
-from edgepress_compression.passes.int8.qdq import drop_unused
 from edgepress_compression.passes.layer_matrix import layer_matrix
 from edgepress_compression.passes.rate_distortion.choose_integers import bias_gain
 from edgepress_compression.passes.simplify import simplified
@@ -76,7 +76,7 @@ def run(state: PassState, options: Options) -> None:
         lost, whole = _quantize(graph, node, curvature[node.input[1]], options, done)
         error, power = error + lost, power + whole
     _domain(graph)
-    drop_unused(graph)
+    drop_dead_nodes(graph)
     state.codes = {name: code for name, code in state.codes.items() if name in graph.weights}
     state.stages.append(
         Stage(
