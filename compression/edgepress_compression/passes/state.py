@@ -13,6 +13,7 @@ appends one `Stage` per step that a person would want to see in the report. It d
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ import msgspec
 from edgepress_compression.artifact.write import write_artifact
 from edgepress_compression.errors import CompressionCancelledError
 from edgepress_compression.expect import make_probe
+from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 
 if TYPE_CHECKING:
     from edgepress_compression.artifact.codes import Codes
@@ -105,3 +107,28 @@ class PassState:
     def warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
+
+    def add_stage(
+        self,
+        name: str,
+        started: float,
+        *,
+        bits: float | None = None,
+        accuracy: float | None = None,
+        note: str | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """A row about the model as it is now, `started` in time.monotonic()."""
+        weights = self.graph.float_weights()
+        self.stages.append(
+            Stage(
+                name=name,
+                seconds=time.monotonic() - started,
+                bytes_estimate=weight_bytes_estimate(weights, self.codes),
+                nonzero=nonzero_fraction(weights),
+                bits=bits,
+                accuracy=accuracy,
+                note=note,
+                detail=detail,
+            )
+        )

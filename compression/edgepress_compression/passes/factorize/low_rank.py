@@ -31,13 +31,12 @@ from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.graph.run_shapes import run_shapes
 from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
 from edgepress_compression.passes.curvature import Curvature, measure_curvature, plain_curvature
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.factorize.agreement import say_agreement
 from edgepress_compression.passes.factorize.layers import Kind, Layer, factorizable
 from edgepress_compression.passes.factorize.rank_choice import Ladder, rank_of_energy, ranks_within
 from edgepress_compression.passes.factorize.table_use import table_use
 from edgepress_compression.passes.simplify import simplified
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import batch_limit
 from edgepress_compression.training.losses import loss_for
 
@@ -109,15 +108,11 @@ def run(state: PassState, options: Options) -> None:
     if not split:
         state.warn("low-rank found no layer whose two factors would be smaller; the model stays as it is.")
     lost = sum(float(spectra[n].energies[r:].sum()) for n, r in ranks.items() if r is not None)
-    state.stages.append(
-        Stage(
-            name=f"low rank, {split} of {len(layers)} layers",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(graph.float_weights(), state.codes),
-            nonzero=nonzero_fraction(graph.float_weights()),
-            note=f"{graph.weight_bytes() / before:.1%} of the weights; {lost:.4f} nats expected to be lost"
-            + say_agreement(state, original, rows, "low-rank"),
-        )
+    state.add_stage(
+        f"low rank, {split} of {len(layers)} layers",
+        started,
+        note=f"{graph.weight_bytes() / before:.1%} of the weights; {lost:.4f} nats expected to be lost"
+        + say_agreement(state, original, rows, "low-rank"),
     )
     state.progress(1.0, "factorized")
 

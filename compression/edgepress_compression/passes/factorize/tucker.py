@@ -31,7 +31,6 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.graph.edit import fresh_name, replace_node
 from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.factorize.agreement import say_agreement
 from edgepress_compression.passes.factorize.decompositions import cp, spatial, tucker2, unfold
 from edgepress_compression.passes.factorize.evidence import noise_free_rank
@@ -40,7 +39,7 @@ from edgepress_compression.passes.factorize.rank_choice import rank_of_energy
 from edgepress_compression.passes.factorize.seen_inputs import SeenInputs, seen_inputs
 from edgepress_compression.passes.layer_inputs import Moments, layer_inputs
 from edgepress_compression.passes.simplify import simplified
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import batch_limit
 
 Method = Literal["tucker", "cp", "spatial"]
@@ -101,15 +100,11 @@ def run(state: PassState, options: Options) -> None:
             f"tucker found no convolution that {options.method} makes smaller at this "
             f"{'budget' if options.ranks == 'budget' else 'rank'}; the model stays as it is."
         )
-    state.stages.append(
-        Stage(
-            name=f"{options.method}, {split} of {len(layers)} convolutions",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(graph.float_weights(), state.codes),
-            nonzero=nonzero_fraction(graph.float_weights()),
-            note=f"{graph.weight_bytes() / before:.1%} of the weights"
-            + say_agreement(state, original, rows, options.method),
-        )
+    state.add_stage(
+        f"{options.method}, {split} of {len(layers)} convolutions",
+        started,
+        note=f"{graph.weight_bytes() / before:.1%} of the weights"
+        + say_agreement(state, original, rows, options.method),
     )
     state.progress(1.0, "factorized")
 

@@ -22,13 +22,12 @@ from edgepress_compression.graph.cost import model_cost
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.graph.width_cost import WidthCost
 from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.hakd.shapes import Shape, student_shape
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.pruning.channels import free_groups, unit_scores
 from edgepress_compression.passes.pruning.channels_choose import least_units, reachable
 from edgepress_compression.passes.pruning.channels_refit import refit
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, batch_limit, training_data
 from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
 from edgepress_compression.training.constraint import Free
@@ -117,18 +116,13 @@ def run(state: PassState, options: Options) -> None:
             "(steps)."
         )
     reached_us = told[best]["latency_us"]
-    weights = state.graph.float_weights()
-    state.stages.append(
-        Stage(
-            name=f"hakd, {steps} steps",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(weights, {}),
-            nonzero=nonzero_fraction(weights),
-            accuracy=accuracy,
-            note=f"shape {options.shapes[best]}, the best of {len(tried)}: {reached_us / latency_us:.0%} "
-            f"of the latency by the roofline of {state.profile.id}",
-            detail={"students": told},
-        )
+    state.add_stage(
+        f"hakd, {steps} steps",
+        started,
+        accuracy=accuracy,
+        note=f"shape {options.shapes[best]}, the best of {len(tried)}: {reached_us / latency_us:.0%} "
+        f"of the latency by the roofline of {state.profile.id}",
+        detail={"students": told},
     )
 
 

@@ -26,14 +26,14 @@ from edgepress_compression.passes.int8.learned_scales import LearnedScales
 from edgepress_compression.passes.int8.prepare import Calibration, Prepared, prepare, write
 from edgepress_compression.passes.int8.training_graph import TrainingGraph, learned_integers, training_graph
 from edgepress_compression.passes.state import PassState
-from edgepress_compression.passes.training_data import TrainingData, training_data
+from edgepress_compression.passes.training_data import training_data
 from edgepress_compression.passes.tune import Training, tune
+from edgepress_compression.training.judge import mean_loss
 from edgepress_compression.training.loop import Teacher, top1
-from edgepress_compression.training.losses import Loss, loss_for
+from edgepress_compression.training.losses import loss_for
 
 _HELD_OUT = 0.2  # of the samples where only answers teach, at most
 _HELD_OUT_MOST = 200
-_BATCH = 20
 
 
 class Options(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,7 +77,7 @@ def run(state: PassState, options: Options) -> None:
     share = options.label_share if data.kind == "labels" else 0.0
     task = "classification" if data.classification else "other"
     loss = loss_for(state.graph, task, label_share=share, temperature=options.temperature)
-    before = _mean_loss(executor, data, held, loss, teacher)
+    before = mean_loss(executor, data.split, loss, teacher, held)
     start = {name: p.detach().clone() for name, p in executor.weights.items()}
     names = [*set(training.ranges.values()), *training.weights.values()]
     constraint = LearnedScales(executor, names, training.largest, learn_scales=options.learned_ranges)
@@ -92,7 +92,7 @@ def run(state: PassState, options: Options) -> None:
         teacher=teacher,
         part=(0.2, 0.7),
     )
-    after = _mean_loss(executor, data, held, loss, teacher)
+    after = mean_loss(executor, data.split, loss, teacher, held)
     trained = len(held) == 0 or after <= before
     if not trained:
         state.warn(
@@ -121,21 +121,6 @@ def _apart(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(rows to train on, rows to judge by)"""
     held = min(_HELD_OUT_MOST, int(_HELD_OUT * len(rows)))
     return rows[held:], rows[:held]
-
-
-def _mean_loss(
-    executor: Executor, data: TrainingData, rows: np.ndarray, loss: Loss, teacher: Teacher
-) -> float:
-    total = 0.0
-    with torch.no_grad():
-        for first in range(0, len(rows), _BATCH):
-            batch = rows[first : first + _BATCH]
-            inputs = {name: torch.from_numpy(a) for name, a in data.split.fetch(batch).items()}
-            labels = (
-                torch.from_numpy(np.asarray(data.split.labels[batch])) if loss.label_share else torch.zeros(0)
-            )
-            total += len(batch) * float(loss(executor(inputs), labels, teacher(batch)))
-    return total / max(1, len(rows))
 
 
 def _take_over(state: PassState, prepared: Prepared, training: TrainingGraph, executor: Executor) -> None:

@@ -26,7 +26,7 @@ from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.calibration_rows import calibration_rows
 from edgepress_compression.passes.curvature import Curvature
-from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.estimate import index_bits
 from edgepress_compression.passes.layer_distillation.layer_correction import corrected
 from edgepress_compression.passes.layer_distillation.paired_inputs import PairedMoments, paired_inputs
 from edgepress_compression.passes.layer_inputs import LAYERS
@@ -34,7 +34,7 @@ from edgepress_compression.passes.rate_distortion import quantize
 from edgepress_compression.passes.rate_distortion.choose_integers import choose_integers
 from edgepress_compression.passes.sharing.share import round_others
 from edgepress_compression.passes.simplify import simplified
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import batch_limit
 
 _BATCH = 20
@@ -90,18 +90,13 @@ def run(state: PassState, options: Options) -> None:
         codes = _sweep(state, options, graph, first)
         sweeps += 1
     state.progress = whole
-    weights = state.graph.float_weights()
     count = sum(code.integers.size for code in codes.values())
-    state.stages.append(
-        Stage(
-            name="distill, layer by layer",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(weights, state.codes),
-            nonzero=nonzero_fraction(weights),
-            bits=sum(index_bits(code) for code in codes.values()) / count if count else None,
-            note=f"{len(codes)} tensors fitted to the original's layers, {sweeps} "
-            f"{'sweep' if sweeps == 1 else 'sweeps'}",
-        )
+    state.add_stage(
+        "distill, layer by layer",
+        started,
+        bits=sum(index_bits(code) for code in codes.values()) / count if count else None,
+        note=f"{len(codes)} tensors fitted to the original's layers, {sweeps} "
+        f"{'sweep' if sweeps == 1 else 'sweeps'}",
     )
     state.progress(1.0, "distilled")
 

@@ -12,9 +12,8 @@ import time
 
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import training_data
 from edgepress_compression.passes.tune import Training, planned_steps, tune
 from edgepress_compression.training.constraint import Free, zeros_kept
@@ -57,14 +56,9 @@ def run(state: PassState, options: Options) -> None:
         after, note = before, "nothing was gained, so nothing was changed"
     else:
         executor.write_back(graph)
-    weights = graph.float_weights()
-    state.stages.append(
-        Stage(
-            name=f"fine-tune, {planned_steps(state, data, options)} steps of {options.batch_size}",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(weights, state.codes),
-            nonzero=nonzero_fraction(weights),
-            accuracy=after,
-            note=note,
-        )
+    state.add_stage(
+        f"fine-tune, {planned_steps(state, data, options)} steps of {options.batch_size}",
+        started,
+        accuracy=after,
+        note=note,
     )

@@ -23,19 +23,17 @@ import numpy as np
 
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
-from edgepress_compression.graph.channels import ChannelGroup, channel_groups, cut
+from edgepress_compression.graph.channels import ChannelGroup, channel_groups
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.graph.width_cost import CostKind, WidthCost
 from edgepress_compression.passes.calibration_rows import calibration_rows
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.morphnet.expand import expanded_widths, revive, widened
 from edgepress_compression.passes.morphnet.structure import StructureLearning
-from edgepress_compression.passes.pruning.channels import free_groups
+from edgepress_compression.passes.pruning.channels import cut_and_fit, free_groups
 from edgepress_compression.passes.pruning.channels_choose import choose_units, least_units, reachable
-from edgepress_compression.passes.pruning.channels_refit import refit
-from edgepress_compression.passes.state import PassState, Stage
-from edgepress_compression.passes.training_data import TrainingData, batch_limit, training_data
+from edgepress_compression.passes.state import PassState
+from edgepress_compression.passes.training_data import TrainingData, training_data
 from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
 from edgepress_compression.training.constraint import Free
 from edgepress_compression.training.loop import Teacher
@@ -118,7 +116,7 @@ def run(state: PassState, options: Options) -> None:
             f"{options.most_lost_points:g} points are lost. Allow more (target, budget) or train longer "
             "(steps)."
         )
-    state.stages.append(_stage(f"train the structure, {steps} steps", started, state.graph, accuracy))
+    state.add_stage(f"train the structure, {steps} steps", started, accuracy=accuracy)
 
 
 def _learn(
@@ -185,20 +183,13 @@ def _expand(
         mask = np.zeros(group.units, bool)
         mask[np.argsort(-loudness[group.name], kind="stable")[: widths[group.name]]] = True
         kept[group.name] = mask
-    full = state.graph
-    known = channel_groups(full)
+    known = channel_groups(state.graph)
     kept = known.refilled(kept, loudness, multiple=options.multiple)
     revived = {name: mask & ~alive[name] for name, mask in kept.items()}
     extra = {group.name: widths[group.name] - group.units for group in groups}
-    revive(full, before, groups, revived)
-    state.graph = cut(full, {name: mask for name, mask in kept.items() if not mask.all()}, known)
+    revive(state.graph, before, groups, revived)
     rows = calibration_rows(state, options.refit_samples)
-    fitted = 0
-    if rows is not None:
-        fitted = refit(
-            full, state.graph, groups, kept, rows.fetch, rows.rows,
-            batch_size=batch_limit(full, 32), seed=state.seed, check_cancelled=state.check_cancelled,
-        )  # fmt: skip
+    fitted = cut_and_fit(state, groups, known, kept, rows, options.refit_samples)
     now = {group.name: group for group in free_groups(state.graph)}
     state.graph, added = widened(state.graph, list(now.values()), extra, seed=state.seed)
     structure = {
@@ -218,26 +209,4 @@ def _expand(
     note = (
         f"{dead} of {sum(one['before'] for one in structure.values())} units died; widths times {omega:.2f}"
     )
-    state.stages.append(
-        _stage("learn the structure", started, state.graph, None, f"{note}; {fitted} layers refitted", detail)
-    )
-
-
-def _stage(
-    name: str,
-    started: float,
-    graph: Graph,
-    accuracy: float | None,
-    note: str | None = None,
-    detail: dict[str, Any] | None = None,
-) -> Stage:
-    weights = graph.float_weights()
-    return Stage(
-        name=name,
-        seconds=time.monotonic() - started,
-        bytes_estimate=weight_bytes_estimate(weights, {}),
-        nonzero=nonzero_fraction(weights),
-        accuracy=accuracy,
-        note=note,
-        detail=detail,
-    )
+    state.add_stage("learn the structure", started, note=f"{note}; {fitted} layers refitted", detail=detail)

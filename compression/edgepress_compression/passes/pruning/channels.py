@@ -23,17 +23,16 @@ import numpy as np
 
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
-from edgepress_compression.graph.channels import ChannelGroup, channel_groups, cut
+from edgepress_compression.graph.channels import ChannelGroup, ChannelGroups, channel_groups, cut
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.graph.width_cost import CostKind, WidthCost
 from edgepress_compression.passes.calibration_rows import CalibrationRows, calibration_rows
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.pruning.channels_answers import train_by_answers
 from edgepress_compression.passes.pruning.channels_choose import choose_units, least_units, reachable
 from edgepress_compression.passes.pruning.channels_refit import refit
 from edgepress_compression.passes.pruning.channels_score import Saliency, gate_scores, magnitude_scores
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, batch_limit, training_data
 from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
 from edgepress_compression.training.constraint import Free
@@ -142,7 +141,7 @@ def _trained(state: PassState, options: Options, data: TrainingData, rows: Calib
             f"After cutting and training, accuracy on held-out samples is {accuracy:.1%}: more than "
             f"{options.most_lost_points:g} points are lost. Keep more (target) or train longer (steps)."
         )
-    state.stages.append(_stage(f"train, {steps} steps", started, state.graph, accuracy, None))
+    state.add_stage(f"train, {steps} steps", started, accuracy=accuracy)
 
 
 def _train(
@@ -205,13 +204,7 @@ def _shrink(
     before = state.graph
     known = channel_groups(before)
     kept = known.refilled(kept, scores, multiple=options.multiple)
-    state.graph = cut(before, kept, known)
-    fitted = 0
-    if rows is not None and state.dataset is not None:
-        fitted = refit(
-            before, state.graph, groups, kept, rows.fetch, rows.rows[: options.refit_samples],
-            batch_size=batch_limit(before, 32), seed=state.seed, check_cancelled=state.check_cancelled,
-        )  # fmt: skip
+    fitted = cut_and_fit(state, groups, known, kept, rows, options.refit_samples)
     note = f"{_told(before, state.graph, groups, kept)}; {fitted} layers refitted"
     filters = [
         {
@@ -221,7 +214,27 @@ def _shrink(
         }
         for one in groups
     ]
-    state.stages.append(_stage(name, started, state.graph, None, note, {"filters": filters}))
+    state.add_stage(name, started, note=note, detail={"filters": filters})
+
+
+def cut_and_fit(
+    state: PassState,
+    groups: Sequence[ChannelGroup],
+    known: ChannelGroups,
+    kept: Mapping[str, np.ndarray],
+    rows: CalibrationRows | None,
+    samples: int,
+) -> int:
+    """Cuts `state.graph`, and fits what is left to what was there on so many rows; gives the number of layers
+    that were fitted. `known` are all groups of the graph."""
+    before = state.graph
+    state.graph = cut(before, kept, known)
+    if rows is None:
+        return 0
+    return refit(
+        before, state.graph, groups, kept, rows.fetch, rows.rows[:samples],
+        batch_size=batch_limit(before, 32), seed=state.seed, check_cancelled=state.check_cancelled,
+    )  # fmt: skip
 
 
 def free_groups(graph: Graph) -> list[ChannelGroup]:
@@ -260,24 +273,4 @@ def _told(before: Graph, after: Graph, groups: Sequence[ChannelGroup], kept: Map
     return (
         f"{gone} of {units} units went, {before.weight_bytes() // 4:,} weights became "
         f"{after.weight_bytes() // 4:,}"
-    )
-
-
-def _stage(
-    name: str,
-    started: float,
-    graph: Graph,
-    accuracy: float | None,
-    note: str | None,
-    detail: dict[str, object] | None = None,
-) -> Stage:
-    weights = graph.float_weights()
-    return Stage(
-        name=name,
-        seconds=time.monotonic() - started,
-        bytes_estimate=weight_bytes_estimate(weights, {}),
-        nonzero=nonzero_fraction(weights),
-        accuracy=accuracy,
-        note=note,
-        detail=detail,
     )

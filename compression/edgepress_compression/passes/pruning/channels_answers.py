@@ -12,8 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgepress_compression.executor import Executor
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData
 from edgepress_compression.passes.tune import Training, planned_steps, tune
 from edgepress_compression.training.constraint import Free
@@ -51,13 +50,8 @@ def train_by_answers(
         note = f"distance to the original's answers on samples held out {before:.3g}, then {after:.3g}"
     else:
         note = f"not kept: distance on samples held out {before:.3g}, then {after:.3g}"
-    weights = state.graph.float_weights()
-    state.stages.append(
-        Stage(
-            name=f"train by answers, {planned_steps(state, taught, training)} steps",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(weights, {}),
-            nonzero=nonzero_fraction(weights),
-            note=note,
-        )
+    state.add_stage(
+        f"train by answers, {planned_steps(state, taught, training)} steps",
+        started,
+        note=note,
     )

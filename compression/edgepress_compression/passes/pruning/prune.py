@@ -26,11 +26,10 @@ from torch import Tensor
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.pruning.masks import Gradual, Masks
 from edgepress_compression.passes.pruning.saliency.magnitude import lamp
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, training_data
 from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
 
@@ -73,7 +72,7 @@ def _prune_blind(state: PassState, sparsity: float) -> None:
     for name, mask in keep_masks(scores, sparsity).items():
         state.graph.set_weight(name, (weights[name] * mask).numpy().astype(state.graph.weights[name].dtype))
         state.codes.pop(name, None)
-    state.stages.append(_stage("prune without data", started, state.graph.float_weights(), None))
+    state.add_stage("prune without data", started)
 
 
 def _prune_trained(state: PassState, options: Options, data: TrainingData) -> None:
@@ -107,7 +106,7 @@ def _prune_trained(state: PassState, options: Options, data: TrainingData) -> No
             f"{options.most_lost_points:g} points of accuracy on held-out training samples."
         )
     name = f"prune, {masks.done} of {masks.rounds} rounds, {steps} steps of {options.batch_size}"
-    state.stages.append(_stage(name, started, graph.float_weights(), accuracy))
+    state.add_stage(name, started, accuracy=accuracy)
 
 
 class Pruning(Gradual):
@@ -157,13 +156,3 @@ def keep_masks(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tenso
 
 def _candidates(graph: Graph) -> list[str]:
     return [name for name in graph.prunable() if graph.weights[name].dtype in (np.float32, np.float16)]
-
-
-def _stage(name: str, started: float, weights: Mapping[str, np.ndarray], accuracy: float | None) -> Stage:
-    return Stage(
-        name=name,
-        seconds=time.monotonic() - started,
-        bytes_estimate=weight_bytes_estimate(weights, {}),
-        nonzero=nonzero_fraction(weights),
-        accuracy=accuracy,
-    )

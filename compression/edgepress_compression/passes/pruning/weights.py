@@ -29,7 +29,6 @@ from torch import Tensor
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.pruning.distribution import Distribution
 from edgepress_compression.passes.pruning.granularity import Granularity, pattern, units
@@ -39,7 +38,7 @@ from edgepress_compression.passes.pruning.regrowth import Regrowth
 from edgepress_compression.passes.pruning.saliency import WITHOUT_DATA, Kind
 from edgepress_compression.passes.pruning.saliency.magnitude import lamp, magnitude
 from edgepress_compression.passes.pruning.schedule import Schedule, geometric
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, training_data
 from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
 
@@ -337,17 +336,12 @@ def _say(
     accuracy: float | None,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    weights = state.graph.float_weights()
     how = options.schedule if options.regrowth == "none" else f"regrown by {options.regrowth}"
     what = "" if options.granularity == "weights" else f", {options.granularity}"
-    state.stages.append(
-        Stage(
-            name=f"prune-weights by {options.saliency}, {how}{what}",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(weights, state.codes),
-            nonzero=nonzero_fraction(weights),
-            accuracy=accuracy,
-            note=note,
-            detail=detail,
-        )
+    state.add_stage(
+        f"prune-weights by {options.saliency}, {how}{what}",
+        started,
+        accuracy=accuracy,
+        note=note,
+        detail=detail,
     )

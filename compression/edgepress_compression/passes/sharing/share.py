@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from edgepress_compression.artifact.write import SharedWeights
 from edgepress_compression.executor import Executor, learned_weights
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.estimate import index_bits
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.layer_inputs import layer_inputs
 from edgepress_compression.passes.sharing.feedback import round_with_feedback
 from edgepress_compression.passes.sharing.kmeans import half_precision, share
 from edgepress_compression.passes.sharing.sensitivity import equal_harm_steps, mean_information
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, batch_limit, training_data
 from edgepress_compression.passes.tune import Count, Positive, Training, tune
 from edgepress_compression.training.loop import top1
@@ -77,17 +77,12 @@ def run(state: PassState, options: Options) -> None:
     accuracy = None
     if data is not None and len(data.held_out):
         accuracy = top1(Executor(state.graph), data.split, data.held_out, state.graph.outputs[0].name)
-    weights = state.graph.float_weights()
     shared = sum(code.indices.size for code in codes.values())
-    state.stages.append(
-        Stage(
-            name=name,
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(weights, codes),
-            nonzero=nonzero_fraction(weights),
-            bits=sum(index_bits(code) for code in codes.values()) / shared if shared else None,
-            accuracy=accuracy,
-        )
+    state.add_stage(
+        name,
+        started,
+        bits=sum(index_bits(code) for code in codes.values()) / shared if shared else None,
+        accuracy=accuracy,
     )
 
 

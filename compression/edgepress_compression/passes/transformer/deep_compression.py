@@ -26,11 +26,11 @@ from torch import Tensor
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.graph.run_shapes import run_shapes
-from edgepress_compression.passes.estimate import index_bits, nonzero_fraction, weight_bytes_estimate
+from edgepress_compression.passes.estimate import index_bits
 from edgepress_compression.passes.factorize.layers import Layer, factorizable
 from edgepress_compression.passes.layer_inputs import layer_inputs
 from edgepress_compression.passes.sharing.share import round_others
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData
 from edgepress_compression.passes.transformer.attention import attention_blocks, feed_forwards
 from edgepress_compression.passes.transformer.imitate import Imitation, data_for, judged
@@ -102,16 +102,12 @@ def run(state: PassState, options: Options) -> None:
     state.codes.update(codes)
     round_others(graph, state.codes)
     zeros = "" if options.kept is None else f", {options.kept} of {options.of} kept"
-    state.stages.append(
-        Stage(
-            name=f"{options.bits}-bit weights{zeros}, {steps} steps of {options.batch_size}",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(graph.float_weights(), state.codes),
-            nonzero=nonzero_fraction(graph.float_weights()),
-            bits=sum(index_bits(c) for c in codes.values()) / sum(c.integers.size for c in codes.values()),
-            accuracy=accuracy,
-            note=f"{len(codes)} tensors",
-        )
+    state.add_stage(
+        f"{options.bits}-bit weights{zeros}, {steps} steps of {options.batch_size}",
+        started,
+        bits=sum(index_bits(c) for c in codes.values()) / sum(c.integers.size for c in codes.values()),
+        accuracy=accuracy,
+        note=f"{len(codes)} tensors",
     )
 
 

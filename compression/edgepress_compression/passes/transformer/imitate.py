@@ -17,7 +17,6 @@ import numpy as np
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import TrainingData, training_data
@@ -86,14 +85,10 @@ def imitate(
     )  # fmt: skip
     accuracy = judged(state, executor, before, data, options, what)
     executor.write_back(graph)
-    state.stages.append(
-        Stage(
-            name=f"train, {planned_steps(state, data, options)} steps of {options.batch_size}",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(graph.float_weights(), state.codes),
-            nonzero=nonzero_fraction(graph.float_weights()),
-            accuracy=accuracy,
-        )
+    state.add_stage(
+        f"train, {planned_steps(state, data, options)} steps of {options.batch_size}",
+        started,
+        accuracy=accuracy,
     )
 
 

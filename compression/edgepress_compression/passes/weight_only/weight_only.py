@@ -17,12 +17,11 @@ from edgepress_compression.artifact.codes import Codes, ScaledIntegers
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.curvature import Curvature
-from edgepress_compression.passes.estimate import nonzero_fraction, weight_bytes_estimate
 from edgepress_compression.passes.layer_matrix import layer_matrix
 from edgepress_compression.passes.rate_distortion.choose_integers import bias_gain
 from edgepress_compression.passes.sharing.share import correct_bias, round_others, shareable
 from edgepress_compression.passes.simplify import simplified
-from edgepress_compression.passes.state import PassState, Stage
+from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.weight_only.feedback import round_in_blocks
 from edgepress_compression.passes.weight_only.layers import input_moments, outputs_last
 
@@ -68,16 +67,11 @@ def run(state: PassState, options: Options) -> None:
         )
         put_code(state, name, code, curvature[name], gain)
     round_others(state.graph, state.codes)
-    weights = state.graph.float_weights()
-    state.stages.append(
-        Stage(
-            name=f"weight-only, {options.bits} bits",
-            seconds=time.monotonic() - started,
-            bytes_estimate=weight_bytes_estimate(weights, state.codes),
-            nonzero=nonzero_fraction(weights),
-            bits=float(options.bits),
-            note=f"{len(names)} tensors",
-        )
+    state.add_stage(
+        f"weight-only, {options.bits} bits",
+        started,
+        bits=float(options.bits),
+        note=f"{len(names)} tensors",
     )
     state.progress(1.0, "quantized")
 
