@@ -10,6 +10,8 @@ from torch import Tensor
 
 from edgepress_compression.executor import Executor
 
+Masks = dict[str, Tensor]  # bool by weight name, of its shape, True is kept
+
 
 class Constraint(Protocol):
     """Keeps the weights in a form while they are trained."""
@@ -66,18 +68,29 @@ class Masked(Free):
     """Weights outside their mask stay zero, and those `fixed` stay what they are."""
 
     def __init__(self, executor: Executor, masks: Mapping[str, Tensor], fixed: Collection[str] = ()) -> None:
-        """`masks`: name -> bool, of the weight's shape, False where it is zero."""
         super().__init__(executor, fixed)
-        self._masks = [(executor.weights[name], mask) for name, mask in masks.items() if name not in fixed]
+        self._executor = executor
+        self.masks: Masks = {name: mask for name, mask in masks.items() if name not in fixed}
         self.apply()
+
+    def sparsity(self) -> float:
+        """Fraction of the masked tensors that is zero."""
+        total = sum(mask.numel() for mask in self.masks.values())
+        return 1.0 - sum(int(mask.sum()) for mask in self.masks.values()) / total if total else 0.0
 
     def apply(self) -> None:
         with torch.no_grad():
-            for weight, mask in self._masks:
-                weight.mul_(mask)
+            for name, mask in self.masks.items():
+                self._executor.weights[name].mul_(mask)
+
+    def resume_state(self) -> dict[str, Any]:
+        return {"masks": self.masks}
+
+    def resume_from(self, state: dict[str, Any]) -> None:
+        self.masks = dict(state["masks"])
 
 
 def zeros_kept(executor: Executor, names: Collection[str], fixed: Collection[str] = ()) -> Masked:
     """The constraint under which what is zero now in these weights stays zero."""
-    weights = {name: executor.weights[name].detach() for name in names if name in executor.weights}
-    return Masked(executor, {name: weight != 0 for name, weight in weights.items()}, fixed)
+    masks = {name: executor.weights[name].detach() != 0 for name in names if name in executor.weights}
+    return Masked(executor, masks, fixed)

@@ -32,7 +32,7 @@ from edgepress_compression.training.teacher import Fetch, Misspellable, Samples,
 __all__ = ["Constraint", "Fetch", "Samples", "Schedule", "Teacher", "fine_tune", "top1"]
 
 _REPORT_SECONDS = 0.25
-_FORMAT = 2  # of checkpoints: those of another are begun again
+_FORMAT = 3  # of checkpoints: those of another are begun again
 _LOOKS = 20  # at held-out samples, and at whether all is still finite, in one training
 
 

@@ -13,44 +13,9 @@ from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.pruning.regrowth import Growth, drop_and_grow
 from edgepress_compression.passes.pruning.schedule import cosine, cubic
 from edgepress_compression.training.checkpoint import Resumable
+from edgepress_compression.training.constraint import Masked, Masks
 
-Masks = dict[str, Tensor]  # bool by weight name, True is kept
 Reduce = Callable[[Masks, float, torch.optim.Optimizer], Masks]  # masks, sparsity -> masks of that sparsity
-
-
-class Masked:
-    """Masks that stay as they are."""
-
-    def __init__(self, executor: Executor, masks: Mapping[str, Tensor]) -> None:
-        self._executor = executor
-        self.masks: Masks = dict(masks)
-
-    def sparsity(self) -> float:
-        """Fraction of the masked tensors that is zero."""
-        total = sum(mask.numel() for mask in self.masks.values())
-        return 1.0 - sum(int(mask.sum()) for mask in self.masks.values()) / total if total else 0.0
-
-    def parameters(self) -> list[Tensor]:
-        return list(self._executor.weights.values())
-
-    def begin(self, fraction: float, optimizer: torch.optim.Optimizer) -> None:
-        """Nothing changes."""
-
-    def collect(self) -> None:
-        """Gradients stay as they are: what is masked is zeroed after the step."""
-
-    def apply(self) -> None:
-        with torch.no_grad():
-            for name, mask in self.masks.items():
-                self._executor.weights[name].mul_(mask)
-
-    def resume_state(self) -> dict[str, Any]:
-        """For training/checkpoint.py."""
-        return {"masks": self.masks}
-
-    def resume_from(self, state: dict[str, Any]) -> None:
-        """Puts back what `resume_state` gave."""
-        self.masks = dict(state["masks"])
 
 
 class Gradual(Masked):

@@ -27,11 +27,12 @@ from torch import Tensor
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.held_out import HeldOut
-from edgepress_compression.passes.pruning.masks import Gradual, Masks
+from edgepress_compression.passes.pruning.masks import Gradual
 from edgepress_compression.passes.pruning.saliency.magnitude import lamp
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, training_data
 from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
+from edgepress_compression.training.constraint import Masks
 
 _LEAST_KEPT = 0.002  # of each tensor: a layer without weights passes nothing on
 

@@ -16,13 +16,13 @@ from edgepress_compression.passes.layer_distillation.paired_inputs import paired
 from edgepress_compression.passes.pruning import distribution as d
 from edgepress_compression.passes.pruning.granularity import Units, pattern
 from edgepress_compression.passes.pruning.layer_update import prune_layer
-from edgepress_compression.passes.pruning.masks import Masks
 from edgepress_compression.passes.pruning.saliency import Kind, scores
 from edgepress_compression.passes.pruning.saliency.obs import quadratic, remove_exactly
 from edgepress_compression.passes.pruning.schedule import geometric
 from edgepress_compression.passes.pruning.sensitivity import Curve, MeasuredLoss, curves, equal_slope
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, batch_limit
+from edgepress_compression.training.constraint import Masks
 from edgepress_compression.training.losses import loss_for
 
 _BATCH = 10

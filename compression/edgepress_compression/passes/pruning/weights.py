@@ -32,7 +32,7 @@ from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.pruning.distribution import Distribution
 from edgepress_compression.passes.pruning.granularity import Granularity, pattern, units
-from edgepress_compression.passes.pruning.masks import Gradual, Masked, Masks, Moving, restore, snapshot
+from edgepress_compression.passes.pruning.masks import Gradual, Moving, restore, snapshot
 from edgepress_compression.passes.pruning.reduction import Reduction, sparsities
 from edgepress_compression.passes.pruning.regrowth import Regrowth
 from edgepress_compression.passes.pruning.saliency import WITHOUT_DATA, Kind
@@ -41,6 +41,7 @@ from edgepress_compression.passes.pruning.schedule import Schedule, geometric
 from edgepress_compression.passes.state import PassState
 from edgepress_compression.passes.training_data import TrainingData, training_data
 from edgepress_compression.passes.tune import Count, Fraction, Positive, Training, planned_steps, tune
+from edgepress_compression.training.constraint import Masked, Masks
 
 _SPARSITY: Final = 0.8
 _REGROWN_UNTIL: Final = 0.75  # of the training (Evci et al. 2020, section 3)
