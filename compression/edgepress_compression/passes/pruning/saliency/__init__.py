@@ -8,6 +8,10 @@
     obs         w^2 / (2 [H^-1])           Hassibi, Stork 1993, equation 5; small models
     layer-obs   the same a layer at a time Dong et al. 2017 (L-OBS), equation 7
 
+`taylor` wants batches of many samples: gradients that cancel within one do not count, which tells it from
+`fisher`, of single samples. At a minimum of the loss the first-order term vanishes and the Fisher information
+equals the Hessian in expectation.
+
 All but `magnitude` compare weights of different layers: they estimate the loss that zeroing one weight adds
 (`lamp`: relative to its layer). `obs` and `layer-obs` count on the remaining weights being updated, which
 obs.py and layer_update.py do.
@@ -22,12 +26,11 @@ import numpy as np
 from torch import Tensor
 
 from edgepress_compression.executor import Executor
-from edgepress_compression.passes.pruning.saliency.fisher import fisher
+from edgepress_compression.passes.pruning.saliency.gradients import labelled, mean_squared_gradients
 from edgepress_compression.passes.pruning.saliency.layer_obs import layer_obs
 from edgepress_compression.passes.pruning.saliency.magnitude import lamp, magnitude
-from edgepress_compression.passes.pruning.saliency.obd import obd
+from edgepress_compression.passes.pruning.saliency.obd import random_directions
 from edgepress_compression.passes.pruning.saliency.obs import obs
-from edgepress_compression.passes.pruning.saliency.taylor import taylor
 from edgepress_compression.training.loop import Samples
 from edgepress_compression.training.losses import Loss
 
@@ -66,10 +69,12 @@ def scores(
             executor, samples, rows, loss, names,
             seed=seed, batch_size=batch_size, check_cancelled=check_cancelled,
         )  # fmt: skip
-    if kind == "taylor":
-        return taylor(
-            executor, samples, rows, loss, names,
-            seed=seed, batch_size=batch_size, check_cancelled=check_cancelled,
-        )  # fmt: skip
-    by_curvature = {"fisher": fisher, "obd": obd, "obs": obs}[kind]
-    return by_curvature(executor, samples, rows, loss, names, seed=seed, check_cancelled=check_cancelled)
+    if kind == "obs":
+        return obs(executor, samples, rows, loss, names, check_cancelled=check_cancelled)
+    objective = random_directions(loss, seed) if kind == "obd" else labelled(loss, seed)
+    squares = mean_squared_gradients(
+        executor, samples, rows, names, objective,
+        batch_size=batch_size if kind == "taylor" else 1, check_cancelled=check_cancelled,
+    )  # fmt: skip
+    by = 1.0 if kind == "taylor" else 0.5
+    return {name: by * weight.square() * squares[name] for name, weight in weights.items()}

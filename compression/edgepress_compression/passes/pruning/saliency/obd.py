@@ -10,53 +10,15 @@ backward pass a sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from edgepress_compression.executor import Executor
-from edgepress_compression.passes.pruning.saliency.gradients import Objective, mean_squared_gradients
-from edgepress_compression.training.loop import Samples
+from edgepress_compression.passes.pruning.saliency.gradients import Objective
 from edgepress_compression.training.losses import Loss
 
 
-def obd(
-    executor: Executor,
-    samples: Samples,
-    rows: np.ndarray,
-    loss: Loss,
-    names: Sequence[str],
-    *,
-    seed: int,
-    check_cancelled: Callable[[], None],
-) -> dict[str, Tensor]:
-    """Scores by weight name, nats."""
-    diagonal = hessian_diagonal(
-        executor, samples, rows, loss, names, seed=seed, check_cancelled=check_cancelled
-    )
-    return {name: executor.weights[name].detach().square() * diagonal[name] / 2 for name in names}
-
-
-def hessian_diagonal(
-    executor: Executor,
-    samples: Samples,
-    rows: np.ndarray,
-    loss: Loss,
-    names: Sequence[str],
-    *,
-    seed: int,
-    check_cancelled: Callable[[], None] = lambda: None,
-) -> dict[str, Tensor]:
-    """Of the mean loss over the rows, by Gauss-Newton: an estimate whose mean is exact, >= 0."""
-    return mean_squared_gradients(
-        executor, samples, rows, names, _random_directions(loss, seed),
-        batch_size=1, check_cancelled=check_cancelled,
-    )  # fmt: skip
-
-
-def _random_directions(loss: Loss, seed: int) -> Objective:
+def random_directions(loss: Loss, seed: int) -> Objective:
+    """Of one sample: its squared gradients are the Hessian's diagonal in the mean, >= 0."""
     generator = torch.Generator().manual_seed(seed)
 
     def signs(like: Tensor) -> Tensor:

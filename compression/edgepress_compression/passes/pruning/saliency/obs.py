@@ -51,10 +51,9 @@ def obs(
     loss: Loss,
     names: Sequence[str],
     *,
-    seed: int,
     check_cancelled: Callable[[], None],
 ) -> dict[str, Tensor]:
-    """Scores by weight name, nats: L_q of each weight when it is the only one to go. `seed` is not used."""
+    """Scores by weight name, nats: L_q of each weight when it is the only one to go."""
     found = quadratic(executor, samples, rows, loss, check_cancelled=check_cancelled)
     diagonal = np.diagonal(found.inverse)
     scores = {}
