@@ -9,15 +9,19 @@ from blobs import blobs, state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
-from tiny_models import mlp, model, normal
+from tiny_models import cnn, mlp, model, normal
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.estimate import nonzero_fraction
+from edgepress_compression.passes.held_out import HeldOut
 from edgepress_compression.passes.pruning import prune
+from edgepress_compression.passes.pruning.masks import Gradual
+from edgepress_compression.passes.pruning.prune import keep_masks
 from edgepress_compression.passes.pruning.saliency.magnitude import lamp
 from edgepress_compression.passes.sharing import share
+from edgepress_compression.training.constraint import Masks
 from edgepress_compression.training.loop import Schedule, fine_tune, top1
 from edgepress_compression.training.losses import loss_for
 
@@ -160,3 +164,37 @@ def test_training_that_only_harms_is_not_kept(learned: Graph) -> None:
     prune.run(work, prune.Options(steps=40, rounds=4, sparsity=0.5, learning_rate=30.0))
     assert work.graph.serialize() == learned.serialize()
     assert any("nothing was pruned" in warning for warning in work.warnings)
+
+
+def test_a_round_that_is_taken_back_takes_the_statistics_back() -> None:
+    rng = np.random.default_rng(0)
+    graph = cnn(rng)
+    executor = Executor(graph).train()
+    pictures = {"x": torch.from_numpy(normal(rng, 8, 1, 8, 8))}
+
+    class Refusing(HeldOut):
+        def __init__(self) -> None:
+            """Needs no data to refuse."""
+
+        def accuracy(self, executor: Executor) -> float:
+            return 0.0
+
+        def accepts(self, accuracy: float) -> bool:
+            return False
+
+    def smallest(masks: Masks, sparsity: float, optimizer: torch.optim.Optimizer) -> Masks:
+        return keep_masks({name: executor.weights[name].detach().abs() for name in masks}, sparsity)
+
+    masks = Gradual(
+        executor, graph.prunable(), smallest, sparsity=0.9, rounds=2, ramp=1.0, held_out=Refusing()
+    )
+    optimizer = torch.optim.Adam(masks.parameters())
+    before = executor.statistics()
+    assert before
+    masks.begin(0.4, optimizer)
+    executor(pictures)
+    assert any(not torch.equal(now, before[name]) for name, now in executor.statistics().items())
+    masks.begin(0.8, optimizer)
+    assert masks.taken_back
+    for name, now in executor.statistics().items():
+        torch.testing.assert_close(now, before[name], rtol=0, atol=0)

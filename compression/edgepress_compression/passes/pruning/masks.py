@@ -45,7 +45,7 @@ class Gradual(Masked):
         self.done = 0
         self.taken_back = False
         self._settled = False
-        self._before_round: tuple[int, Masks, dict[str, Tensor]] | None = None  # rounds done, masks, weights
+        self._before_round: tuple[int, Masks, dict[str, Tensor]] | None = None  # rounds done, masks, snapshot
 
     def begin(self, fraction: float, optimizer: torch.optim.Optimizer) -> None:
         # one round of training comes before the first pruning, since importance may need gradients
@@ -70,8 +70,8 @@ class Gradual(Masked):
 
     def _take_back(self) -> None:
         if self._before_round is not None:
-            self.done, self.masks, weights = self._before_round
-            restore(self._executor, weights)
+            self.done, self.masks, saved = self._before_round
+            restore(self._executor, saved)
 
     def resume_state(self) -> dict[str, Any]:
         reduce: object = self._reduce
@@ -147,10 +147,14 @@ def wish(weight: Tensor, optimizer: torch.optim.Optimizer, growth: Growth) -> Te
 
 
 def snapshot(executor: Executor) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in executor.weights.items()}
+    """Weights, and the statistics of batch normalization, by name."""
+    weights = {name: weight.detach().clone() for name, weight in executor.weights.items()}
+    return weights | executor.statistics()
 
 
-def restore(executor: Executor, weights: Mapping[str, Tensor]) -> None:
+def restore(executor: Executor, saved: Mapping[str, Tensor]) -> None:
+    """Back to what `snapshot` gave."""
     with torch.no_grad():
-        for name, saved in weights.items():
-            executor.weights[name].copy_(saved)
+        for name, weight in executor.weights.items():
+            weight.copy_(saved[name])
+    executor.put_statistics({name: saved[name] for name in executor.statistics()})
