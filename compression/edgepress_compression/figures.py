@@ -6,8 +6,9 @@ import msgspec
 import numpy as np
 
 from edgepress_compression.errors import GraphError
+from edgepress_compression.executor import learned_weights
 from edgepress_compression.graph.cost import model_cost
-from edgepress_compression.graph.model import Graph, attributes, is_float
+from edgepress_compression.graph.model import Graph, attributes
 from edgepress_devices.profile import DeviceProfile
 
 _ZERO_POINT = {"DequantizeLinear": 2, "MatMulNBits": 3}  # input position
@@ -19,7 +20,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Of one sample, free lengths 64. None: the model's shapes are not known."""
 
     flops: int | None  # 2 for each multiply-add
-    parameters: int  # weights; scales and zero points are none
+    parameters: int  # what is learned: no settings of operators, statistics, scales or zero points
     nonzero: int  # of these, not 0
     peak_activation_bytes: int | None
     latency_us_estimate: float | None  # roofline of the device profile (graph/cost.py): no measurement
@@ -49,6 +50,7 @@ def figures(graph: Graph, profile: DeviceProfile | None = None) -> Figures:
 def _weights(graph: Graph) -> tuple[int, int]:
     """(parameters, those that are not 0), each tensor once however often it is used."""
     counts: dict[str, tuple[int, int]] = {}
+    learned = learned_weights(graph)
     aside: set[str] = set()  # scales and zero points
     for node in graph.proto.graph.node:
         for position, name in enumerate(node.input):
@@ -64,7 +66,7 @@ def _weights(graph: Graph) -> tuple[int, int]:
                     counts[name] = _packed(array, zero, attributes(node))
                 else:
                     counts[name] = (array.size, _unlike(array, zero, attributes(node)))
-            elif is_float(array.dtype):
+            elif name in learned:
                 counts[name] = (array.size, int(np.count_nonzero(array)))
     kept = [count for name, count in counts.items() if name not in aside]
     return sum(count for count, _ in kept), sum(nonzero for _, nonzero in kept)

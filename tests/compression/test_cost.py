@@ -7,6 +7,7 @@ import pytest
 from onnx import helper
 from tiny_models import cnn, mlp, model, normal
 
+from edgepress_compression.figures import figures
 from edgepress_compression.graph.cost import model_cost, operator_costs
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
@@ -25,7 +26,6 @@ def test_a_small_cnn_costs_what_is_counted_by_hand() -> None:
     assert cost.macs == conv + dense == graph.macs()
     fused = 2 * 8 * 8 * 6  # normalization and Relu, done on the way
     assert cost.flops == 2 * (conv + dense) + fused + 6 * 4 * 4 * 4
-    assert cost.parameters == 375
     assert cost.weight_bytes == 4 * 375
     assert cost.peak_activation_bytes == 4 * (6 * 64 + 6 * 16)  # into and out of the pooling
     assert cost.latency_us is None
@@ -107,3 +107,36 @@ def test_int8_counts_a_byte_a_number_and_integer_speed() -> None:
     types = {one.op_type: one.dtype for one in operator_costs(state.graph)}
     assert types["Gemm"] == "int8"
     assert types["Conv"] == "fp32"  # the first layer stays as it is: it sees one channel
+
+
+def test_parameters_are_what_is_learned_and_no_settings_or_statistics() -> None:
+    rng = np.random.default_rng(0)
+    counted = figures(cnn(rng))
+    assert counted.parameters == counted.nonzero == 375 - 2 * 6  # normalization's means and variances
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Clip", ["c", "low", "high"], ["r"]),
+        helper.make_node("Resize", ["r", "", "scales"], ["s"]),
+        helper.make_node("Mul", ["s", "half"], ["y"]),
+    ]
+    weights = {
+        "w": normal(rng, 8, 8, 3, 3),
+        "low": np.array(0, np.float32),
+        "high": np.array(6, np.float32),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+        "half": np.array(0.5, np.float32),
+    }
+    proto = model(nodes, weights, input_shape=["N", 8, 4, 4], output_shape=["N", 8, 8, 8])
+    assert figures(load_model(proto.SerializeToString())).parameters == 8 * 8 * 9
+
+
+def test_integers_count_as_weights_and_their_scales_do_not_nor_is_quantizing_work() -> None:
+    graph = mlp(np.random.default_rng(0))
+    before = figures(graph)
+    state = PassState(graph=graph, profile=PI)
+    int8.run(state, int8.Options())
+    after = figures(state.graph)
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in state.graph.proto.graph.node}
+    assert after.parameters == before.parameters
+    assert before.flops == 2 * (16 * 32 + 32 * 4) + 32
+    assert after.flops == 2 * (16 * 32 + 32 * 4)  # the Relu went into the rounding's lower limit

@@ -39,7 +39,8 @@ class OperatorCost:
     node: str  # name of its first output
     op_type: str
     macs: int  # multiply-adds of matrix products and convolutions
-    flops: int  # 2 for each multiply-add; other arithmetic: one for each number it makes or pools over
+    flops: int  # 2 for each multiply-add; other arithmetic: one for each number it makes or pools over;
+    # none for what only moves, quantizes or dequantizes numbers
     weight_bytes: int  # of its constant inputs, as stored
     activation_bytes: int  # of what it reads and writes; 0 where a runtime does it on the way
     dtype: DataType  # of its arithmetic
@@ -54,7 +55,6 @@ class ModelCost:
 
     macs: int
     flops: int
-    parameters: int  # numbers in float initializers, and in the integer weights that stand for them
     weight_bytes: int  # of all initializers, as stored
     peak_activation_bytes: int  # inputs, outputs and values between, at the moment when most are needed
     latency_us: float | None
@@ -78,7 +78,6 @@ def model_cost(graph: Graph, profile: DeviceProfile | None = None) -> ModelCost:
     return ModelCost(
         macs=sum(one.macs for one in operators),
         flops=sum(one.flops for one in operators),
-        parameters=sum(array.size for array in weights.values() if _is_parameter(array)),
         weight_bytes=sum(array.nbytes for array in weights.values()),
         peak_activation_bytes=counter.peak_activation_bytes(),
         latency_us=None if profile is None else sum(one.latency_us or 0.0 for one in operators),
@@ -226,11 +225,7 @@ _TYPES: tuple[DataType, ...] = ("fp32", "fp16", "int8")
 _MOVES = frozenset(
     {"Transpose", "Slice", "Concat", "Split", "Gather", "GatherElements", "Pad", "Expand", "Resize", "Where"}
 ) | {"DepthToSpace", "SpaceToDepth", "Tile", "Shape", "Constant", "ConstantOfShape", "Range"}
-
-
-def _is_parameter(array: np.ndarray) -> bool:
-    """Floats, and bytes that hold quantized weights; whole numbers of 64 bits are shapes and positions."""
-    return array.dtype.kind == "f" or array.dtype.itemsize == 1
+_MOVES |= {"QuantizeLinear"}  # rounding is part of moving a value to where it is read
 
 
 def _all_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.executor import Executor
+from edgepress_compression.figures import figures
 from edgepress_compression.graph.channels import ChannelGroup, channel_groups, cut
 from edgepress_compression.graph.cost import model_cost
 from edgepress_compression.graph.model import Graph
@@ -96,10 +97,10 @@ def run(state: PassState, options: Options) -> None:
             state, student, data, msgspec.structs.replace(options, steps=options.trial_steps), teacher,
             held_out, label=f"trying the shape {shape}", part=(number * share, share), hold=1.0,
         )  # fmt: skip
-        figures = model_cost(student, state.profile)
+        counted = figures(student, state.profile)
         told.append({
-            "shape": shape, "accuracy": accuracy, "latency_us": figures.latency_us, "flops": figures.flops,
-            "parameters": figures.parameters,
+            "shape": shape, "accuracy": accuracy, "latency_us": counted.latency_us_estimate,
+            "flops": counted.flops, "parameters": counted.parameters,
         })  # fmt: skip
         tried.append((accuracy, student))
     best = int(np.argmax([accuracy for accuracy, _ in tried]))
