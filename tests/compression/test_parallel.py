@@ -52,9 +52,10 @@ def test_two_processes_give_the_weights_of_one_up_to_rounding(together: Path, ta
         np.testing.assert_allclose(first[name], weight, atol=2e-4)
 
 
-def test_statistics_are_those_of_the_whole_batch(together: Path) -> None:
-    alone = two_processes.train_statistics()
-    first, second = (saved(together / f"statistics-{rank}.npz") for rank in (0, 1))
+@pytest.mark.parametrize("what", ["statistics", "inside"])
+def test_statistics_dropout_and_features_are_those_of_the_whole_batch(together: Path, what: str) -> None:
+    alone = two_processes.train_statistics() if what == "statistics" else two_processes.train_inside()
+    first, second = (saved(together / f"{what}-{rank}.npz") for rank in (0, 1))
     for name, weight in alone.items():
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], weight, atol=2e-4, err_msg=name)

@@ -13,11 +13,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from blobs import blobs
+from onnx import helper
 from tiny_models import cnn, mlp
 
 from edgepress_compression.errors import TrainingError
 from edgepress_compression.executor import Executor
+from edgepress_compression.graph.model import Graph
 from edgepress_compression.training.constraint import Free
+from edgepress_compression.training.features import matched_names
 from edgepress_compression.training.loop import Schedule, Teacher, fine_tune
 from edgepress_compression.training.losses import loss_for
 
@@ -57,6 +60,27 @@ def train_statistics() -> dict[str, np.ndarray]:
     return {name: np.asarray(weight) for name, weight in graph.weights.items()}
 
 
+def dropping(rng: np.random.Generator) -> Graph:
+    graph = mlp(rng)
+    graph.proto.graph.node.insert(2, helper.make_node("Dropout", ["r"], ["d"]))
+    graph.proto.graph.node[3].input[0] = "d"
+    return graph
+
+
+def train_inside() -> dict[str, np.ndarray]:
+    """Dropout of whole batches, and activations in units of their variance over whole batches."""
+    graph = dropping(np.random.default_rng(0))
+    original = mlp(np.random.default_rng(5))
+    executor = Executor(graph).train()
+    loss = loss_for(graph, "classification", label_share=0.5)
+    schedule = Schedule(steps=60, batch_size=33, learning_rate=1e-2, feature_match=5.0)
+    fine_tune(
+        executor, SPLIT, loss, Free(executor), schedule, rows=np.arange(len(SPLIT)), seed=3,
+        teacher=Teacher(Executor(original), SPLIT), matched=matched_names(graph, original),
+    )  # fmt: skip
+    return {name: weight.detach().numpy() for name, weight in executor.weights.items()}
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
@@ -65,6 +89,7 @@ def main() -> None:
     for task in ("classification", "other"):
         np.savez(folder / f"{task}-{rank}.npz", **train(task))  # type: ignore[arg-type]
     np.savez(folder / f"statistics-{rank}.npz", **train_statistics())  # type: ignore[arg-type]
+    np.savez(folder / f"inside-{rank}.npz", **train_inside())  # type: ignore[arg-type]
     try:
         train("classification", batch_size=1)
     except TrainingError as error:

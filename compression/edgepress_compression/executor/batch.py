@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgepress_compression.executor.operators import Call
-from edgepress_compression.training.parallel import sum_over_all
+from edgepress_compression.training.parallel import drawn_for_all, sum_over_all
 
 
 def batch_norm_in_training(
@@ -42,6 +42,6 @@ def dropout(
     """Zeroes each value with probability `ratio` (0.5 where the node does not say) and scales the rest, so
     that the mean stays (Srivastava et al. 2014, section 4, as ONNX writes it)."""
     dropped = call.get("ratio", 0.5) if ratio is None else float(ratio.item())
-    kept = (torch.rand(x.shape, generator=random) >= dropped).to(x.device)
+    kept = (drawn_for_all(x.shape, random) >= dropped).to(x.device)
     y = torch.where(kept, x / (1 - dropped), torch.zeros_like(x)) if dropped < 1 else torch.zeros_like(x)
     return y if call.outputs == 1 else (y, kept)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgepress_compression.executor.operators import Call
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.training.losses import relative_distance
 
 _MOST = 6  # activations compared: more cost time and say the same
 _RECTIFIERS = ("Relu", "Clip", "PRelu", "LeakyRelu", "HardSwish", "Gelu", "Tanh")
@@ -55,8 +56,7 @@ def feature_distance(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor
         if theirs is None:
             continue
         if ours.shape == theirs.shape:
-            scale = theirs.var(unbiased=False).clamp(min=1e-12)
-            distances.append((ours - theirs).square().mean() / scale)
+            distances.append(relative_distance(ours.float(), theirs.float()))
         elif ours.ndim == 4 and theirs.ndim == 4 and ours.shape[2:] == theirs.shape[2:]:
             distances.append((attention(ours) - attention(theirs)).square().sum(dim=1).mean())
     return torch.stack(distances).mean() if distances else torch.zeros(())

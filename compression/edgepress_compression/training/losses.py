@@ -40,7 +40,7 @@ class Loss:
         self, outputs: Mapping[str, Tensor], labels: Tensor, answers: Mapping[str, Tensor]
     ) -> Tensor:
         if not self.classification:
-            distances = [_relative_distance(outputs[name], answers[name]) for name in answers]
+            distances = [relative_distance(outputs[name], answers[name]) for name in answers]
             return torch.stack(distances).mean()
         logits = self.logits(outputs[self.output])  # (batch, classes)
         total = logits.new_zeros(())
@@ -100,7 +100,8 @@ def correct_answers(outputs: Mapping[str, np.ndarray], output: str, labels: np.n
     return int((scores.argmax(axis=1) == labels).sum())
 
 
-def _relative_distance(output: Tensor, answer: Tensor) -> Tensor:
+def relative_distance(output: Tensor, answer: Tensor) -> Tensor:
+    """Mean square, in units of the answer's variance over the whole batch; a scalar."""
     mean = mean_over_all(answer.mean(), answer.numel())
     scale = mean_over_all((answer - mean).square().mean(), answer.numel()).clamp(min=1e-12)
     return F.mse_loss(output, answer) / scale

@@ -5,8 +5,9 @@ gradients are summed over the processes by a collective and every process makes 
 is torch's all-reduce: gloo on processors (a ring: each process sends and receives 2 (n - 1) / n of the
 gradients' bytes), NCCL on GPUs (a ring or a double binary tree, which it chooses by size).
 
-All processes run the same passes from the same seed, so they agree on everything random, and the sum over
-processes is the same bits in each; only the order of additions differs from one process alone.
+All processes run the same passes from the same seed, and what is random (dropout's masks too) is drawn for the
+whole batch, whose are also normalization's statistics and the variances of activations. The sum over processes
+is the same bits in each; only the order of additions differs from one process alone.
 """
 
 from __future__ import annotations
@@ -89,6 +90,20 @@ def mean_over_all(value: Tensor, samples: int) -> Tensor:
     total = torch.cat([(value * samples).reshape(-1), value.new_tensor([float(samples)])])
     dist.all_reduce(total)
     return (total[:-1] / total[-1].clamp(min=1)).reshape(value.shape)
+
+
+def drawn_for_all(shape: Sequence[int], random: torch.Generator) -> Tensor:
+    """Uniform numbers 0..1 for this process's part of a batch, of that shape: all processes draw the whole
+    batch, and so stay in step with each other and with one process alone."""
+    n, r = world_size(), rank()
+    if n == 1:
+        return torch.rand(shape, generator=random)
+    counts = torch.zeros(n, dtype=torch.int64, device=_wire())
+    counts[r] = shape[0]
+    dist.all_reduce(counts)
+    first = int(counts[:r].sum())
+    whole = torch.rand((int(counts.sum()), *shape[1:]), generator=random)
+    return whole[first : first + shape[0]]
 
 
 def check_agreement(parameters: Sequence[Tensor], what: str) -> None:
