@@ -5,9 +5,9 @@ gradients are summed over the processes by a collective and every process makes 
 is torch's all-reduce: gloo on processors (a ring: each process sends and receives 2 (n - 1) / n of the
 gradients' bytes), NCCL on GPUs (a ring or a double binary tree, which it chooses by size).
 
-All processes run the same passes from the same seed, and what is random (dropout's masks too) is drawn for the
-whole batch, whose are also normalization's statistics and the variances of activations. The sum over processes
-is the same bits in each; only the order of additions differs from one process alone.
+All processes run the same passes from the same seed. What is random (dropout's masks too) is drawn for the
+whole batch, and normalization's statistics and the variances of activations are over the whole batch. The sum
+over processes is the same bits in each; only the order of additions differs from one process alone.
 """
 
 from __future__ import annotations
