@@ -8,12 +8,13 @@ unpacks it and checks its sums.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+
+from edgepress_compression.data.spec import data_folder
 
 ARRAYS = "cifar10_full.npz"
 SPEC = f"""\
@@ -49,7 +50,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     folder = Path(sys.argv[1]).resolve()
-    unpack = Path(os.environ.get("EDGEPRESS_DATA", "../shared/data")).resolve() / "cifar10_from_npm.py"
+    unpack = data_folder(Path(__file__)).resolve() / "cifar10_from_npm.py"
     if not unpack.is_file():
         print(f"There is no {unpack}; set EDGEPRESS_DATA to the data folder.", file=sys.stderr)
         return 2

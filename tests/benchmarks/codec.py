@@ -11,7 +11,6 @@ Models come from the data folder (EDGEPRESS_DATA, default ../shared/data); witho
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -32,6 +31,7 @@ from edgepress_compression.artifact.read import decode
 from edgepress_compression.artifact.write import write_artifact
 from edgepress_compression.codec import native
 from edgepress_compression.codec.registry import SYMBOL_CODERS
+from edgepress_compression.data.spec import data_folder
 
 RUNS_MAX = 9
 SECONDS_A_CODER = 2.0  # stop repeating after this
@@ -250,7 +250,7 @@ def main() -> None:
     options = parser.parse_args()
     if not native.available():
         print("the compiled codec is not here: these are the numpy reference's speeds", file=sys.stderr)
-    data = Path(os.environ.get("EDGEPRESS_DATA", "../shared/data"))
+    data = data_folder(Path(__file__))
     columns = f"{'bytes':>10} {'of H0':>7} {'bits/w':>7} {'enc M/s':>8} {'dec M/s':>8} {'noise':>7}"
     print(f"{'set / coder':26} {columns}")
     results: list[dict[str, Any]] = []

@@ -24,6 +24,8 @@ sys.path.insert(0, str(HERE))
 
 from cases.case import Row, Settings  # noqa: E402
 
+from edgepress_compression.data.spec import data_folder  # noqa: E402
+
 CASES = tuple(sorted(path.stem for path in (HERE / "cases").glob("*.py") if path.stem != "case"))
 HEAD = (
     f"{'case':<26}{'method':<24}{'before':>8}{'after':>8}{'points':>8}{'artifact B':>12}{'ratio':>9}"
@@ -40,11 +42,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="of timing a pair of models")
     parser.add_argument("--case", choices=CASES, action="append", help="only this one")
     arguments = parser.parse_args()
-    folder = Path(os.environ.setdefault("EDGEPRESS_DATA", "../shared/data"))
+    folder = data_folder(Path(__file__))
     if not folder.is_dir():
         print(f"There is no data folder {folder}; set EDGEPRESS_DATA to it.", file=sys.stderr)
         return 2
-    os.environ["EDGEPRESS_DATA"] = str(folder.resolve())
+    os.environ["EDGEPRESS_DATA"] = str(folder.resolve())  # EDGEPRESS_CIFAR10 may lie elsewhere
     settings = Settings(folder.resolve(), arguments.seed, arguments.seconds)
     rows: list[Row] = []
     started = time.monotonic()

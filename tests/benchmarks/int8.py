@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from edgepress_compression.compress import Progress, compress
 from edgepress_compression.data.dataset import load_dataset
+from edgepress_compression.data.spec import data_folder
 from edgepress_devices.profile import load_profile
 
 MODELS = {  # name -> data set, and whether the goals of the acceptance hold for it
@@ -42,11 +42,10 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="models without a goal, too")
     parser.add_argument("--model", choices=list(MODELS), action="append", help="only this one")
     arguments = parser.parse_args()
-    folder = Path(os.environ.setdefault("EDGEPRESS_DATA", "../shared/data"))
+    folder = data_folder(Path(__file__))
     if not folder.is_dir():
         print(f"There is no data folder {folder}; set EDGEPRESS_DATA to it.", file=sys.stderr)
         return 2
-    os.environ["EDGEPRESS_DATA"] = str(folder.resolve())
     names = arguments.model or [name for name, (_, goal) in MODELS.items() if goal or arguments.all]
     rows = [measure(folder, name, arguments.seed, arguments.seconds) for name in names]
     print(

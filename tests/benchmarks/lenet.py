@@ -24,6 +24,7 @@ import torch
 
 from edgepress_compression.compress import Progress, compress
 from edgepress_compression.data.dataset import load_dataset
+from edgepress_compression.data.spec import data_folder
 from edgepress_devices.profile import load_profile
 
 MODELS = ("lenet_300_100_mnist", "lenet5_caffe_mnist")
@@ -44,11 +45,10 @@ def main() -> int:
         "--threads", type=int, default=os.cpu_count() or 1, help="of torch; results may differ"
     )
     arguments = parser.parse_args()
-    folder = Path(os.environ.setdefault("EDGEPRESS_DATA", "../shared/data"))
+    folder = data_folder(Path(__file__))
     if not folder.is_dir():
         print(f"There is no data folder {folder}; set EDGEPRESS_DATA to it.", file=sys.stderr)
         return 2
-    os.environ["EDGEPRESS_DATA"] = str(folder.resolve())
     torch.set_num_threads(arguments.threads)
     rows = [measure(folder, name, arguments.seed) for name in arguments.model or MODELS]
     print(

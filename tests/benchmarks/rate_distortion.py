@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from edgepress_compression.compress import Progress, compress
 from edgepress_compression.data.dataset import load_dataset
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.recipe import Recipe, Step
 from edgepress_devices.profile import load_profile
 
@@ -45,11 +45,10 @@ def main() -> int:
     parser.add_argument("--target", type=int, action="append", help="bytes, in place of the model's own")
     parser.add_argument("--variant", choices=list(VARIANTS), action="append", help="default: trellis")
     arguments = parser.parse_args()
-    folder = Path(os.environ.setdefault("EDGEPRESS_DATA", "../shared/data"))
+    folder = data_folder(Path(__file__))
     if not folder.is_dir():
         print(f"There is no data folder {folder}; set EDGEPRESS_DATA to it.", file=sys.stderr)
         return 2
-    os.environ["EDGEPRESS_DATA"] = str(folder.resolve())
     print(
         f"{'model':<20}{'variant':<10}{'fp32 B':>11}{'target B':>11}{'artifact B':>11}{'bits':>6}"
         f"{'n':>7}{'before':>9}{'after':>9}{'points':>8}{'seconds':>9}"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from edgepress_compression.artifact.read import decode
 from edgepress_compression.compress import Progress, compress
 from edgepress_compression.data.dataset import Split, load_dataset
 from edgepress_compression.data.fit import fit
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.evaluate import open_session, run
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.recipe import BUDGETED, load_recipe
@@ -48,11 +48,10 @@ def main() -> int:
         "--recipe", choices=RECIPES, action="append", help=f"instead of {RECIPE}; may be given several times"
     )
     arguments = parser.parse_args()
-    folder = Path(os.environ.setdefault("EDGEPRESS_DATA", "../shared/data"))
+    folder = data_folder(Path(__file__))
     if not folder.is_dir():
         print(f"There is no data folder {folder}; set EDGEPRESS_DATA to it.", file=sys.stderr)
         return 2
-    os.environ["EDGEPRESS_DATA"] = str(folder.resolve())
     recipes = arguments.recipe or [RECIPE]
     runs = [(name, arguments.seed + number) for name in recipes for number in range(arguments.seeds)]
     rows = [measure(folder, name, seed, arguments.bytes) for name, seed in runs]

@@ -39,6 +39,7 @@ from edgepress_compression.codec.lanes import encode_stream
 from edgepress_compression.codec.registry import SYMBOL_CODERS
 from edgepress_compression.data.dataset import load_dataset
 from edgepress_compression.data.fit import fit
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.evaluate import evaluate
 from edgepress_compression.expect import make_probe
 from edgepress_compression.graph.load import load_model
@@ -80,11 +81,10 @@ def main() -> int:
         "--threads", type=int, default=os.cpu_count() or 1, help="of torch; results may differ"
     )
     arguments = parser.parse_args()
-    folder = Path(os.environ.setdefault("EDGEPRESS_DATA", "../shared/data"))
+    folder = data_folder(Path(__file__))
     if not folder.is_dir():
         print(f"There is no data folder {folder}; set EDGEPRESS_DATA to it.", file=sys.stderr)
         return 2
-    os.environ["EDGEPRESS_DATA"] = str(folder.resolve())
     torch.set_num_threads(arguments.threads)
     results = []
     for name in arguments.model or MODELS:

@@ -1,6 +1,5 @@
 """Artifacts of real models, from the data folder."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ from onnx import numpy_helper
 from edgepress_compression.artifact.probe import Probe
 from edgepress_compression.artifact.read import decode
 from edgepress_compression.artifact.write import write_artifact
+from edgepress_compression.data.spec import data_folder
 
-MODELS = Path(os.environ.get("EDGEPRESS_DATA", "../shared/data")) / "models"
+MODELS = data_folder(Path(__file__)) / "models"
 SMALL = [
     "FastestDet",
     "dscnn_fsdd",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from channels_oracle import check_cut, units
 
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.graph import load_model
 
-DATA = Path(os.environ.get("EDGEPRESS_DATA", Path(__file__).parents[3] / "shared/data"))
+DATA = data_folder(Path(__file__))
 MODELS = {  # name -> groups that can be cut, their units
     "FastestDet": (87, 2112),
     "dscnn_fsdd": (5, 320),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,13 @@ import pytest
 
 from edgepress_compression.data.dataset import Dataset, load_dataset
 from edgepress_compression.data.fit import fit
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.evaluate import evaluate
 from edgepress_compression.graph.load import load_model
 
 REPOSITORY = Path(__file__).parents[2]
 DATASETS = REPOSITORY / "tests" / "benchmarks" / "datasets"
-DATA = Path(os.environ.get("EDGEPRESS_DATA", REPOSITORY.parent / "shared" / "data"))
+DATA = data_folder(Path(__file__))
 
 pytestmark = [
     pytest.mark.data,

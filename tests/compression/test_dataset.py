@@ -16,6 +16,7 @@ from PIL import Image
 from edgepress_compression.data.audio import LogMel, log_mel
 from edgepress_compression.data.dataset import Dataset, load_dataset
 from edgepress_compression.data.fit import check_fits, fit
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.data.wordpiece import WordPiece
 from edgepress_compression.errors import DatasetError
 
@@ -330,3 +331,10 @@ def test_an_unknown_split_or_variant_names_those_there_are(arrays: Path) -> None
         data.split("dev")
     with pytest.raises(DatasetError, match="has: raw"):
         data.select("cooked")
+
+
+def test_an_empty_data_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPRESS_DATA", "")
+    empty = data_folder(Path(__file__))
+    monkeypatch.delenv("EDGEPRESS_DATA")
+    assert empty == data_folder(Path(__file__)) == Path(__file__).parents[3] / "shared" / "data"

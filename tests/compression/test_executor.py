@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from onnx import helper, numpy_helper
 from tiny_models import cnn, mlp, model, normal
 
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.errors import GraphError
 from edgepress_compression.executor import Executor, learned_weights, missing_operators
 from edgepress_compression.graph.load import load_model
@@ -19,7 +19,7 @@ from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.simplify import simplified
 
 torch.set_num_threads(1)
-DATA = Path(os.environ.get("EDGEPRESS_DATA", "../shared/data"))
+DATA = data_folder(Path(__file__))
 MODELS = [
     "FastestDet",
     "dscnn_fsdd",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from test_width_cost import residual
 from tiny_models import cnn, mlp, model, normal
 
 from edgepress_compression.artifact.codes import ScaledIntegers
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.errors import RecipeError
 from edgepress_compression.evaluate import open_session, run
 from edgepress_compression.executor import Executor
@@ -274,7 +274,7 @@ def test_a_target_below_the_floor_becomes_part_of_what_can_go() -> None:
 
 @pytest.mark.data
 def test_attention_heads_of_a_real_transformer_go_as_a_whole() -> None:
-    folder = Path(os.environ.get("EDGEPRESS_DATA", "../shared/data"))
+    folder = data_folder(Path(__file__))
     if not folder.is_dir():
         pytest.skip("there is no data folder; set EDGEPRESS_DATA")
     work = state(load_model(folder / "models" / "minilm3_sst2.onnx"), None)

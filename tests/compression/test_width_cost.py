@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from tiny_models import cnn, mlp, model, normal
 
+from edgepress_compression.data.spec import data_folder
 from edgepress_compression.graph.channels import channel_groups, cut
 from edgepress_compression.graph.cost import model_cost
 from edgepress_compression.graph.load import load_model
@@ -98,7 +98,7 @@ def test_a_latency_needs_a_device() -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["resnet20_cifar10", "squeezenet1.1", "minilm3_sst2", "FastestDet"])
 def test_real_models_cut_by_half_cost_what_is_told(name: str) -> None:
-    folder = Path(os.environ.get("EDGEPRESS_DATA", "../shared/data"))
+    folder = data_folder(Path(__file__))
     if not folder.is_dir():
         pytest.skip("there is no data folder; set EDGEPRESS_DATA")
     graph = load_model(folder / "models" / f"{name}.onnx")

@@ -24,8 +24,8 @@ TRAINING = {
 CUT = {
     "target": 0.5,
     "rounds": 2,
-    "round_share": 0.2,
-    "steps": 4000,
+    "round_share": 0.1,
+    "steps": 9000,
     "learning_rate": 1e-3,
     "multiple": 8,
     "least_kept": 0.2,
@@ -34,7 +34,7 @@ CUT = {
 # Finer steps than the pass begins with: the bytes are there for it.
 PRICED = {
     "target_bytes": 76_000,
-    "steps": 3000,
+    "steps": 4500,
     "learning_rate": 1e-3,
     "per_channel": True,
     "step": 0.5,
