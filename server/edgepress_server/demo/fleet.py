@@ -34,7 +34,7 @@ class DemoModel:
 
 def find_model(work_dir: Path) -> DemoModel:
     """SqueezeNet 1.1 and the ImageNet sample where the data folder is; else a CNN trained here on digits."""
-    data = Path(os.environ.get("EDGEPRESS_DATA", REPOSITORY.parent / "shared" / "data"))
+    data = Path(os.environ.get("EDGEPRESS_DATA") or REPOSITORY.parent / "shared" / "data")
     squeezenet = data / "models" / "squeezenet1.1.onnx"
     sample = REPOSITORY / "tests" / "benchmarks" / "datasets" / "imagenet_sample.toml"
     if squeezenet.is_file() and sample.is_file():
