@@ -22,7 +22,6 @@ from edgepress_compression.executor.windows import explicit_pads, window
 from edgepress_compression.graph import Graph
 from edgepress_compression.graph.model import attributes
 
-MISSING = "needs Torch-Pruning: pip install torch-pruning==1.6.1"
 FAILURES = (
     ArithmeticError,
     AssertionError,

@@ -35,6 +35,10 @@ class Settings:
         return load_dataset(Path(everything)) if everything else self.dataset("cifar10")
 
 
+class MissingPeer(Exception):
+    """What a case compares with is not installed; the message says how to install it."""
+
+
 @dataclass
 class Row:
     """One line of the table. Fractions 0..1 and percentage points; None is not measured."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch_pruning_peer as peer
 
-from cases.case import Row, Settings
+from cases.case import MissingPeer, Row, Settings
 from edgepress_compression.compress import compress
 from edgepress_compression.data.dataset import Dataset, Split
 from edgepress_compression.data.fit import fit
@@ -65,6 +65,10 @@ class _Model:
 
 
 def measure(settings: Settings) -> Iterator[Row]:
+    if not peer.available():
+        raise MissingPeer(
+            "This case compares with Torch-Pruning; install it: .venv/bin/pip install torch-pruning==1.6.1"
+        )
     for name, dataset_name in MODELS:
         model = _opened(settings, name, dataset_name)
         theirs, fraction = _their_row(model)
@@ -88,9 +92,6 @@ def _their_row(model: _Model) -> tuple[Row, float]:
         case=model.name, method="Torch-Pruning, L2", target="", met=None, metric=model.metric,
         before=model.before,
     )  # fmt: skip
-    if not peer.available():
-        row.note = peer.MISSING
-        return row, FRACTION
     best: tuple[float, float, str] | None = None
     problem = ""
     for everywhere in (False, True):
