@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from edgepress_compression.errors import GraphError
-from edgepress_compression.executor import learned_weights
 from edgepress_compression.graph.cost import model_cost
+from edgepress_compression.graph.learned import learned_weights
 from edgepress_compression.graph.model import Graph, attributes
 from edgepress_devices.profile import DeviceProfile
 

@@ -13,7 +13,8 @@ from tiny_models import cnn, mlp, model, normal
 
 from edgepress_compression.data.spec import data_folder
 from edgepress_compression.errors import GraphError
-from edgepress_compression.executor import Executor, learned_weights, missing_operators
+from edgepress_compression.executor import Executor, missing_operators
+from edgepress_compression.graph.learned import learned_weights
 from edgepress_compression.graph.load import load_model
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.simplify import simplified

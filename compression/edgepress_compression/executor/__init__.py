@@ -15,7 +15,7 @@ from edgepress_compression.executor import (
     resize,
     shape,
 )
-from edgepress_compression.executor.executor import Executor, learned_weights, missing_operators
+from edgepress_compression.executor.executor import Executor, missing_operators
 
 __all__ = [
     "Executor",
@@ -24,7 +24,6 @@ __all__ = [
     "constant",
     "conv",
     "elementwise",
-    "learned_weights",
     "linear",
     "missing_operators",
     "norm",

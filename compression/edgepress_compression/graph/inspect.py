@@ -6,6 +6,7 @@ from collections import Counter
 
 import msgspec
 
+from edgepress_compression.graph.learned import learned_weights
 from edgepress_compression.graph.model import Graph
 
 
@@ -17,7 +18,7 @@ class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[dict[str, str | list[int | str]]]  # name, dtype, shape ("N" is the batch)
     outputs: list[dict[str, str | list[int | str]]]
     operators: dict[str, int]  # type -> how many, most frequent first
-    parameters: int  # numbers in float initializers
+    parameters: int  # what is learned: no settings or statistics of operators
     weight_bytes: int  # at 4 bytes each
     nonzero: float  # fraction 0..1 of the parameters that are not 0
     macs: int | None  # multiply-accumulates of one sample
@@ -25,7 +26,8 @@ class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 def summarize(graph: Graph) -> GraphSummary:
     """Counts operators, weights and work of `graph`."""
-    weights = graph.float_weights().values()
+    floats = graph.float_weights()
+    weights = [floats[name] for name in learned_weights(graph)]
     parameters = sum(array.size for array in weights)
     nonzero = sum(int((array != 0).sum()) for array in weights)
     return GraphSummary(

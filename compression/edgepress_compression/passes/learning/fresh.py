@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from edgepress_compression.executor import learned_weights
+from edgepress_compression.graph.learned import learned_weights
 from edgepress_compression.graph.model import Graph
 
 

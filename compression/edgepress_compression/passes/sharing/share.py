@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from edgepress_compression.artifact.write import SharedWeights
-from edgepress_compression.executor import Executor, learned_weights
+from edgepress_compression.executor import Executor
+from edgepress_compression.graph.learned import learned_weights
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.estimate import index_bits
 from edgepress_compression.passes.held_out import HeldOut

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgepress_compression.errors import GraphError, RecipeError
 from edgepress_compression.evaluate import open_session
 from edgepress_compression.evaluate import run as run_session
-from edgepress_compression.executor import learned_weights
+from edgepress_compression.graph.learned import learned_weights
 from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.passes.int8.prepare import calibration_batches
 from edgepress_compression.passes.simplify import simplified
