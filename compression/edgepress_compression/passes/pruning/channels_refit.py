@@ -1,34 +1,34 @@
 """After a cut, each layer is fitted to what it gave before it, from its inputs that are left.
 
-From the first layer to the last, with t the columns that a layer got before the cut and x those that it gets
-now, its kept outputs should be what they were:
+From the first layer to the last: what a layer gets now is what the layers before it give that were fitted
+already, so it makes up for what they could not, and never for what they did. So a layer takes over what the
+channels that went told it, as far as those that stay know it too, and no training is needed for it.
 
-    V = W + (W0 E[t x^T] - W E[x x^T]) (E[x x^T] + d I)^-1
-
-is least in E|W0 t - V x|^2 + d |V - W|^2, with W0 the weights of the kept outputs before the cut and W those
-of them that are left (reconstruction of He et al. 2017, Channel Pruning for Accelerating Very Deep Neural
-Networks, equation 5, and Luo et al. 2017, ThiNet, section 3.3). Means go into the bias. So a layer takes over
-what the channels that went told it, as far as those that stay know it too, and no training is needed for it.
+Every fourth batch is held out. An output of a layer changes only where that lowers its error on those
+(least_squares.py), and the whole only where the model's outputs are nearer there to what they were.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from edgepress_compression.executor import Executor
-from edgepress_compression.executor.operators import Call
 from edgepress_compression.graph.channels import ChannelGroup
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.layer_inputs import LAYERS, layer_columns
+from edgepress_compression.passes.pruning.least_squares import Moments, fit_layer
+from edgepress_compression.passes.pruning.paired_walk import PairedWalk, Stop
 from edgepress_compression.training.loop import Fetch
 
-_DAMPING = 0.02  # of the mean power: with less, few samples are fitted too well
+_HELD_OUT = 4  # each batch of so many
+_LEAST_BATCHES = 8  # smaller ones rather than fewer
+_SAMPLES = 16  # for each input of a layer, and
+_LEAST_SAMPLES = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,6 @@ class _Layer:
     grouped: bool  # depthwise: an input channel for each output
 
 
-class _EnoughError(Exception):
-    """The last layer that is looked at has been reached."""
-
-
 def refit(
     before: Graph,
     after: Graph,
@@ -51,141 +47,143 @@ def refit(
     fetch: Fetch,
     rows: np.ndarray,
     *,
-    rounds: int = 12,
     batch_size: int,
     seed: int,
     progress: Callable[[float, str], None] = lambda fraction, message: None,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> int:
-    """Changes weights and biases of `after`, the cut of `before`; how many layers were fitted.
-
-    `rounds` is how often both models are run on the `rows`: layers beyond that are fitted several at a time.
-    """
-    layers = _touched_layers(before, after, groups, kept)
-    if not layers:
+    """Changes weights and biases of `after`, the cut of `before`; how many layers were fitted."""
+    layers = {layer.weight: layer for layer in _touched_layers(before, after, groups, kept)}
+    batches = row_batches(before, rows, batch_size)
+    if not layers or len(batches) < 2:
         return 0
     original, cut = Executor(before), Executor(after)
     biases = _own_biases(after)
-    bounds = np.linspace(0, len(layers), min(rounds, len(layers)) + 1).round().astype(int).tolist()
     done = 0
-    for number, (start, stop) in enumerate(pairwise(bounds)):
-        block = layers[start:stop]
-        progress(number / (len(bounds) - 1), f"fitting what is left, layer {start + 1} of {len(layers)}")
-        sums = _paired(original, cut, block, fetch, rows, batch_size, seed, check_cancelled)
-        for layer in block:
-            if layer.weight in sums:
-                _fit(original, cut, layer, sums[layer.weight], biases)
-                done += 1
+    with torch.no_grad():
+        walk = PairedWalk(original, cut, fetch, batches, list(layers))
+        for number, name in enumerate(walk.layers):
+            progress(
+                number / len(walk.layers), f"fitting what is left, layer {number + 1} of {len(walk.layers)}"
+            )
+            fitted = _fitted(original, cut, walk, layers[name], biases, seed, check_cancelled)
+            done += fitted
+        if not done or not _nearer(Executor(after), walk, fetch, batches):
+            return 0
     cut.write_back(after)
     return done
 
 
-@dataclass
-class _Sums:
-    """Over samples and positions, float64; g is the number of groups after the cut."""
-
-    own: Tensor  # (g, inputs after, inputs after), sum of x x^T
-    cross: Tensor  # (g, inputs before, inputs after), sum of t x^T
-    own_sums: Tensor  # (g, inputs after)
-    before_sums: Tensor  # (g, inputs before)
-    count: int
-    bias: str | None
+def row_batches(graph: Graph, rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Of one size, but for the last: `batch_size`, or less where that makes few and the model lets."""
+    if not any(isinstance(value.shape[0], int) for value in graph.inputs if value.shape):
+        batch_size = max(1, min(batch_size, len(rows) // _LEAST_BATCHES))
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
-def _fit(original: Executor, cut: Executor, layer: _Layer, sums: _Sums, biases: set[str]) -> None:
-    old, new = original.weights[layer.weight].detach().double(), cut.weights[layer.weight]
-    outputs = torch.from_numpy(layer.outputs)
-    g = sums.own.shape[0]
-    flat_old = old if layer.rows_first else old.T
-    w0 = flat_old[outputs].reshape(g, len(outputs) // g, -1)  # (g, outputs of a group, inputs before)
-    flat_new = new.detach().double() if layer.rows_first else new.detach().double().T
-    w = flat_new.reshape(g, flat_new.shape[0] // g, -1)
-    bias = cut.weights.get(sums.bias or "") if sums.bias in biases else None
-    own, cross = sums.own / sums.count, sums.cross / sums.count
-    mean, wanted = sums.own_sums / sums.count, sums.before_sums / sums.count
-    if bias is not None:
-        own = own - mean.unsqueeze(2) * mean.unsqueeze(1)
-        cross = cross - wanted.unsqueeze(2) * mean.unsqueeze(1)
-    power = own.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-12)
-    system = own + torch.diag_embed((_DAMPING * power).unsqueeze(1).expand(own.shape[:2]))
-    missing = w0 @ cross - w @ own  # (g, outputs of a group, inputs after)
-    better = w + torch.linalg.solve(system, missing.transpose(1, 2)).transpose(1, 2)
-    shaped = better.reshape(flat_new.shape)
-    with torch.no_grad():
-        new.copy_((shaped if layer.rows_first else shaped.T).float())
-        if bias is not None:
-            gain = w0 @ wanted.unsqueeze(2) - better @ mean.unsqueeze(2)
-            bias.add_(gain.reshape(-1).float())
+def is_held_out(number: int, batches: int) -> bool:
+    """Whether no layer is fitted to the batch of that number."""
+    return number % _HELD_OUT == min(_HELD_OUT, batches) - 1
 
 
-class _Columns:
-    """Collects the inputs of some layers from one run of an executor."""
-
-    def __init__(self, wanted: Mapping[str, _Layer], seed: int) -> None:
-        self._wanted, self._seed = wanted, seed
-        self._met: set[str] = set()
-        self.found: dict[str, tuple[Tensor, str | None]] = {}
-
-    def __call__(self, call: Call, names: Sequence[str], values: Sequence[Tensor | None]) -> None:
-        if call.op_type in LAYERS and names[1] in self._wanted and names[1] not in self._met:
-            self._met.add(names[1])
-            # the same seed before and after the cut: the same positions
-            columns = layer_columns(call, values, np.random.default_rng(self._seed))
-            if columns is not None:
-                bias = names[2] if len(names) > 2 and names[2] else None
-                self.found[names[1]] = (columns[0].double(), bias)
-        if len(self._met) == len(self._wanted):
-            raise _EnoughError
-
-
-def _paired(
+def _fitted(
     original: Executor,
     cut: Executor,
-    block: Sequence[_Layer],
-    fetch: Fetch,
-    rows: np.ndarray,
-    batch_size: int,
+    walk: PairedWalk,
+    layer: _Layer,
+    biases: set[str],
     seed: int,
     check_cancelled: Callable[[], None],
-) -> dict[str, _Sums]:
-    wanted = {layer.weight: layer for layer in block}
-    sums: dict[str, _Sums] = {}
-    for start in range(0, len(rows), batch_size):
+) -> bool:
+    """Whether any output of the layer changed."""
+    weight = cut.weights[layer.weight]
+    new = _rows(weight, layer).double()
+    old = _rows(original.weights[layer.weight], layer)[torch.from_numpy(layer.outputs)]
+    fitted: Moments | None = None
+    held_out: Moments | None = None
+    bias = None
+    room = walk.room[layer.weight]
+    for number, stop_before, stop_after in walk.at(layer.weight):
         check_cancelled()
-        feed = {n: torch.from_numpy(a) for n, a in fetch(rows[start : start + batch_size]).items()}
-        t_all, x_all = (_look(executor, feed, wanted, seed + start) for executor in (original, cut))
-        for name, (x, bias) in x_all.items():
-            if name not in t_all or t_all[name][0].shape[2] != x.shape[2]:
-                continue
-            t = t_all[name][0]
-            if wanted[name].grouped:  # only the groups that are left
-                t = t[torch.from_numpy(wanted[name].outputs)]
-            one = _Sums(x @ x.transpose(1, 2), t @ x.transpose(1, 2), x.sum(2), t.sum(2), x.shape[2], bias)
-            sums[name] = one if name not in sums else _added(sums[name], one)
-    return sums
+        bias = _own_bias(cut, stop_after, biases)
+        columns = _columns(layer, stop_before, stop_after, seed + number, room)
+        if columns is None:
+            return False
+        t, x = columns
+        y = _grouped(old, t) @ t
+        if bias is not None:
+            y += bias.detach().reshape(*y.shape[:2], 1)
+        moments = Moments.of(x, y)
+        if is_held_out(number, room):
+            held_out = moments if held_out is None else held_out.plus(moments)
+        else:
+            fitted = moments if fitted is None else fitted.plus(moments)
+    if fitted is None or held_out is None:
+        return False
+    w = _grouped(new, fitted.own)
+    b = torch.zeros_like(fitted.outputs) if bias is None else bias.detach().double().reshape(w.shape[:2])
+    fit = fit_layer(w, b, fitted, held_out, move_bias=bias is not None)
+    flat = fit.weights.reshape(new.shape)
+    weight.copy_((flat if layer.rows_first else flat.T).reshape(weight.shape))
+    if bias is not None:
+        bias.copy_(fit.bias.reshape(-1))
+    return bool((fit.after < fit.before).any())
 
 
-def _added(a: _Sums, b: _Sums) -> _Sums:
-    return _Sums(
-        a.own + b.own,
-        a.cross + b.cross,
-        a.own_sums + b.own_sums,
-        a.before_sums + b.before_sums,
-        a.count + b.count,
-        a.bias,
-    )
+def _columns(
+    layer: _Layer, before: Stop, after: Stop, seed: int, batches: int
+) -> tuple[Tensor, Tensor] | None:
+    """What the layer got at the same samples and positions, each (groups, inputs, samples)."""
+    found = [layer_columns(stop.call, stop.inputs(), np.random.default_rng(seed)) for stop in (before, after)]
+    if found[0] is None or found[1] is None or found[0][0].shape[2] != found[1][0].shape[2]:
+        return None
+    t, x = found[0][0], found[1][0]
+    if layer.grouped:  # only the groups that are left
+        t = t[torch.from_numpy(layer.outputs)]
+    most = max(_LEAST_SAMPLES, _SAMPLES * x.shape[1]) // batches + 1
+    if x.shape[2] > most:
+        chosen = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(x.shape[2])[:most]))
+        t, x = t[:, :, chosen], x[:, :, chosen]
+    return t, x
 
 
-def _look(
-    executor: Executor, feed: dict[str, Tensor], wanted: Mapping[str, _Layer], seed: int
-) -> dict[str, tuple[Tensor, str | None]]:
-    columns = _Columns(wanted, seed)
-    with torch.no_grad():
-        try:
-            executor(feed, watch=columns)
-        except _EnoughError:
-            pass  # the way to stop an executor early
-    return columns.found
+def _rows(weight: Tensor, layer: _Layer) -> Tensor:
+    """(outputs, inputs of one output)"""
+    flat = weight.detach() if layer.rows_first else weight.detach().T
+    return flat.reshape(flat.shape[0], -1)
+
+
+def _grouped(rows: Tensor, like: Tensor) -> Tensor:
+    """(outputs, inputs) -> (groups, outputs of a group, inputs), with the groups of `like`."""
+    return rows.reshape(like.shape[0], -1, rows.shape[1])
+
+
+def _own_bias(model: Executor, stop: Stop, biases: set[str]) -> Tensor | None:
+    name = stop.names[2] if len(stop.names) > 2 else ""
+    return model.weights[name] if name in biases and name in model.weights else None
+
+
+def _nearer(bare: Executor, walk: PairedWalk, fetch: Fetch, batches: Sequence[np.ndarray]) -> bool:
+    """Whether the outputs are nearer to what they were than those of `bare`, which was cut and not fitted."""
+    room = walk.room[walk.layers[-1]]
+    without = with_fit = 0.0
+    for number in range(room):
+        if is_held_out(number, room):
+            wanted, fitted = walk.end(number)
+            feed = {name: torch.from_numpy(a) for name, a in fetch(batches[number]).items()}
+            cut = bare(feed)
+            without += _distance(cut, wanted)
+            with_fit += _distance(fitted, wanted)
+    return with_fit < without
+
+
+def _distance(outputs: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
+    """Mean squares, relative to the spread of each output."""
+    total = 0.0
+    for name, output in wanted.items():
+        spread = output.double().var(unbiased=False).clamp(min=1e-12)
+        total += float((outputs[name].double() - output).square().mean() / spread)
+    return total
 
 
 def _touched_layers(

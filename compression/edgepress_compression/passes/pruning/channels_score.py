@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from edgepress_compression.executor import Executor
 from edgepress_compression.graph.channels import ChannelGroup, Member
@@ -27,6 +28,8 @@ from edgepress_compression.training.loop import Fetch
 from edgepress_compression.training.losses import Loss
 
 Saliency = Literal["fisher", "taylor", "magnitude"]
+_SPREAD_ROWS = 32
+_LEAST_SPREAD = 0.1  # of the widest channel's
 _BATCH = 8  # few, so that gradients of different samples do not cancel in a batch
 
 
@@ -59,13 +62,16 @@ def gate_scores(
     """Group name -> (units,) float64, from one backward pass for each batch of `rows`."""
     generator = torch.Generator().manual_seed(seed)
     total = {group.name: np.zeros(group.units) for group in groups}
+    spreads = (
+        None if loss.classification else channel_spreads(executor, fetch, rows[:_SPREAD_ROWS], batch_size)
+    )
     batches = 0
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
         check_cancelled()
         executor.zero_grad(set_to_none=True)
         outputs = executor({name: torch.from_numpy(a) for name, a in fetch(chosen).items()})
-        drawn_loss(outputs, loss, generator).backward()  # type: ignore[no-untyped-call]
+        drawn_loss(outputs, loss, generator, spreads).backward()  # type: ignore[no-untyped-call]
         for group in groups:
             gradient = _gate_gradient(executor, group)
             if kind == "fisher":  # the loss is a mean: of n samples its square is n times too small
@@ -75,6 +81,37 @@ def gate_scores(
         batches += 1
     executor.zero_grad(set_to_none=True)
     return {name: sums / max(batches, 1) for name, sums in total.items()}
+
+
+def channel_spreads(executor: Executor, fetch: Fetch, rows: np.ndarray, batch_size: int) -> dict[str, Tensor]:
+    """Output -> standard deviation of each of its channels over `rows` and positions, in a shape that divides
+    the output; one number for outputs without positions.
+
+    Channels of one output may be as unlike as a detector's scores and its boxes: by one spread for all, only
+    the widest would seem to matter. Below a tenth of the widest a spread counts as that: a class that was
+    hardly seen is not known to a hair's breadth.
+    """
+    sums: dict[str, Tensor] = {}  # of values, squares, and their number, a channel each
+    with executor.deployed(), torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            feed = fetch(rows[start : start + batch_size])
+            for name, output in executor({n: torch.from_numpy(a) for n, a in feed.items()}).items():
+                x = output.double()
+                over = [axis for axis in range(x.ndim) if axis != _channel_axis(x)]
+                one = torch.stack(
+                    [x.sum(over, True), x.square().sum(over, True), torch.ones_like(x).sum(over, True)]
+                )
+                sums[name] = sums[name] + one if name in sums else one
+    spreads = {}
+    for name, (total, squares, count) in sums.items():
+        spread = (squares / count - (total / count).square()).clamp(min=0).sqrt()
+        spreads[name] = spread.clamp(min=_LEAST_SPREAD * float(spread.max())).float()
+    return spreads
+
+
+def _channel_axis(output: Tensor) -> int | None:
+    """(batch, channels, height, width) or (batch, positions, channels); None: all are of one kind."""
+    return {3: 2, 4: 1}.get(output.ndim)
 
 
 def _gate_gradient(executor: Executor, group: ChannelGroup) -> np.ndarray:

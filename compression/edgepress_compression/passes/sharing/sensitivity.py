@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -43,17 +43,23 @@ def mean_information(
     return total
 
 
-def drawn_loss(outputs: dict[str, Tensor], loss: Loss, generator: torch.Generator) -> Tensor:
+def drawn_loss(
+    outputs: dict[str, Tensor],
+    loss: Loss,
+    generator: torch.Generator,
+    spreads: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """A loss whose squared gradients are the Fisher information: labels drawn from the model's own answers,
-    or normal noise around its outputs."""
+    or normal noise around its outputs, of their spread or of the given `spreads`."""
     if loss.classification:
         logits = loss.logits(outputs[loss.output])  # (1, classes)
         labels = torch.multinomial(logits.detach().softmax(dim=1), 1, generator=generator)[:, 0]
         return F.cross_entropy(logits, labels)
     parts = []
-    for output in outputs.values():
-        spread = output.detach().std(unbiased=False).clamp(min=1e-6)
-        parts.append((output * torch.randn(output.shape, generator=generator)).sum() / spread)
+    for name, output in outputs.items():
+        spread = output.detach().std(unbiased=False) if spreads is None else spreads[name]
+        noise = torch.randn(output.shape, generator=generator)
+        parts.append((output * noise / spread.clamp(min=1e-6)).sum())
     return torch.stack(parts).sum()
 
 
