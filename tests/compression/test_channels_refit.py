@@ -29,7 +29,7 @@ torch.set_num_threads(1)
 
 def chain(rng: np.random.Generator, *, layers: int, width: int, twins: bool = False) -> Graph:
     """Dense layers with a Relu between; with `twins` the second half of each repeats the first."""
-    nodes, weights = [], {}
+    nodes, weights = [], dict[str, np.ndarray]()
     sizes = [8, *[width] * (layers - 1), 4]
     for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         source, last = f"r{number - 1}" if number else "x", number == layers - 1
