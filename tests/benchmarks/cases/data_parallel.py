@@ -34,7 +34,7 @@ _TARGET = "equal final accuracy; the speed-up stated"
 # model, data set, steps, batch, sparsity, rate
 _CASES = (
     ("LeNet-5", "lenet5_caffe_mnist", "mnist", 600, 100, 0.95, 1e-3),
-    ("ResNet-8", "mlperf_tiny_resnet8_cifar10", "cifar10", 150, 64, 0.4, 5e-4),
+    ("VGG-small", "vgg_small_cifar10", "cifar10", 150, 128, 0.7, 5e-4),
 )
 
 
