@@ -36,10 +36,7 @@ AIMS = (
         "lenet5_caffe_mnist",
         0.0100,
         600.0,
-        (
-            {"target_bytes": 6_000, "steps": 900, "ramp": 0.7, "hold": 0.95},
-            {"target_bytes": 2_873, "steps": 4_500, "hold": 0.7},
-        ),
+        ({"target_bytes": 2_930, "steps": 9_000, "step": 1.5, "hold": 0.7},),
     ),
 )
 
