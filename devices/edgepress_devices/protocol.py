@@ -29,6 +29,10 @@ length, hashes and ``custom`` = :class:`Statement`. Canonical JSON knows no floa
 
 ``Want.sealed_key`` is base64 of HPKE (RFC 9180: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, base
 mode) of the 32-byte content key for the device's public key, ``info`` = :func:`seal_info`, aad empty.
+
+``Want.profiling`` asks a device to measure itself or the artifact it runs; ``State.profiling`` says how far
+that is, and the report comes as telemetry. The rules stand in ``profiling_messages``. Peers that do not know
+these fields skip them.
 """
 
 import math
@@ -36,6 +40,31 @@ import re
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
+
+from edgepress_devices.profiling_messages import (
+    REPORTS_PER_BATCH_MAX,
+    KernelTime,
+    NetTime,
+    ProfilingJob,
+    ProfilingReport,
+    ProfilingState,
+    SkippedNet,
+)
+from edgepress_devices.wire_types import Count, Digest, Finite, Reading, Text
+
+__all__ = [  # what of the other two files is the protocol's own; its names below are public as they are
+    "Count",
+    "Digest",
+    "Finite",
+    "KernelTime",
+    "NetTime",
+    "ProfilingJob",
+    "ProfilingReport",
+    "ProfilingState",
+    "Reading",
+    "SkippedNet",
+    "Text",
+]
 
 PREFIX: Final = "ep/1"
 VERSION: Final = 1
@@ -139,13 +168,6 @@ JobStep = Literal[
 ]
 """Where the device's job stands; `rejected`, `failed` and `rolled_back` come with a reason."""
 
-# \Z and not $, which also matches before a newline at the end
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-# NaN and infinity are in no range: stores and charts can rely on numbers
-Finite = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
-Text = Annotated[str, msgspec.Meta(max_length=500)]
-
 
 class Hardware(msgspec.Struct, omit_defaults=True):
     """What the agent found out about its board; absent = could not be read."""
@@ -176,6 +198,7 @@ class State(msgspec.Struct, omit_defaults=True):
     reason: Text | None = None  # why rejected / failed / rolled_back, for people
     chunks_have: Count | None = None
     chunks_total: Count | None = None
+    profiling: ProfilingState | None = None  # the newest profiling job; absent = there was none
 
 
 class Need(msgspec.Struct):
@@ -230,6 +253,7 @@ class Want(msgspec.Struct, omit_defaults=True):
     statement: dict[str, Any] | None = None  # release statement, Metadata[Targets] as JSON
     telemetry_interval_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 1
     v: int = VERSION
+    profiling: ProfilingJob | None = None  # desired state: "have done this job"; each id is done once
 
 
 # --- telemetry (msgpack arrays: field order is the format, new fields only at the end, with defaults) -----
@@ -259,14 +283,6 @@ class Histogram(msgspec.Struct, array_like=True):
         low, high = self.offset * width, (self.offset + len(self.counts)) * width  # log2 of the outer bounds
         if self.counts and not (-128 - width <= low and high <= 128 + width):
             raise ValueError(f"buckets from {self.offset} at scale {self.scale} hold no latency")
-
-
-class Reading(msgspec.Struct, array_like=True):
-    """A number with where it came from; an estimate never wears a measurement's name."""
-
-    value: Finite
-    method: Text  # "ina3221", "rapl", "pmic", "battery", "estimate:tdp*cpu" ...
-    scope: Text  # "board", "package", "core", "process" ...
 
 
 class Sample(msgspec.Struct, array_like=True):
@@ -301,6 +317,7 @@ class TelemetryBatch(msgspec.Struct, array_like=True):
     oldest: Count = 0
     """lowest number the device still keeps: below it everything is acknowledged, or was given up because the
     outbox was full. So the server tells a gap that will be filled from one that never will; 0 = not said"""
+    reports: Annotated[list[ProfilingReport], msgspec.Meta(max_length=REPORTS_PER_BATCH_MAX)] = []
 
 
 Message = TypeVar("Message", State, Need, Ack, ServerState)

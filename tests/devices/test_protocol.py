@@ -14,13 +14,20 @@ from edgepress_devices.protocol import (
     Ack,
     Hardware,
     Histogram,
+    KernelTime,
     Need,
+    NetTime,
+    ProfilingJob,
+    ProfilingReport,
+    ProfilingState,
     ProtocolError,
     Reading,
     Sample,
     ServerState,
+    SkippedNet,
     State,
     TelemetryBatch,
+    Want,
 )
 
 DIGEST = "0123456789abcdef" * 4
@@ -37,6 +44,14 @@ def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 hardware = st.builds(Hardware, machine=text, system=text, board=maybe(text), cores=maybe(counts))
+ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+profiling_states = st.builds(
+    ProfilingState,
+    id=ids,
+    state=st.sampled_from(["waiting", "running", "done", "failed"]),
+    percent=st.integers(0, 100),
+    reason=maybe(text),
+)
 states = st.builds(
     State,
     online=st.booleans(),
@@ -50,6 +65,7 @@ states = st.builds(
     step=st.sampled_from(["idle", "fetching", "trial", "committed", "rolled_back"]),
     reason=maybe(text),
     chunks_have=maybe(counts),
+    profiling=maybe(profiling_states),
 )
 needs = st.builds(
     Need, digest=digests, chunks=st.integers(1, 1_000_000), missing=st.text("AQgw/+=", max_size=99)
@@ -85,6 +101,31 @@ samples = st.builds(
     energy_mj=maybe(readings),
     disk_free_bytes=maybe(counts),
 )
+microseconds = st.floats(0, 1e12, allow_nan=False)
+net_names = st.text(st.characters(codec="utf-8"), max_size=64)
+forms = st.sampled_from(["", "fp32", "u8", "s8"])
+reports = st.builds(
+    ProfilingReport,
+    id=ids,
+    what=st.sampled_from(["device", "model"]),
+    plan=st.integers(0, 100_000),
+    digest=maybe(digests),
+    runtime=text,
+    machine=text,
+    threads=st.integers(1, 4096),
+    nets=st.lists(
+        st.builds(NetTime, net_names, forms, microseconds, microseconds, microseconds, microseconds, counts),
+        max_size=2,
+    ),
+    kernels=st.lists(
+        st.builds(KernelTime, net_names, forms, text, text, microseconds, microseconds, counts), max_size=2
+    ),
+    temp_c_before=maybe(finite),
+    busy_mw=maybe(readings),
+    cut_short=st.booleans(),
+    reason=maybe(text),
+    skipped=st.lists(st.builds(SkippedNet, net_names, forms, text), max_size=2),
+)
 batches = st.builds(
     TelemetryBatch,
     v=st.just(1),
@@ -92,6 +133,7 @@ batches = st.builds(
     number=counts,
     samples=st.lists(samples, max_size=5),
     oldest=counts,
+    reports=st.lists(reports, max_size=2),
 )
 
 
@@ -177,7 +219,8 @@ refuse = protocol.decode_batch
 RUNNING_WITH_A_NEWLINE = json.dumps({"online": True, "running": DIGEST + "\n"}).encode()
 
 NEED = protocol.to_json(Need(DIGEST, 9, "AQ=="))
-BATCH_AND_MORE = b"\x96\x01\xa1e\x01\x90\x00"  # version, epoch, number, no samples, oldest, and a sixth field
+# version, epoch, number, no samples, oldest, no reports, and a seventh field
+BATCH_AND_MORE = b"\x97\x01\xa1e\x01\x90\x00\x90"
 
 REFUSED = [
     ("a digest with a newline behind it", lambda: protocol.from_json(State, RUNNING_WITH_A_NEWLINE)),
@@ -235,8 +278,97 @@ def test_a_batch_of_an_older_agent_without_the_newest_fields_is_read() -> None:
 
 
 def test_a_batch_of_a_newer_agent_with_unknown_fields_at_the_end_is_read() -> None:
-    payload = msgspec.msgpack.encode([1, "epoch", 7, [], 0, {"later": [1, 2]}])
+    payload = msgspec.msgpack.encode([1, "epoch", 7, [], 0, [], {"later": [1, 2]}])
     assert protocol.decode_batch(payload).number == 7
+
+
+def without(kind: type[msgspec.Struct], *gone: str) -> type[msgspec.Struct]:
+    """The message as a peer knows it that is older than these fields."""
+    kept: list[Any] = []
+    for field in msgspec.structs.fields(kind):
+        if field.name in gone:
+            continue
+        if field.required:
+            kept.append((field.name, field.type))
+        elif field.default_factory is not msgspec.NODEFAULT:
+            kept.append((field.name, field.type, msgspec.field(default_factory=field.default_factory)))
+        else:
+            kept.append((field.name, field.type, field.default))
+    array_like = kind.__struct_config__.array_like
+    return msgspec.defstruct(f"Old{kind.__name__}", kept, array_like=array_like, omit_defaults=True)
+
+
+JOB = ProfilingJob("cal-1", "model", 60, DIGEST)
+REPORT = ProfilingReport("cal-1", "model", 1, DIGEST, "onnxruntime 1.31.1", "x86_64", 2, [], [])
+
+
+def test_a_want_and_a_state_without_a_profiling_job_say_nothing_of_one() -> None:
+    assert b"profiling" not in protocol.to_json(State(online=True))
+    assert b"profiling" not in protocol.to_json(Want("pi-4", 1))
+    assert protocol.from_json(State, b'{"online":true}').profiling is None
+    assert msgspec.json.decode(b'{"device":"pi-4","issued_at":1}', type=Want).profiling is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (State, State(online=True, want=7, profiling=ProfilingState("cal-1", "running", 40))),
+        (Want, Want("pi-4", 1, profiling=JOB)),
+    ],
+)
+def test_a_peer_that_knows_no_profiling_reads_the_rest(kind: type[msgspec.Struct], message: Any) -> None:
+    old = msgspec.json.decode(protocol.to_json(message), type=without(kind, "profiling"))
+    expected = msgspec.structs.asdict(message)
+    del expected["profiling"]
+    assert msgspec.structs.asdict(old) == expected
+
+
+def test_a_server_that_knows_no_reports_reads_the_samples() -> None:
+    batch = TelemetryBatch(1, "e", 3, [Sample(1, 1)], 2, [REPORT])
+    old: Any = msgspec.msgpack.decode(protocol.encode_batch(batch), type=without(TelemetryBatch, "reports"))
+    assert (old.number, old.samples, old.oldest) == (3, [Sample(1, 1)], 2)
+
+
+def test_a_batch_without_reports_of_an_agent_that_knows_none_is_read() -> None:
+    payload = msgspec.msgpack.encode([1, "epoch", 7, [], 3])
+    assert protocol.decode_batch(payload).reports == []
+
+
+def report_with(**fields: object) -> bytes:
+    row = [fields.get(name, getattr(REPORT, name)) for name in ProfilingReport.__struct_fields__]
+    return msgspec.msgpack.encode([1, "e", 1, [], 0, [row]])
+
+
+REFUSED_REPORTS = [
+    ("a time that is no number", {"nets": [["n", "u8", 1.0, 1.0, math.nan, 1.0, 1, 0]]}),
+    ("a time below zero", {"kernels": [["n", "u8", "c", "Conv", -1.0, 0.0, 1]]}),
+    ("an endless time", {"kernels": [["n", "u8", "c", "Conv", math.inf, 0.0, 1]]}),
+    ("more kernels than any net has", {"kernels": [["n", "u8", "c", "Conv", 1.0, 0.0, 1]] * 4097}),
+    ("more nets than any plan has", {"nets": [["n", "u8", 1.0, 1.0, 1.0, 1.0, 1, 0]] * 257}),
+    ("no thread", {"threads": 0}),
+    ("an id that is a path", {"id": "../x"}),
+    ("a digest that is none", {"digest": "x"}),
+    ("a job that does not exist", {"what": "everything"}),
+]
+
+
+@pytest.mark.parametrize(("what", "fields"), REFUSED_REPORTS, ids=[row[0] for row in REFUSED_REPORTS])
+def test_a_report_with_impossible_fields_is_refused(what: str, fields: dict[str, object]) -> None:
+    protocol.decode_batch(report_with())
+    with pytest.raises(ProtocolError):
+        protocol.decode_batch(report_with(**fields))
+
+
+def test_more_reports_than_a_batch_may_hold_are_refused() -> None:
+    row = [getattr(REPORT, name) for name in ProfilingReport.__struct_fields__]
+    with pytest.raises(ProtocolError):
+        protocol.decode_batch(msgspec.msgpack.encode([1, "e", 1, [], 0, [row] * 5]))
+
+
+@pytest.mark.parametrize("seconds", [4, 601])
+def test_a_job_of_no_sensible_length_is_refused(seconds: int) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(f'{{"id":"a","seconds":{seconds}}}'.encode(), type=ProfilingJob)
 
 
 def test_chunks_cover_an_artifact_without_a_byte_left_over() -> None:
