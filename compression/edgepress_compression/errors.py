@@ -8,6 +8,8 @@
     ├── DatasetError                  a data set that cannot be read, or does not fit the model
     ├── TrainingError                 a training that cannot begin, or that went to pieces
     ├── RecipeError                   a recipe that is unknown, malformed, or asks for what cannot be done
+    ├── SearchError                   a search that cannot begin or go on
+    │   └── BudgetError               a budget that is malformed or cannot be meant
     └── CompressionCancelledError     the person who started the job took it back
 
 Messages are for people: what is wrong, where, and what to do next. Attributes carry the facts.
@@ -41,6 +43,18 @@ class DatasetError(EdgepressError):
 
 class RecipeError(EdgepressError):
     """A recipe is unknown, malformed, or asks for what cannot be done."""
+
+
+class SearchError(EdgepressError):
+    """A search for a recipe cannot begin or go on; the message says what to change."""
+
+
+class BudgetError(SearchError):
+    """A budget is malformed. ``field`` is the limit at fault ("latency", "size", ...)."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class TrainingError(EdgepressError):
