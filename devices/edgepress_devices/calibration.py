@@ -29,8 +29,11 @@ _Point = Annotated[list[_Coordinate], msgspec.Meta(min_length=1, max_length=12)]
 
 
 class Correction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Sum over points of weight * exp(-0.5 * squared distance), a Gaussian process' mean (Rasmussen and Williams
-    2006, "Gaussian Processes for Machine Learning", equation 2.25): the logarithm of a factor."""
+    """Sum over points of weight * exp(-0.5 * squared distance): the logarithm of a factor.
+
+    The mean of a Gaussian process (Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning",
+    equation 2.25).
+    """
 
     features: Annotated[list[_Short], msgspec.Meta(min_length=1, max_length=12)]  # names (prediction.py)
     lengths: _Point  # of each feature: how far one measured shape tells about another

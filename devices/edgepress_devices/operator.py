@@ -1,4 +1,4 @@
-"""One operator as a runtime executes it: its work and its traffic, which is all that a prediction looks at."""
+"""One operator as a runtime executes it: its work and its traffic, all that a prediction looks at."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ CONVOLUTIONS: Final = frozenset(
 PRODUCTS: Final = frozenset(
     {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulNBits", "QLinearMatMul", "QGemm", "MatMulInteger"}
 ) | {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+FEW_CHANNELS: Final = 4
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,22 +44,25 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """What is fitted together, with the type of its numbers: "pointwise int8", "MaxPool fp32"."""
-        return f"{_kind(self)} {self.dtype}"
+        """What is fitted together: family, layout of its numbers, their type ("pointwise nchwc fp32")."""
+        return " ".join(part for part in (self.family, self.layout, self.dtype) if part)
 
-
-def _kind(one: Operator) -> str:
-    if one.op_type in CONVOLUTIONS:
-        if one.op_type == "ConvTranspose":
-            return "transposed convolution"
-        if one.groups > 1:
-            return "depthwise" if one.depth == one.kernel else "grouped convolution"
-        if one.depth <= 4 * one.kernel:
-            return "first convolution"  # of pictures and sound: other kernels, as no channel block is full
-        name = "pointwise" if one.kernel == 1 else "convolution"
-        return f"plain {name}" if one.layout == "nchw" else name
-    if one.op_type in PRODUCTS:
-        if one.weight_bytes == 0:
+    @property
+    def family(self) -> str:
+        """The kernel's family; an operator that is no product has its own ("MaxPool")."""
+        if self.op_type in CONVOLUTIONS:
+            return self._convolution()
+        if self.op_type not in PRODUCTS:
+            return self.op_type
+        if self.weight_bytes == 0:
             return "product of values"
-        return "matrix times vector" if one.rows == 1 else "matrix product"
-    return one.op_type
+        return "matrix times vector" if self.rows == 1 else "matrix product"
+
+    def _convolution(self) -> str:
+        if self.op_type == "ConvTranspose":
+            return "transposed convolution"
+        if self.groups > 1:
+            return "depthwise" if self.depth == self.kernel else "grouped convolution"
+        if self.depth <= FEW_CHANNELS * self.kernel:
+            return "first convolution"  # of pictures and sound: kernels of their own, for no block is full
+        return "pointwise" if self.kernel == 1 else "convolution"

@@ -1,0 +1,27 @@
+"""Predicted latency, memory and energy of a model on a device, from the operators that its runtime executes."""
+
+from __future__ import annotations
+
+from edgepress_compression.graph.executed import executed
+from edgepress_compression.graph.model import Graph
+from edgepress_devices.prediction import Prediction, predict
+from edgepress_devices.profile import DeviceProfile
+
+
+def predict_model(model: bytes | Graph, profile: DeviceProfile) -> Prediction:
+    """Of one inference of one sample, free lengths 64. Raises GraphError where onnxruntime cannot run it."""
+    runs = executed(model, layout=runtime_layout(profile))
+    return predict(
+        list(runs.operators),
+        profile,
+        weight_bytes=runs.weight_bytes,
+        peak_activation_bytes=runs.peak_activation_bytes,
+    )
+
+
+def runtime_layout(profile: DeviceProfile) -> str:
+    """Where fp32 convolutions run on the profile's runtime; a profile that does not say is judged by its
+    processor."""
+    if profile.layout is not None:
+        return profile.layout.preferred
+    return "nchwc" if profile.cpu.machine == "x86_64" else "nchw"
