@@ -1,4 +1,4 @@
-"""Predicted latency, memory and energy of a model on a device, from the operators that its runtime executes."""
+"""Predicted latency, memory and energy of a model on a device, from the operators that its runtime runs."""
 
 from __future__ import annotations
 

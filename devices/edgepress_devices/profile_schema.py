@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from edgepress_devices.calibration import Calibration
+
 Kind = Literal["board", "phone", "browser", "pc"]
 Basis = Literal["datasheet", "measured", "derived", "estimate"]
 Words = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
@@ -148,6 +150,7 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     layout: Layout | None = None
     power: Power
     network: Network
+    calibration: Calibration | None = None  # fitted to times of such devices; None: datasheet figures only
 
     @property
     def cores(self) -> int:
