@@ -39,7 +39,7 @@ from edgepress_agent.work import Connected, Stop, Work, route
 from edgepress_agent.work import Event as WorkEvent
 from edgepress_devices import protocol
 from edgepress_devices.energy import EnergyMeter
-from edgepress_devices.profile import DeviceProfile, ProfileError, load_profile
+from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import Ack, ProtocolError, ServerState, from_json
 from edgepress_devices.sensors import Sensors, describe_hardware
 
@@ -60,7 +60,7 @@ class Agent:
         self._failed: str | None = None
         self._identity = Identity(folder)
         enrolment = self._identity.enrolment
-        profile = _profile(enrolment.profile)
+        profile = enrolment.device_profile()
         self._runtime = Runtime()
         self._http = LocalServer(http_port, self._runtime, self.status)
         self._journal = Journal(folder / "journal", disk)
@@ -224,16 +224,6 @@ def _put(inbox: Any, event: WorkEvent | TelemetryEvent) -> None:
         inbox.put_nowait(event)
     except queue.Full:
         log.warning("too many messages at once; one was dropped")
-
-
-def _profile(name: str) -> DeviceProfile | None:
-    """The profile this agent's version knows by that name; without it, cores and power are what the board
-    says.
-    """
-    try:
-        return load_profile(name)
-    except ProfileError:
-        return None
 
 
 def _threads(profile: DeviceProfile | None) -> int:

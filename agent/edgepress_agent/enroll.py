@@ -37,6 +37,7 @@ class _Answer(msgspec.Struct):
     mqtt: Mqtt
     root: dict[str, Any]
     server_time_ms: Count
+    resolved_profile: dict[str, Any] | None = None  # of a profile that no agent ships
 
 
 class _ErrorBody(msgspec.Struct):
@@ -110,7 +111,14 @@ def enroll(
         answer = _post(f"{url}/api/v1/enroll", request, ca)
         root = msgspec.json.encode(answer.root, order="deterministic")
         load_root(root)
-        enrolment = Enrolment(answer.device, answer.profile, url, answer.mqtt, answer.server_time_ms // 1000)
+        enrolment = Enrolment(
+            answer.device,
+            answer.profile,
+            url,
+            answer.mqtt,
+            answer.server_time_ms // 1000,
+            answer.resolved_profile,
+        )
         try:
             write_enrolment(folder, Disk(), enrolment=enrolment, key=key, root=root)
         except OSError as error:

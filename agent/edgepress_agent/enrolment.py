@@ -8,8 +8,9 @@
 """
 
 import hashlib
+import logging
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -19,7 +20,10 @@ from edgepress_agent.durable import Disk
 from edgepress_agent.errors import EnrolmentError
 from edgepress_agent.seal import device_key_bytes, read_device_key
 from edgepress_agent.trust import load_root
+from edgepress_devices.profile import DeviceProfile, ProfileError, load_profile
 from edgepress_devices.protocol import DEVICE_NAME, Count, Text
+
+log = logging.getLogger(__name__)
 
 FILE_MAX_BYTES: Final = 1 << 20
 
@@ -41,6 +45,22 @@ class Enrolment(msgspec.Struct, frozen=True):
     server: Text  # URL of the server that enrolled this device
     mqtt: Mqtt
     enrolled_at_s: Count  # Unix seconds, the server's clock
+    resolved_profile: dict[str, Any] | None = None  # its figures, where it is the server's own or overridden
+
+    def device_profile(self) -> DeviceProfile | None:
+        """The figures that the server gave, else those this agent's version ships; None: it knows neither.
+
+        Without them, cores and power are what the board says.
+        """
+        if self.resolved_profile is not None:
+            try:
+                return msgspec.convert(self.resolved_profile, DeviceProfile)
+            except msgspec.ValidationError as error:  # another version's
+                log.warning("the figures of profile %s are not understood: %s", self.profile, error)
+        try:
+            return load_profile(self.profile)
+        except ProfileError:
+            return None
 
 
 class Identity:

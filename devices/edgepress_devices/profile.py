@@ -51,6 +51,7 @@ __all__ = [
     "Problem",
     "ProfileError",
     "UnknownProfile",
+    "check_profile",
     "file_lookup",
     "list_profiles",
     "load_profile",
@@ -87,7 +88,7 @@ def profile_from_text(text: str, name: str | Path, lookup: Lookup = shipped_text
     """The profile in a TOML text; ``name`` is what an error calls it. Raises InvalidProfile."""
     profile, problems = check_profile(text, lookup)
     if profile is None:
-        raise InvalidProfile(Path(name), problems)
+        raise InvalidProfile(name, problems)
     return profile
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 
+from edgepress_devices.calibration import Calibration, from_json, to_json
 from edgepress_devices.inheritance import Lookup, Table, read_table, shipped_text, with_inherited
 from edgepress_devices.profile_errors import Problem, close_names
 from edgepress_devices.profile_rules import contradictions
@@ -56,8 +57,11 @@ def check_profile(
     if any(problem.level == "error" for problem in problems):
         return None, problems
     try:
-        return msgspec.convert(table, DeviceProfile), problems
-    except msgspec.ValidationError as error:  # no field by itself is wrong, together they are
+        profile = msgspec.convert(table, DeviceProfile)
+        if profile.calibration is not None:
+            from_json(to_json(profile.calibration))  # whose lists must fit each other
+        return profile, problems
+    except ValueError as error:  # no field by itself is wrong, together they are
         return None, [
             Problem(path="", message=str(error), fix="docs/profiles.md shows every field"),
             *problems,
@@ -68,15 +72,17 @@ def _structure(table: Table, schema: type[msgspec.Struct], path: str, *, tell_mi
     """Missing and unknown fields, wrong types, numbers out of bounds."""
     problems: list[Problem] = []
     fields = {field.name: field for field in msgspec.structs.fields(schema)}
-    unknown = [key for key in table if key not in fields]
-    for key in unknown:
-        free = [name for name in fields if name not in table]
-        problems.append(_unknown(key, table[key], free, path, list(fields)))
-    meant = " ".join(problem.fix for problem in problems)
+    meant: set[str] = set()
+    for key in table:
+        if key not in fields:
+            field_meant, fix = _meant(key, table[key], list(fields))
+            meant.add(field_meant)
+            where = f"{path}.{key}".lstrip(".")[:200]
+            problems.append(Problem(path=where, message=f"there is no field {_shown(key)}", fix=fix))
     for name, field in fields.items():
         inner = f"{path}.{name}".lstrip(".")
         if name not in table:
-            if field.required and tell_missing and f"write {name}" not in meant:
+            if field.required and tell_missing and name not in meant:
                 problems.append(_missing(name, inner, field.type))
             continue
         nested = _struct_of(field.type)
@@ -100,19 +106,15 @@ def _structure(table: Table, schema: type[msgspec.Struct], path: str, *, tell_mi
     return problems
 
 
-def _unknown(key: str, value: object, free: list[str], path: str, fields: list[str]) -> Problem:
-    inner = f"{path}.{key}".lstrip(".")[:200]
-    meant = meant_field(key, value, free)
+def _meant(key: str, value: object, fields: list[str]) -> tuple[str, str]:
+    """(the field that an unknown one probably means, or "", what to do)."""
+    meant = meant_field(key, value, fields)
     if meant is not None:
-        return Problem(path=inner, message=f"there is no field {_shown(key)}", fix=meant)
+        return meant
     close = close_names(key, fields, cutoff=0.6)
-    if close and close[0] in free:
-        fix = f"write {close[0]}"
-    elif close:
-        fix = f"{close[0]} is there already: take this one away"
-    else:
-        fix = f"fields here: {', '.join(fields)}"
-    return Problem(path=inner, message=f"there is no field {_shown(key)}", fix=fix)
+    if close:
+        return close[0], f"did you mean {close[0]}?"
+    return "", f"fields here: {', '.join(fields)}"
 
 
 def _missing(name: str, path: str, kind: object) -> Problem:
@@ -132,6 +134,8 @@ def _sizes(table: Table, schema: type[msgspec.Struct], path: str) -> list[Proble
         value = table.get(field.name)
         inner = f"{path}.{field.name}".lstrip(".")
         nested = _struct_of(field.type)
+        if nested is Calibration:
+            continue  # nobody writes it by hand
         if nested is not None and isinstance(value, dict):
             problems += _sizes(value, nested, inner)
         elif isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e300:

@@ -45,8 +45,8 @@ class UnknownProfile(ProfileError):
 class InvalidProfile(ProfileError):
     """``path`` is a file, or the name of a profile that came as text. Warnings are no problems here."""
 
-    def __init__(self, path: Path, problems: Sequence[Problem]) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, problems: Sequence[Problem]) -> None:
+        self.path = Path(path)
         self.problems = [problem for problem in problems if problem.level == "error"]
         if len(self.problems) == 1:
             why = str(self.problems[0])

@@ -66,18 +66,18 @@ _UNITS: Final[dict[str, _Unit]] = {
 }  # fmt: skip
 
 
-def meant_field(name: str, value: object, fields: Iterable[str]) -> str | None:
-    """What to write instead of a field that does not exist, where its unit is missing or another one."""
+def meant_field(name: str, value: object, fields: Iterable[str]) -> tuple[str, str] | None:
+    """(the field meant, what to write) for one that does not exist and whose unit is missing or another."""
     for field in fields:
         unit = _UNITS.get(field)
         if unit is None:
             continue
         if name == unit.stem:
-            return f"the unit belongs to the name: write {field}"
+            return field, f"the unit belongs to the name: write {field}"
         if name in unit.spelled:
             if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
-                return f"write {field} = {value * unit.spelled[name]:.10g}"
-            return f"write {field}"
+                return field, f"write {field} = {value * unit.spelled[name]:.10g}"
+            return field, f"write {field}"
     return None
 
 

@@ -3,12 +3,15 @@
 import re
 import tomllib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress_devices.calibration import Calibration, Correction, CrossValidation, KindFit
 from edgepress_devices.inheritance import shipped_text
 from edgepress_devices.profile import (
+    DeviceProfile,
     InvalidProfile,
     Problem,
     list_profiles,
@@ -72,8 +75,8 @@ ERRORS = [
         "write gb_per_s = 12.8",
     ),
     ("TOPS", GOOD.replace("gops = 96.0", "tops = 0.096"), "compute.int8.tops", "write gops = 96"),
-    ("a misspelt field", GOOD.replace("threads = 4", "treads = 4"), "cpu.treads", "write threads"),
-    ("a misspelt table", GOOD.replace("[network]", "[netwrok]"), "netwrok", "write network"),
+    ("a misspelt field", GOOD.replace("threads = 4", "treads = 4"), "cpu.treads", "did you mean threads?"),
+    ("a misspelt table", GOOD.replace("[network]", "[netwrok]"), "netwrok", "did you mean network?"),
     (
         "a missing table",
         re.sub(r"\[storage\](.|\n)*?\n\n", "", GOOD),
@@ -272,8 +275,6 @@ def test_text_made_to_break_a_reader_is_a_problem(text: str) -> None:
 
 @pytest.mark.parametrize("profile", list_profiles(), ids=lambda profile: profile.id)
 def test_what_is_written_reads_back(profile: object) -> None:
-    from edgepress_devices.profile import DeviceProfile
-
     assert isinstance(profile, DeviceProfile)
     assert profile_from_text(profile_toml(profile), "written") == profile
 
@@ -291,3 +292,42 @@ def _sorted(value: object) -> object:
             for key, inner in sorted(value.items(), key=lambda item: isinstance(item[1], dict))
         }
     return value
+
+
+# --- calibration -------------------------------------------------------------------------------------------
+
+
+def calibrated() -> DeviceProfile:
+    kind = KindFit(
+        operations_per_us=9000.0,
+        bytes_per_us=5000.0,
+        overhead_us=1.5,
+        samples=40,
+        correction=Correction(features=["depth"], lengths=[1.0], points=[[2.0], [3.0]], weights=[0.1, -0.2]),
+    )
+    found = Calibration(
+        runtime="onnxruntime 1.31.1",
+        threads=4,
+        plan=1,
+        at_ms=1_800_000_000_000,
+        devices=["kitchen"],
+        samples=40,
+        node_overhead_us=1.0,
+        run_overhead_us=10.0,
+        kinds={"conv fp32": kind},
+        error=CrossValidation(operator_median=0.1, model_median=0.05, model_worst=0.2, n=12),
+    )
+    return msgspec.structs.replace(list_profiles()[-1], calibration=found)
+
+
+def test_a_calibration_travels_inside_the_profile() -> None:
+    profile = calibrated()
+    text = profile_toml(profile)
+    assert validate_profile(text) == []
+    assert profile_from_text(text, "written") == profile
+
+
+def test_a_calibration_whose_lists_do_not_fit_is_a_problem() -> None:
+    text = profile_toml(calibrated()).replace("weights = [0.1, -0.2]", "weights = [0.1]")
+    (problem,) = validate_profile(text)
+    assert "2 points have 1 weights" in problem.message

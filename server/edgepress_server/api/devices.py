@@ -13,7 +13,6 @@ from edgepress_devices.protocol import JobStep
 from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
-from edgepress_server.api.profiles import check_profile
 from edgepress_server.api.samples import SampleAnswer
 from edgepress_server.store.device_view import DeviceView
 from edgepress_server.store.devices import Device, Status
@@ -156,7 +155,7 @@ def list_devices() -> Response:
 @needs("operator")
 def register_device(body: DeviceAsked) -> Response:
     """Register a device and get its enrolment code"""
-    check_profile(body.profile)
+    context().store.profiles.resolve(body.profile)
     store = context().store
     with store.transaction():
         store.devices.register(body.name, body.profile, body.labels, actor=person().name)
@@ -175,7 +174,7 @@ def get_device(path: DevicePath) -> Response:
 def change_device(path: DevicePath, body: DeviceChange) -> Response:
     """Change a device's labels or profile"""
     if body.profile is not None:
-        check_profile(body.profile)
+        context().store.profiles.resolve(body.profile)
     device: Device = context().store.devices.change(
         path.name, labels=body.labels, profile=body.profile, actor=person().name
     )

@@ -10,6 +10,7 @@ import msgspec
 from flask import Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgepress_devices.profile import InvalidProfile
 from edgepress_devices.protocol import Hardware
 from edgepress_server.api.answers import Answer, answer, section
 from edgepress_server.api.auth import public
@@ -63,6 +64,9 @@ class Enrolled(Answer):
     mqtt: Mqtt
     root: dict[str, Any] = Field(description="TUF root metadata, which the device pins")
     server_time_ms: int
+    resolved_profile: dict[str, Any] | None = Field(
+        description="The profile's figures, where it is not as shipped; null: the agent has it"
+    )
 
 
 @api.post("/enroll", responses={200: Enrolled})
@@ -98,8 +102,21 @@ def enroll(body: Enrolment) -> Response:
             ),
             root=root,
             server_time_ms=here.store.now_ms(),
+            resolved_profile=_resolved(device.profile),
         )
     )
+
+
+def _resolved(profile_id: str) -> dict[str, Any] | None:
+    """An agent goes without rather than not joining: it then asks its board."""
+    profiles = context().store.profiles
+    try:
+        if profiles.origin(profile_id) == "shipped":
+            return None
+        figures: dict[str, Any] = msgspec.to_builtins(profiles.resolve(profile_id))
+    except (NotFoundError, InvalidProfile):
+        return None
+    return figures
 
 
 def _check_key(public_key: str) -> None:

@@ -10,7 +10,6 @@ from pydantic import Field, RootModel
 from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
-from edgepress_server.api.profiles import check_profile
 from edgepress_server.api.recipes import check_recipe
 from edgepress_server.store.jobs import JobState
 
@@ -93,7 +92,7 @@ def start_jobs(body: JobsAsked) -> Response:
         target_bytes=body.options.target_bytes,
         coding=body.options.coding,
     )
-    profiles = [check_profile(profile).id for profile in dict.fromkeys(body.profiles)]
+    profiles = [store.profiles.resolve(profile).id for profile in dict.fromkeys(body.profiles)]
     with store.transaction():
         jobs = [
             store.jobs.submit(

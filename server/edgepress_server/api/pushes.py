@@ -12,7 +12,6 @@ from edgepress_server.api.answers import Answer, Asked, answer, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
 from edgepress_server.api.jobs import JobAnswer
-from edgepress_server.api.profiles import check_profile
 from edgepress_server.api.recipes import check_recipe
 from edgepress_server.api.rollouts import Names, PolicyAsked
 from edgepress_server.errors import ConflictError, InvalidInputError
@@ -78,7 +77,7 @@ def push_model(body: PushAsked) -> Response:
         jobs: dict[str, str] = {}
         artifacts: dict[str, str] = {}
         for profile in sorted({device.profile for device in targets}):
-            check_profile(profile)
+            store.profiles.resolve(profile)
             made = store.artifacts.newest(
                 model=model.name, profile=profile, recipe=body.recipe, dataset=dataset
             )

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress_compression.errors import CompressionCancelledError, EdgepressError
-from edgepress_devices.profile import ProfileError, load_profile
+from edgepress_devices.profile import ProfileError
 from edgepress_server.errors import StoreError
 from edgepress_server.jobs.checkpoints import checkpoints_of
 from edgepress_server.jobs.child_process import die_with_pipe, settle_in
@@ -94,7 +94,7 @@ def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Comp
         result = compress(
             source,
             recipe=job.recipe,
-            profile=load_profile(job.profile),
+            profile=store.profiles.resolve(job.profile),
             dataset=_dataset(store, job, Path(folder)),
             progress=ProgressRows(store, job, cancelled),
             cancelled=cancelled.is_set,

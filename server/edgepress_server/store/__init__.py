@@ -24,9 +24,12 @@ from edgepress_server.store.facts import Facts
 from edgepress_server.store.jobs import Jobs
 from edgepress_server.store.models import Models
 from edgepress_server.store.people import People
+from edgepress_server.store.profiles import Profiles
 from edgepress_server.store.pushes import Pushes
 from edgepress_server.store.releases import Releases
 from edgepress_server.store.rollouts import Rollouts
+from edgepress_server.store.search_trials import SearchTrials
+from edgepress_server.store.searches import Searches
 from edgepress_server.store.telemetry import Telemetry
 from edgepress_server.store.telemetry_read import TelemetryRead
 from edgepress_server.store.wants import Wants
@@ -44,11 +47,14 @@ class Store:
         self.events = Events(self.database)
         self.facts = Facts(self.database)
         self.people = People(self.database, self.events)
+        self.profiles = Profiles(self.database, self.events)
         self.devices = Devices(self.database, self.events)
         self.datasets = Datasets(self.database, self.events)
         self.models = Models(self.database, self.events)
         self.artifacts = Artifacts(self.database, self.events)
         self.jobs = Jobs(self.database, self.events, self.artifacts)
+        self.searches = Searches(self.database, self.events, self.artifacts)
+        self.search_trials = SearchTrials(self.database, self.events, self.searches)
         self.releases = Releases(self.database, self.events)
         self.rollouts = Rollouts(self.database, self.events, self.releases)
         self.wants = Wants(self.database)

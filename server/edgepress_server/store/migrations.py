@@ -200,3 +200,15 @@ def m006_pushes(db: Database) -> None:
         CREATE INDEX pushes_state ON pushes(state);
         """
     )
+
+
+@migrations()
+def m007_profiles(db: Database) -> None:
+    db.executescript(
+        """
+        CREATE TABLE profiles (   -- this installation's own, and its overrides of shipped ones (same id)
+            id TEXT PRIMARY KEY, toml TEXT NOT NULL,      -- as written; what it inherits is not in it
+            created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, actor TEXT
+        ) STRICT;
+        """
+    )
