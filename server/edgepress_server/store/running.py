@@ -1,0 +1,63 @@
+"""Who runs which artifact of a model now, and the minutes of telemetry that they sent of it. Read only."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edgepress_server.store.database import Database
+
+DEVICES_MAX: Final = 500  # looked at, of one profile: those heard from last
+
+
+@dataclass(frozen=True)
+class RunningArtifact:
+    digest: str
+    online: list[str]  # names of the devices that are online and say that they run it
+    rollout: str | None  # the newest that brought it to one of them
+    minutes: dict[str, list[sqlite3.Row]]  # device -> rows of `minutes`, ascending; of any that sent some
+
+
+class Running:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, model: str, profile: str, since_ms: int) -> Sequence[RunningArtifact]:
+        """The artifacts of the model that devices of the profile run, with their minutes since then."""
+        with self._database.snapshot():
+            rows = self._database.rows(
+                "SELECT d.name, d.online, a.digest FROM devices d"
+                " JOIN artifacts a ON a.digest = json_extract(d.state, '$.running')"
+                " WHERE d.profile = ? AND a.model = ? AND d.revoked_at IS NULL AND d.enrolled_at IS NOT NULL"
+                " ORDER BY d.online DESC, d.seen_at DESC, d.name LIMIT ?",
+                (profile, model, DEVICES_MAX),
+            )
+            found = []
+            for digest in dict.fromkeys(str(row["digest"]) for row in rows):
+                mine = [row for row in rows if row["digest"] == digest]
+                minutes = {
+                    row["name"]: self._database.rows(
+                        "SELECT * FROM minutes WHERE device = ? AND minute >= ? AND artifact = ? ORDER BY minute",
+                        (row["name"], since_ms, digest),
+                    )
+                    for row in mine
+                }
+                found.append(
+                    RunningArtifact(
+                        digest=digest,
+                        online=[row["name"] for row in mine if row["online"]],
+                        rollout=self._rollout(digest, [row["name"] for row in mine]),
+                        minutes={name: rows for name, rows in minutes.items() if rows},
+                    )
+                )
+            return found
+
+    def _rollout(self, digest: str, devices: Sequence[str]) -> str | None:
+        rows = self._database.rows(
+            "SELECT r.id, d.device FROM rollouts r JOIN rollout_devices d ON d.rollout = r.id"
+            " WHERE d.digest = ? AND d.state = 'committed' ORDER BY r.created_at DESC, r.rowid DESC LIMIT 1000",
+            (digest,),
+        )
+        return next((row["id"] for row in rows if row["device"] in devices), None)
