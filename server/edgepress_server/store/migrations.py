@@ -6,6 +6,8 @@ States are the field's terms and are checked here too, so that no bug can write 
 
 from sqlite_utils import Database, Migrations
 
+from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
+
 migrations = Migrations("edgepress")
 
 
@@ -210,5 +212,55 @@ def m007_profiles(db: Database) -> None:
             id TEXT PRIMARY KEY, toml TEXT NOT NULL,      -- as written; what it inherits is not in it
             created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, actor TEXT
         ) STRICT;
+        """
+    )
+
+
+@migrations()
+def m010_findings(db: Database) -> None:
+    db.executescript(FINDINGS)
+
+
+@migrations()
+def m009_searches(db: Database) -> None:
+    db.executescript(
+        """
+        CREATE TABLE searches (   -- a study: which recipe meets a budget on a profile
+            id TEXT PRIMARY KEY, model TEXT NOT NULL REFERENCES models(name), profile TEXT NOT NULL, dataset TEXT,
+            budget TEXT NOT NULL, options TEXT NOT NULL DEFAULT '{}',
+            state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+            step TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '',
+            identity TEXT,                                -- JSON: what its trials are bound to
+            attempts INTEGER NOT NULL DEFAULT 0,          -- crashes since a trial was last finished
+            cancel_requested INTEGER NOT NULL DEFAULT 0,
+            spent_ms INTEGER NOT NULL DEFAULT 0,          -- that somebody worked on it; grows while there is a seat
+            counted_at INTEGER,                           -- until when `spent_ms` counts; NULL: nobody works on it
+            result TEXT,                                  -- JSON, when it is done
+            chosen TEXT REFERENCES artifacts(digest),     -- the best within the budget
+            reason TEXT NOT NULL DEFAULT '', finding TEXT,
+            created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER, actor TEXT
+        ) STRICT;
+        CREATE INDEX searches_state ON searches(state, created_at);
+        CREATE TABLE search_seats (   -- a worker process that takes part, by a lease it renews
+            search TEXT NOT NULL REFERENCES searches(id) ON DELETE CASCADE, worker TEXT NOT NULL,
+            lease_until INTEGER NOT NULL, PRIMARY KEY (search, worker)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE search_trials (  -- numbered from 0 without gaps; each held by a lease while it runs
+            search TEXT NOT NULL REFERENCES searches(id) ON DELETE CASCADE, number INTEGER NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed')),
+            trial TEXT NOT NULL,                          -- JSON of edgepress_compression.search.trial.Trial
+            artifact TEXT,                                -- SHA-256 of its file, while that is kept
+            worker TEXT NOT NULL, lease_until INTEGER, attempts INTEGER NOT NULL DEFAULT 1,
+            started_at INTEGER NOT NULL, finished_at INTEGER, PRIMARY KEY (search, number)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE search_measurements (  -- candidates on the search's device; rules in jobs/measure.py
+            search TEXT NOT NULL REFERENCES searches(id) ON DELETE CASCADE, number INTEGER NOT NULL,
+            device TEXT NOT NULL, digest TEXT NOT NULL REFERENCES artifacts(digest),
+            state TEXT NOT NULL CHECK (state IN ('asked', 'rolling_out', 'profiling', 'done', 'failed')),
+            release TEXT, rollout TEXT, job TEXT,         -- its release, rollout and profiling job
+            figures TEXT,                                 -- JSON, when it is done
+            message TEXT NOT NULL DEFAULT '', asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL,
+            PRIMARY KEY (search, number)
+        ) STRICT, WITHOUT ROWID;
         """
     )
