@@ -9,6 +9,7 @@ from flask import current_app
 
 from edgepress_server.api.rate_limit import FailureLimit
 from edgepress_server.api.stream import EventFan
+from edgepress_server.predict import ExecutedModels
 from edgepress_server.settings import Settings
 from edgepress_server.store import Store
 from edgepress_server.trust.keys import Keys, create_keys_if_missing
@@ -25,6 +26,10 @@ class Context:
     # Of a name, guessed at from many addresses; higher, so that it takes effort to lock somebody out.
     name_failures: FailureLimit = field(default_factory=lambda: FailureLimit(100, 300.0))
     enrol_failures: FailureLimit = field(default_factory=lambda: FailureLimit(20, 300.0))
+    executed: ExecutedModels = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.executed = ExecutedModels(self.store.data_dir / "executed")
 
     @cached_property
     def keys(self) -> Keys:

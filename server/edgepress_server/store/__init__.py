@@ -22,6 +22,7 @@ from edgepress_server.store.devices import Devices
 from edgepress_server.store.events import Events
 from edgepress_server.store.facts import Facts
 from edgepress_server.store.jobs import Jobs
+from edgepress_server.store.measured import MeasuredArtifacts
 from edgepress_server.store.models import Models
 from edgepress_server.store.people import People
 from edgepress_server.store.profiles import Profiles
@@ -60,6 +61,7 @@ class Store:
         self.wants = Wants(self.database)
         self.telemetry = Telemetry(self.database, self.events)
         self.telemetry_read = TelemetryRead(self.database)
+        self.measured = MeasuredArtifacts(self.database)
         self.device_views = DeviceViews(self.database, self.devices, self.telemetry_read)
         self.pushes = Pushes(self.database, self.events)
 
