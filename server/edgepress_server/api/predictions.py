@@ -143,10 +143,7 @@ class _Subject:
         return self.digest if self.kind == "artifact" else None
 
 
-_RESPONSES = {200: PredictionAnswer, 202: Computing}
-
-
-@api.get("/models/<name>/prediction", responses=_RESPONSES)
+@api.get("/models/<name>/prediction", responses={200: PredictionAnswer, 202: Computing})
 @needs("viewer")
 def get_model_prediction(path: ModelPath, query: PredictionQuery) -> Response:
     """A model as uploaded, on a kind of device"""
@@ -161,7 +158,7 @@ def get_model_predictions(path: ModelPath) -> Response:
     return _on_all(_model(path.name))
 
 
-@api.get("/artifacts/<digest>/prediction", responses=_RESPONSES)
+@api.get("/artifacts/<digest>/prediction", responses={200: PredictionAnswer, 202: Computing})
 @needs("viewer")
 def get_artifact_prediction(path: ArtifactPath, query: ArtifactPredictionQuery) -> Response:
     """An artifact on a kind of device, beside what such devices report of it"""
