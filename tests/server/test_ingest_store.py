@@ -175,7 +175,8 @@ def test_minutes_hold_the_merged_histogram_of_the_samples(fleet: Fleet) -> None:
     )
     other = sample(start + 61_000, latency_us=latencies(5))
     fleet.store.telemetry.store([batch(1, first)])
-    fleet.store.telemetry = Telemetry(fleet.store.database, fleet.store.events)  # a restart in between
+    store = fleet.store
+    store.telemetry = Telemetry(store.database, store.events, store.profiling)  # a restart in between
     fleet.store.telemetry.store([batch(2, second, other, received_at=start + 62_000)])
     one, two = minutes(fleet.store)
     assert (one["minute"], two["minute"]) == (start, start + 60_000)

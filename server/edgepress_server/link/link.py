@@ -183,6 +183,8 @@ class Link:
             for device, state in states:
                 if self._store.devices.record_state(device, state):
                     self._heard.add(device)
+                    if state.profiling is not None:
+                        self._store.profiling.heard(device, state.profiling)
                 else:
                     log.debug("%s is not enrolled here; its state is ignored", device)
         self._states = []

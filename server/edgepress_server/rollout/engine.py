@@ -51,8 +51,8 @@ class Engine:
         self._keys = keys
 
     def tick(self) -> bool:
-        """One look at every rollout that is not over; True when there is more to do at once."""
-        more = False
+        """One look at every rollout that is not over and at profiling jobs; True when there is more to do."""
+        more = self._profile()
         for rollout_id in self._store.rollouts.active():
             for _ in range(ROUNDS_PER_TICK):
                 if not self._round(rollout_id):
@@ -60,6 +60,31 @@ class Engine:
             else:
                 more = True
         return more
+
+    def _profile(self) -> bool:
+        """Tell devices what to measure, and that they need not any more; True when somebody was told.
+
+        What they are to run stays: the same order is signed again, with the next counter.
+        """
+        profiling = self._store.profiling
+        profiling.settle()
+        told = 0
+        for device in profiling.to_tell():
+            with self._store.transaction():
+                old = self._store.wants.find(device)
+                same = (
+                    Target(None, None, None) if old is None else Target(old.rollout, old.release, old.digest)
+                )
+                try:
+                    self._issue(device, same)
+                    told += 1
+                except (InvalidInputError, NotFoundError, ConflictError) as error:
+                    log.error("%s cannot be told what to measure: %s", device, error)
+                    job = profiling.current(device)
+                    if job is not None:
+                        profiling.fail(job.id, str(error))
+                    self._store.wants.forget_profiling(device)
+        return told > 0
 
     def refresh(self) -> int:
         """Sign again the wants that are half spent, or sealed to a key that its device replaced."""
@@ -176,6 +201,9 @@ class Engine:
             size = store.releases.artifact_bytes(target.digest)
             statement = store.rollouts.statement(target.rollout, target.release or "", target.digest)
             content_key = store.releases.content_key(target.digest)
+        job = store.profiling.current(device)
+        if job is not None:
+            store.profiling.set_sent(job.id)
         return store.wants.issue(
             device,
             lambda counter: make_want(
@@ -187,10 +215,12 @@ class Engine:
                 statement=statement,
                 content_key=content_key,
                 public_key=public_key,
+                profiling=None if job is None else job.as_message(),
                 now=now,
             ),
             rollout=target.rollout,
             release=target.release,
             digest=target.digest,
             public_key=public_key,
+            profiling=None if job is None else job.id,
         )

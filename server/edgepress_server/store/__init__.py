@@ -13,22 +13,30 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from edgepress_server.errors import StoreError
+from edgepress_server.store.artifact_predictions import ArtifactPredictions
 from edgepress_server.store.artifacts import Artifacts
 from edgepress_server.store.blobs import Blobs
+from edgepress_server.store.budgets import Budgets
+from edgepress_server.store.calibrations import Calibrations
 from edgepress_server.store.database import Database, migrate, unix_ms
 from edgepress_server.store.datasets import Datasets
 from edgepress_server.store.device_view import DeviceViews
 from edgepress_server.store.devices import Devices
 from edgepress_server.store.events import Events
 from edgepress_server.store.facts import Facts
+from edgepress_server.store.findings import Findings
 from edgepress_server.store.jobs import Jobs
 from edgepress_server.store.measured import MeasuredArtifacts
 from edgepress_server.store.models import Models
 from edgepress_server.store.people import People
 from edgepress_server.store.profiles import Profiles
+from edgepress_server.store.profiling import Profiling
+from edgepress_server.store.profiling_reports import ProfilingReports
 from edgepress_server.store.pushes import Pushes
+from edgepress_server.store.refits import Refits
 from edgepress_server.store.releases import Releases
 from edgepress_server.store.rollouts import Rollouts
+from edgepress_server.store.running import Running
 from edgepress_server.store.search_trials import SearchTrials
 from edgepress_server.store.searches import Searches
 from edgepress_server.store.telemetry import Telemetry
@@ -48,7 +56,9 @@ class Store:
         self.events = Events(self.database)
         self.facts = Facts(self.database)
         self.people = People(self.database, self.events)
-        self.profiles = Profiles(self.database, self.events)
+        self.artifact_predictions = ArtifactPredictions(self.database)
+        self.calibrations = Calibrations(self.database, self.events, self.artifact_predictions)
+        self.profiles = Profiles(self.database, self.events, self.calibrations)
         self.devices = Devices(self.database, self.events)
         self.datasets = Datasets(self.database, self.events)
         self.models = Models(self.database, self.events)
@@ -59,11 +69,23 @@ class Store:
         self.releases = Releases(self.database, self.events)
         self.rollouts = Rollouts(self.database, self.events, self.releases)
         self.wants = Wants(self.database)
-        self.telemetry = Telemetry(self.database, self.events)
+        self.profiling = Profiling(self.database, self.events, self.devices, ProfilingReports(self.database))
+        self.refits = Refits(
+            self.database,
+            self.events,
+            self.profiles,
+            self.profiling.reports,
+            self.calibrations,
+            self.artifact_predictions,
+        )
+        self.telemetry = Telemetry(self.database, self.events, self.profiling)
         self.telemetry_read = TelemetryRead(self.database)
         self.measured = MeasuredArtifacts(self.database)
         self.device_views = DeviceViews(self.database, self.devices, self.telemetry_read)
         self.pushes = Pushes(self.database, self.events)
+        self.budgets = Budgets(self.database, self.events)
+        self.findings = Findings(self.database, self.events)
+        self.running = Running(self.database)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """See `Database.transaction`."""

@@ -7,6 +7,7 @@ States are the field's terms and are checked here too, so that no bug can write 
 from sqlite_utils import Database, Migrations
 
 from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
+from edgepress_server.store.schema_profiling import SCHEMA as PROFILING
 
 migrations = Migrations("edgepress")
 
@@ -217,6 +218,11 @@ def m007_profiles(db: Database) -> None:
 
 
 @migrations()
+def m008_profiling(db: Database) -> None:
+    db.executescript(PROFILING)
+
+
+@migrations()
 def m010_findings(db: Database) -> None:
     db.executescript(FINDINGS)
 
@@ -231,6 +237,7 @@ def m009_searches(db: Database) -> None:
             state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
             step TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '',
             identity TEXT,                                -- JSON: what its trials are bound to
+            pinned TEXT,                                  -- JSON: the profile with the calibration it began with
             attempts INTEGER NOT NULL DEFAULT 0,          -- crashes since a trial was last finished
             cancel_requested INTEGER NOT NULL DEFAULT 0,
             spent_ms INTEGER NOT NULL DEFAULT 0,          -- that somebody worked on it; grows while there is a seat

@@ -28,6 +28,7 @@ from edgepress_devices.profile import (
     validate_profile,
 )
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
+from edgepress_server.store.calibrations import Calibrations
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 
@@ -55,14 +56,15 @@ class ProfileRow:
 
 
 class Profiles:
-    def __init__(self, database: Database, events: Events) -> None:
+    def __init__(self, database: Database, events: Events, calibrations: Calibrations) -> None:
         self._database = database
         self._events = events
+        self._calibrations = calibrations
 
     # --- reading --------------------------------------------------------------------------------------
 
     def resolve(self, profile_id: str) -> DeviceProfile:
-        """The profile as it holds here, what it inherits filled in.
+        """The profile as it holds here: what it inherits filled in, its active calibration attached.
 
         Raises NotFoundError with the closest names, InvalidProfile where a stored one does not fit this
         version.
@@ -70,7 +72,7 @@ class Profiles:
         text = self.lookup(profile_id)
         if text is None:
             raise self._unknown(profile_id)
-        return profile_from_text(text, profile_id, self.lookup)
+        return self._calibrations.attach(profile_from_text(text, profile_id, self.lookup))
 
     def all(self) -> list[DeviceProfile]:
         """Every profile as it holds here, by id; one that does not fit this version is left out."""
@@ -81,7 +83,7 @@ class Profiles:
             except InvalidProfile as error:
                 found.pop(row.id, None)
                 log.warning("a stored profile cannot be used: %s", error)
-        return [found[name] for name in sorted(found)]
+        return [self._calibrations.attach(found[name]) for name in sorted(found)]
 
     def list(self) -> list[ProfileRow]:
         """What is stored here, by id: own profiles and overrides."""

@@ -1,4 +1,5 @@
-"""Telemetry as it comes in: each batch exactly once, into hot samples, `latest` and the minute rollup.
+"""Telemetry as it comes in: each batch exactly once, into hot samples, `latest`, the minute rollup, and
+reports of profiling jobs.
 
 A batch is named for ever by (device, epoch, number). Of each epoch the store keeps ``number`` (every batch up
 to it is stored, or given up by the device) and ``beyond`` (stored after a gap). The device is told ``number``
@@ -27,6 +28,7 @@ from edgepress_devices.protocol import Sample, TelemetryBatch
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 from edgepress_server.store.minutes import Minutes
+from edgepress_server.store.profiling import Profiling
 
 HOT_MS: Final = 24 * 3600 * 1000  # single samples are kept this long, minutes thereafter
 MINUTES_MS: Final = 90 * 24 * 3600 * 1000
@@ -69,9 +71,10 @@ class ImplausibleError(ValueError):
 class Telemetry:
     """The write side. One process writes telemetry: the open minutes are kept in memory between flushes."""
 
-    def __init__(self, database: Database, events: Events) -> None:
+    def __init__(self, database: Database, events: Events, profiling: Profiling) -> None:
         self._database = database
         self._events = events
+        self._profiling = profiling
         self._minutes = Minutes(database)
         self._event_due = 0
         self._since_event: set[str] = set()
@@ -92,12 +95,14 @@ class Telemetry:
         ledger = _Ledger(self._database)
         rows: list[tuple[object, ...]] = []
         latest: dict[str, tuple[int, int, Sample]] = {}
+        refused: list[Quarantined] = []
         for spoilt in quarantined:
             if spoilt.named is not None:
                 ledger.take(spoilt.device, *spoilt.named)
         for item in received:
             if not ledger.take(item.device, item.batch.epoch, item.batch.number, item.batch.oldest):
                 continue
+            refused += self._reports(item)
             for sample in _moved(item.batch.samples, item.at):
                 blob = None if sample.latency_us is None else msgspec.msgpack.encode(sample.latency_us)
                 rows.append(_row(item.device, sample, blob))
@@ -117,12 +122,22 @@ class Telemetry:
             )
             connection.executemany(
                 "INSERT INTO quarantine (device, at, reason, payload) VALUES (?, ?, ?, ?)",
-                [(q.device, q.at, q.reason, q.payload[:QUARANTINE_BYTES]) for q in quarantined],
+                [(q.device, q.at, q.reason, q.payload[:QUARANTINE_BYTES]) for q in (*quarantined, *refused)],
             )
         self._minutes.flush()
         ledger.flush()
         self._announce(latest)
         return ledger.acknowledge()
+
+    def _reports(self, item: Received) -> list[Quarantined]:
+        """Take the batch's reports; those that were refused, to be looked at. Its samples are not to"
+        " blame."""
+        refused = []
+        for report in item.batch.reports:
+            reason = self._profiling.receive(item.device, item.at, report)
+            if reason is not None:
+                refused.append(Quarantined(item.device, item.at, reason, msgspec.msgpack.encode(report)))
+        return refused
 
     def _known(self, devices: set[str]) -> set[str]:
         """Those of them that are enrolled and not revoked; nobody else has telemetry here."""

@@ -22,6 +22,7 @@ class StoredWant(msgspec.Struct, frozen=True):
     payload: bytes
     expires_at: int  # Unix ms
     public_key: str
+    profiling: str | None = None  # id of the profiling job it carries
 
 
 class Wants:
@@ -37,6 +38,7 @@ class Wants:
         release: str | None,
         digest: str | None,
         public_key: str,
+        profiling: str | None = None,
     ) -> int:
         """Store what ``make`` signs for the device's next counter; returns the counter."""
         with self._database.transaction() as connection:
@@ -48,11 +50,26 @@ class Wants:
             issued = make(counter)
             connection.execute(
                 "INSERT OR REPLACE INTO wants"
-                " (device, counter, rollout, release, digest, payload, expires_at, public_key)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (device, counter, rollout, release, digest, issued.payload, issued.expires_at, public_key),
+                " (device, counter, rollout, release, digest, payload, expires_at, public_key, profiling)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    device,
+                    counter,
+                    rollout,
+                    release,
+                    digest,
+                    issued.payload,
+                    issued.expires_at,
+                    public_key,
+                    profiling,
+                ),
             )
             return counter
+
+    def forget_profiling(self, device: str) -> None:
+        """The want cannot be signed without its profiling job. It may stay: a device does each job once."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE wants SET profiling = NULL WHERE device = ?", (device,))
 
     def find(self, device: str) -> StoredWant | None:
         row = self._database.row("SELECT * FROM wants WHERE device = ?", (device,))

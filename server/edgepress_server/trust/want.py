@@ -10,7 +10,7 @@ import msgspec
 from tuf.api.metadata import Metadata, Targets
 from tuf.api.serialization.json import JSONSerializer
 
-from edgepress_devices.protocol import WANT_MAX_BYTES, Want, check_device, chunk_count
+from edgepress_devices.protocol import WANT_MAX_BYTES, ProfilingJob, Want, check_device, chunk_count
 from edgepress_server.errors import InvalidInputError
 from edgepress_server.trust.keys import Keys, utc_seconds
 from edgepress_server.trust.seal import seal_content_key
@@ -34,18 +34,21 @@ def make_want(
     content_key: bytes | None = None,
     public_key: str | None = None,
     telemetry_interval_s: int = 1,
+    profiling: ProfilingJob | None = None,
     now: datetime | None = None,
 ) -> IssuedWant:
     """The signed desired state number ``counter`` of a device. ``digest`` None: run nothing.
 
     With a digest, ``statement`` (signed by the release key), ``content_key`` and the device's ``public_key``
-    (base64) are needed. Raises InvalidInputError (bad public key, larger than WANT_MAX_BYTES).
+    (base64) are needed. ``profiling`` is what the device is to measure. Raises InvalidInputError (bad public
+    key, larger than WANT_MAX_BYTES).
     """
     moment = utc_seconds(now)
     want = Want(
         device=check_device(device),
         issued_at=int(moment.timestamp()),
         telemetry_interval_s=telemetry_interval_s,
+        profiling=profiling,
     )
     if digest is not None:
         if statement is None or content_key is None or public_key is None:
