@@ -1,0 +1,51 @@
+"""One net in onnxruntime, as ``timing`` runs it: the session is passed in, so no runtime is imported."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgepress_devices.microbench.kernel_profile import KernelRuns, read_kernel_profile
+
+
+class SessionRunner:
+    """``session``: an onnxruntime ``InferenceSession``; ``feeds``: its inputs by name, batch 1.
+
+    ``profiled``: it was opened with ``enable_profiling``, so its profile runs until ``kernels`` is asked for.
+    ``closed`` is called at the end (a file that the session was opened from can go then).
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        feeds: Mapping[str, Any],
+        *,
+        profiled: bool,
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._session, self._feeds, self._profiling = session, dict(feeds), profiled
+        self._closed = closed
+
+    def run(self) -> float:
+        """One inference, in microseconds."""
+        began_ns = time.perf_counter_ns()
+        self._session.run(None, self._feeds)
+        return (time.perf_counter_ns() - began_ns) / 1000
+
+    def kernels(self, warm_up_runs: int) -> list[KernelRuns]:
+        """End the profile, read it and remove its file. Raises ProfileFileError, OSError."""
+        if not self._profiling:
+            return []
+        self._profiling = False
+        path = Path(self._session.end_profiling())
+        try:
+            return read_kernel_profile(path, warm_up_runs=warm_up_runs)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._profiling:
+            self._profiling = False
+            Path(self._session.end_profiling()).unlink(missing_ok=True)
+        self._session = None
+        self._closed()
