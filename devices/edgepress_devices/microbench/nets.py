@@ -37,11 +37,16 @@ class Net:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._count = 0
 
-    def input(self, *shape: int) -> str:
+    def input(self, *shape: int, rounded: bool = True) -> str:
+        """``rounded``: in an integer form, as integers; else as it comes."""
         name = f"x{len(self._inputs)}"
         self._inputs.append(onnx.value(name, shape, onnx.FLOAT))
         self.shapes[name] = shape
-        return self._pair(name, name)
+        return self._pair(name, name) if rounded else name
+
+    def rounded(self, x: str) -> str:
+        """As integers, where the form asks for them, for layers that take what comes (`project`)."""
+        return self._pair(x, self._fresh("rounded"))
 
     def output(self, name: str) -> None:
         self._outputs.append(onnx.value(name, self.shapes[name], onnx.FLOAT))
@@ -107,18 +112,17 @@ class Net:
         return self._pair(name, name, positive=relu)
 
     def project(self, x: str, units: int) -> str:
-        """Rows of (1, rows, columns) times a matrix, and a bias."""
+        """Rows of (1, rows, columns) times a matrix, and a bias; in fp32 behind integers of `rounded`."""
         name, (_, rows, columns) = self._fresh("project"), self.shapes[x]
         weight = self._weight(f"{name}_w", (columns, units), axis=1)
         self._nodes.append(onnx.node("MatMul", (x, weight), (f"{name}_linear",)))
-        self._floats(f"{name}_b", (units,))
+        # A bias of one axis would join the product, before the integers of an integer form are seen.
+        self._floats(f"{name}_b", (units,) if self._form == "fp32" else (1, 1, units))
+        self._nodes.append(onnx.node("Add", (f"{name}_linear", f"{name}_b"), (name,)))
         self.shapes[name] = (1, rows, units)
-        self.shapes[f"{name}_linear"] = (1, rows, units)
-        before = self._pair(f"{name}_linear", f"{name}_linear")
-        self._nodes.append(onnx.node("Add", (before, f"{name}_b"), (name,)))
-        return self._pair(name, name)
+        return name
 
-    def two(self, op_type: str, a: str, b: str, *, relu: bool = False) -> str:
+    def two(self, op_type: str, a: str, b: str, *, relu: bool = False, rounded: bool = True) -> str:
         """Add or Mul of two values of one shape."""
         name = self._fresh(op_type.lower())
         out = f"{name}_linear" if relu else name
@@ -126,7 +130,7 @@ class Net:
         if relu:
             self._nodes.append(onnx.node("Relu", (out,), (name,)))
         self.shapes[name] = self.shapes[a]
-        return self._pair(name, name, positive=relu)
+        return self._pair(name, name, positive=relu) if rounded else name
 
     def one(self, op_type: str, x: str, **attributes: onnx.Attribute) -> str:
         """An operator that keeps the shape: Sigmoid, Erf, Softmax ..."""
@@ -141,6 +145,69 @@ class Net:
         first = self.shapes[parts[0]]
         self.shapes[name] = (1, sum(self.shapes[part][1] for part in parts), *first[2:])
         return self._pair(name, name)
+
+    def gelu(self, x: str) -> str:
+        """x/2 (1 + erf(x / sqrt 2)), spelled out as exporters do; runtimes put it together again."""
+        name, shape = self._fresh("gelu"), self.shapes[x]
+        parts = [f"{name}_{number}" for number in range(4)]
+        for constant, number in (("root", 2**0.5), ("one", 1.0), ("half", 0.5)):
+            self._floats(f"{name}_{constant}", (), struct.pack("<f", number))
+        self._nodes += [
+            onnx.node("Div", (x, f"{name}_root"), (parts[0],)),
+            onnx.node("Erf", (parts[0],), (parts[1],)),
+            onnx.node("Add", (parts[1], f"{name}_one"), (parts[2],)),
+            onnx.node("Mul", (x, parts[2]), (parts[3],)),
+            onnx.node("Mul", (parts[3], f"{name}_half"), (name,)),
+        ]
+        self.shapes[name] = shape
+        return name
+
+    def shuffled_halves(self, x: str) -> tuple[str, str]:
+        """The even and the odd channels (ShuffleNet's shuffle and split)."""
+        name, (_, channels, height, width) = self._fresh("shuffle"), self.shapes[x]
+        pairs = self._integers(f"{name}_pairs", (channels // 2, 2, height * width))
+        apart = self._integers(f"{name}_apart", (2, channels // 2, height, width))
+        self._nodes += [
+            onnx.node("Reshape", (x, pairs), (f"{name}_pairs_of",)),
+            onnx.node("Transpose", (f"{name}_pairs_of",), (f"{name}_turned",), {"perm": (1, 0, 2)}),
+            onnx.node("Reshape", (f"{name}_turned", apart), (f"{name}_halves",)),
+        ]
+        halves = []
+        for number in range(2):
+            index = self._integers(f"{name}_at{number}", (number,))
+            half = f"{name}_half{number}"
+            self._nodes.append(onnx.node("Gather", (f"{name}_halves", index), (half,), {"axis": 0}))
+            self.shapes[half] = (1, channels // 2, height, width)
+            halves.append(half)
+        return halves[0], halves[1]
+
+    def thinned(self, x: str, channels: int) -> str:
+        """Every second row and column, and channels of zeros on both sides (ResNet's option A)."""
+        name, (_, before, height, width) = self._fresh("thinned"), self.shapes[x]
+        starts, ends = self._integers(f"{name}_0", (0, 0)), self._integers(f"{name}_9", (height, width))
+        axes, steps = self._integers(f"{name}_axes", (2, 3)), self._integers(f"{name}_steps", (2, 2))
+        self._nodes.append(onnx.node("Slice", (x, starts, ends, axes, steps), (f"{name}_cut",)))
+        front = (channels - before) // 2
+        pads = self._integers(f"{name}_pads", (0, front, 0, 0, 0, channels - before - front, 0, 0))
+        self._nodes.append(onnx.node("Pad", (f"{name}_cut", pads), (name,)))
+        self.shapes[name] = (1, channels, (height + 1) // 2, (width + 1) // 2)
+        return self._pair(name, name)
+
+    def rows_of(self, table: tuple[int, int], rows: int) -> str:
+        """(1, rows, columns): what an embedding gives for as many tokens."""
+        name, tokens = self._fresh("embed"), f"x{len(self._inputs)}"
+        self._inputs.append(onnx.value(tokens, (1, rows), onnx.INT64))
+        self._floats(f"{name}_table", table)
+        self._nodes.append(onnx.node("Gather", (f"{name}_table", tokens), (name,)))
+        self.shapes[name] = (1, rows, table[1])
+        return name
+
+    def average(self, x: str) -> str:
+        """(1, channels) by ReduceMean"""
+        name = self._fresh("average")
+        self._nodes.append(onnx.node("ReduceMean", (x,), (name,), {"axes": (2, 3), "keepdims": 0}))
+        self.shapes[name] = self.shapes[x][:2]
+        return name
 
     def resize(self, x: str) -> str:
         """Twice the height and width, nearest."""
@@ -334,16 +401,50 @@ def perceptron(net: Net, rows: int, widths: tuple[int, ...]) -> None:
     net.output(net.dense(x, 10, relu=False))
 
 
-def attention(net: Net, rows: int, columns: int, heads: int) -> None:
-    """One transformer layer (BERT)."""
-    x = net.layer_norm(net.input(1, rows, columns))
-    query, key, value = (net.project(x, columns) for _ in range(3))
-    scores = net.matmul(net.heads(query, heads), net.heads(key, heads, transposed=True))
-    mixed = net.rows(net.matmul(net.one("Softmax", scores, axis=-1), net.heads(value, heads)))
-    x = net.layer_norm(net.two("Add", x, net.project(mixed, columns)))
-    inside = net.project(x, 4 * columns)
-    inside = net.two("Mul", inside, net.one("Erf", inside))
-    net.output(net.layer_norm(net.two("Add", x, net.project(inside, columns))))
+def attention(net: Net, rows: int, columns: int, heads: int, layers: int = 1) -> None:
+    """Transformer layers behind an embedding (BERT); integers only where matrices are multiplied by weights."""
+    x = net.layer_norm(net.rows_of((1000, columns), rows))
+    for _ in range(layers):
+        whole = net.rounded(x)
+        query, key, value = (net.project(whole, columns) for _ in range(3))
+        scores = net.matmul(net.heads(query, heads), net.heads(key, heads, transposed=True))
+        mixed = net.rows(net.matmul(net.one("Softmax", scores, axis=-1), net.heads(value, heads)))
+        x = net.layer_norm(net.two("Add", x, net.project(net.rounded(mixed), columns), rounded=False))
+        inside = net.gelu(net.project(net.rounded(x), 4 * columns))
+        outside = net.project(net.rounded(inside), columns)
+        x = net.layer_norm(net.two("Add", x, outside, rounded=False))
+    net.output(x)
+
+
+def shuffled(net: Net, size: int, channels: int, units: int) -> None:
+    """Units that work on half of the channels and shuffle them (ShuffleNetV2)."""
+    x = net.pool(net.conv(net.input(1, 3, size, size), channels, 3, stride=2))
+    for _ in range(units):
+        still, inside = net.shuffled_halves(x)
+        half = channels // 2
+        inside = net.conv(net.rounded(inside), half, 1)
+        inside = net.conv(inside, half, 3, group=half, relu=False)
+        inside = net.conv(inside, half, 1)
+        x = net.concat(net.rounded(still), inside)
+    net.output(net.one("Tanh", net.conv(x, 20, 1, relu=False)))
+
+
+def thin_residual(net: Net, size: int, widths: tuple[int, ...]) -> None:
+    """Residual blocks whose shortcut has no weights (ResNet's option A)."""
+    x = net.conv(net.input(1, 3, size, size), widths[0], 3)
+    for width in widths:
+        grown = width != net.shapes[x][1]
+        inside = net.conv(net.conv(x, width, 3, stride=2 if grown else 1), width, 3, relu=False)
+        x = net.two("Add", net.thinned(x, width) if grown else x, inside, relu=True)
+    net.output(net.dense(net.average(x), 10, relu=False))
+
+
+def activated(net: Net, size: int, channels: int) -> None:
+    """Activations that ride on no convolution."""
+    x = net.conv(net.input(1, 3, size, size), channels, 3, relu=False)
+    both = net.two("Add", net.one("LeakyRelu", x, alpha=0.1), net.one("Tanh", x))
+    both = net.two("Mul", net.one("Sigmoid", both), both, relu=True)
+    net.output(net.one("Softmax", net.average(both), axis=-1))
 
 
 _NETS: Final = {
@@ -358,14 +459,28 @@ _NETS: Final = {
     "inverted-112": lambda net: inverted(net, 112, (32, 48, 48, 120, 120, 180), 4),
     "residual-32": lambda net: residual(net, 32, (16, 16, 32, 32, 64, 64)),
     "residual-56": lambda net: residual(net, 56, (40, 80, 80, 160)),
+    "residual-16": lambda net: residual(net, 16, (8, 20, 20)),
+    "thin-residual-32": lambda net: thin_residual(net, 32, (12, 12, 24, 48)),
+    "thin-residual-24": lambda net: thin_residual(net, 24, (40, 64, 80)),
     "fire-160": lambda net: fire(net, 160, (12, 20, 28, 40, 56)),
     "fire-227": lambda net: fire(net, 227, (16, 32, 48, 64)),
     "split-176": lambda net: split(net, 176, 32),
     "split-88": lambda net: split(net, 88, 72),
+    "shuffled-160": lambda net: shuffled(net, 160, 48, 3),
+    "shuffled-352": lambda net: shuffled(net, 352, 40, 2),
+    "shuffled-128": lambda net: shuffled(net, 128, 128, 3),
+    "activated-16": lambda net: activated(net, 16, 24),
+    "activated-56": lambda net: activated(net, 56, 32),
+    "plain-28": lambda net: plain(net, 28, (10, 24)),
+    "plain-16": lambda net: plain(net, 16, (8, 12, 20)),
+    "perceptron-1-narrow": lambda net: perceptron(net, 1, (64, 48, 32)),
+    "perceptron-1-deep": lambda net: perceptron(net, 1, (400, 500, 220, 160, 96, 192)),
     "perceptron-1": lambda net: perceptron(net, 1, (784, 300, 100)),
     "perceptron-1-wide": lambda net: perceptron(net, 1, (640, 128, 128, 8, 128, 1280, 1000, 2048)),
+    "attention-24": lambda net: attention(net, 24, 128, 2, 2),
     "attention-32": lambda net: attention(net, 32, 256, 4),
     "attention-64": lambda net: attention(net, 64, 320, 8),
+    "attention-80": lambda net: attention(net, 80, 448, 14),
     "attention-128": lambda net: attention(net, 128, 192, 6),
 }
 NAMES: Final = tuple(_NETS)
