@@ -35,6 +35,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     drop: float | None = None  # the original's accuracy less this one's, on the same samples
     drop_error: float | None = None  # standard error of `drop`, samples paired
     samples: int | None = None
+    # What choosing goes by where samples are few: each sample counts by how sure the model is of its label, so
+    # it moves long before an answer tips over (judge.py). None where the metric is no count of answers.
+    expected_drop: float | None = None
+    expected_drop_error: float | None = None
     split: str | None = None  # the rows that `accuracy` is of: "selection" while choosing
     latency_us: float | None = None  # p50 of one sample
     latency_basis: Basis | None = None
@@ -46,11 +50,21 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     energy_mj: float | None = None
     energy_basis: Basis | None = None
 
+    @property
+    def loss(self) -> float | None:
+        """What is known of the drop: that which choosing goes by."""
+        return self.drop if self.expected_drop is None else self.expected_drop
+
+    @property
+    def loss_error(self) -> float | None:
+        return self.drop_error if self.expected_drop is None else self.expected_drop_error
+
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     number: int  # 0: the original
     recipe: dict[str, Any]  # Recipe.as_json()
     point: dict[str, Any] = {}  # the recipe as a point of the space: parameter -> value
+    title: str = ""  # the recipe in words: "4.5-bit weights, int8"
     reason: str = ""  # why this trial, in words
     state: State = "running"
     stage: Stage = "evaluated"  # that it is meant for while running, that it reached when done
