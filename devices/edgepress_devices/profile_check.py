@@ -101,7 +101,7 @@ def _structure(table: Table, schema: type[msgspec.Struct], path: str, *, tell_mi
                 msgspec.convert(table[name], field.type)
             except (msgspec.ValidationError, OverflowError) as error:
                 why = str(error).split(" - at `")[0]
-                fix = _FIXES.get(inner, "correct it")
+                fix = _FIXES.get(inner) or _MISSING_FIX.get(name, "correct it")
                 problems.append(Problem(path=inner, message=f"{_shown(table[name])}: {why}", fix=fix))
     return problems
 

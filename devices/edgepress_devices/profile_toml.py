@@ -70,8 +70,7 @@ def _key(key: str) -> str:
 
 
 def _without_absent(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_absent(value) if isinstance(value, Mapping) else value
-        for key, value in table.items()
-        if value is not None
-    }
+    """With the figures of a table before the words about them."""
+    present = [(key, value) for key, value in table.items() if value is not None]
+    present.sort(key=lambda pair: pair[0] in ("basis", "arithmetic", "source", "reason"))
+    return {key: _without_absent(value) if isinstance(value, Mapping) else value for key, value in present}

@@ -93,6 +93,9 @@ class Api:
     def post(self, path: str, body: Any = None, **query: Any) -> Any:
         return self._json("POST", path, body=body, query=query)
 
+    def put(self, path: str, body: Any) -> Any:
+        return self._json("PUT", path, body=body)
+
     def patch(self, path: str, body: Any) -> Any:
         return self._json("PATCH", path, body=body)
 
