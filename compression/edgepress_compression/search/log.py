@@ -66,8 +66,8 @@ class TrialLog(Protocol):
     def artifact(self, digest: str) -> bytes | None:
         """The artifact of a finished trial, where it was kept."""
 
-    def amend(self, trial: Trial) -> None:
-        """A trial that is done has got more: stage "measured" with a device's figures, or `tested`."""
+    def tell_tested(self, trial: Trial) -> None:
+        """Replaces a trial that is done has got more
 
 
 class _Search(msgspec.Struct, frozen=True):
@@ -150,7 +150,7 @@ class FileLog:
                 write_whole(self._artifact(digest), artifact)
             self._append(msgspec.structs.replace(trial, worker=self.worker, artifact=digest))
 
-    def amend(self, trial: Trial) -> None:
+    def tell_tested(self, trial: Trial) -> None:
         with self._locked():
             self._read()
             self._append(trial)
