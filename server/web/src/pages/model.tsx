@@ -15,6 +15,7 @@ import { ParetoCards } from "./artifact_pareto";
 import { CompareTable } from "./artifact_table";
 import { CompressDialog } from "./compress_dialog";
 import { JobTable } from "./jobs";
+import { OnDevice } from "./on_device";
 import { PushDialog } from "./push_dialog";
 
 export function ModelPage({ name }: { name: string }) {
@@ -149,11 +150,14 @@ function Artifacts({ model, profiles }: { model: Model; profiles: readonly Profi
   const chosen = sorted.find((each) => each.digest === search.get("artifact")) ?? sorted[0];
   if (!chosen) {
     return (
-      <Card>
-        <Empty icon="job" title="Nothing compressed yet">
-          Push the model to devices, or compress it for a profile to see what it costs and gains first.
-        </Empty>
-      </Card>
+      <>
+        <Card>
+          <Empty icon="job" title="Nothing compressed yet">
+            Push the model to devices, or compress it for a profile to see what it costs and gains first.
+          </Empty>
+        </Card>
+        <OnDevice model={model} artifact={null} profiles={profiles} />
+      </>
     );
   }
   return (
@@ -166,6 +170,7 @@ function Artifacts({ model, profiles }: { model: Model; profiles: readonly Profi
         onChoose={(digest) => setSearch({ artifact: digest })}
       />
       <ParetoCards model={model} artifacts={sorted} chosen={chosen.digest} onChoose={(digest) => setSearch({ artifact: digest })} />
+      <OnDevice model={model} artifact={chosen} profiles={profiles} />
       <Detail key={chosen.digest} digest={chosen.digest} />
     </>
   );

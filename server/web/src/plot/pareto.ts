@@ -83,6 +83,7 @@ export function axisTicks(axis: Axis): number[] {
         found.push(...factors.map((factor) => factor * 10 ** power).filter((x) => x >= axis.low && x <= axis.high));
       }
       if (found.length > 1 && found.length <= WANTED + 1) return found;
+      if (factors.length === 1 && found.length > 1) return found.filter((_, i) => i % Math.ceil(found.length / WANTED) === 0);
     }
   }
   const rough = (axis.high - axis.low) / (WANTED - 1);
