@@ -76,7 +76,11 @@ CASES = [
     Case("too young to be judged", fleet(3, SLOW, SLOW), set()),
     Case("one inference a minute", [device("pi-0", *[SLOW] * 5, n=1)], set()),
     Case("too few inferences in all", [device("pi-0", *[SLOW] * 3, n=9)], set()),
-    Case("minutes without inferences are passed over", fleet(2, SLOW, None, SLOW, None, SLOW), {("latency", "profile", "missed")}),
+    Case(
+        "minutes without inferences are passed over",
+        fleet(2, SLOW, None, SLOW, None, SLOW),
+        {("latency", "profile", "missed")},
+    ),
     Case(
         "one bad device among twelve is a problem of that device",
         [*fleet(11, *[OK] * 3), device("pi-hot", *[SLOW] * 3, throttled=True, temp_c=84.0)],
@@ -171,9 +175,7 @@ def test_few_inferences_widen_the_bound() -> None:
     assert lower_bound(few, 0.95) < 0.6 * lower_bound(many, 0.95)
 
 
-latencies = st.lists(
-    st.one_of(st.none(), st.floats(min_value=100.0, max_value=1e6)), min_size=0, max_size=8
-)
+latencies = st.lists(st.one_of(st.none(), st.floats(min_value=100.0, max_value=1e6)), min_size=0, max_size=8)
 fleets = st.lists(latencies, max_size=6).map(
     lambda rows: [device(f"d-{i}", *row) for i, row in enumerate(rows)]
 )
@@ -183,9 +185,7 @@ fleets = st.lists(latencies, max_size=6).map(
 def test_never_missed_and_kept_at_once_and_never_without_reason(
     devices: list[DeviceMinutes], limit_us: float, sustained: int
 ) -> None:
-    found = decide(
-        Limits(latency_us=limit_us), devices, running=len(devices), sustained_minutes=sustained
-    )
+    found = decide(Limits(latency_us=limit_us), devices, running=len(devices), sustained_minutes=sustained)
     assert len({(v.kind, v.scope) for v in found}) == len(found)
     for verdict in found:
         assert verdict.judged <= verdict.running

@@ -10,12 +10,14 @@ import msgspec
 
 from edgepress_compression.errors import BudgetError
 from edgepress_compression.search.budget import Budget, check
+from edgepress_devices.profiling_messages import PROFILING_SECONDS_MAX, PROFILING_SECONDS_MIN
 from edgepress_server.errors import InvalidInputError, NotFoundError
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 
 WINDOW_S: Final = 600
 SUSTAINED_MINUTES: Final = 3
+PROFILING_S: Final = 60
 PREDICTION_ERROR_MIN, PREDICTION_ERROR_MAX = 0.05, 100.0
 OPTIONS_MAX_BYTES: Final = 4096
 
@@ -34,6 +36,7 @@ class FleetBudget(msgspec.Struct, frozen=True, kw_only=True):
     auto: bool = False  # calibrate, search, release and roll out without asking
     window_s: int = WINDOW_S  # telemetry older than this says nothing about now
     sustained_minutes: int = SUSTAINED_MINUTES  # missed, or kept, for so long before anything is done
+    profiling_s: int = PROFILING_S  # that a device may measure itself for, before a search
     options: dict[str, Any] = {}  # of the searches that follow
     source: str | None = None  # id of the search that it comes from; None: set by hand
     created_at: int = 0  # Unix ms
@@ -67,11 +70,13 @@ class Budgets:
         prediction_error: float | None = None,
         window_s: int = WINDOW_S,
         sustained_minutes: int = SUSTAINED_MINUTES,
+        profiling_s: int = PROFILING_S,
         options: dict[str, Any] | None = None,
         source: str | None = None,
         actor: str | None = None,
     ) -> FleetBudget:
-        """Set or replace it. Raises InvalidInputError (a number that cannot be meant), NotFoundError (model)."""
+        """Set or replace it. Raises InvalidInputError (a number that cannot be meant), NotFoundError "
+        "(model)."""
         try:
             check(budget)
         except BudgetError as error:
@@ -79,19 +84,27 @@ class Budgets:
         if budget.empty and prediction_error is None:
             raise InvalidInputError(
                 "empty_budget",
-                "A budget needs at least one limit: latency, memory, energy, size, a drop, or a prediction error.",
+                "A budget needs at least one limit: latency, memory, energy, size, a drop, or a "
+                "prediction error.",
             )
         if prediction_error is not None and not (
             PREDICTION_ERROR_MIN <= prediction_error <= PREDICTION_ERROR_MAX
         ):
             raise InvalidInputError(
                 "bad_budget",
-                f"The prediction error {prediction_error} is a fraction from {PREDICTION_ERROR_MIN:g}: 0.3 is 30 %.",
+                f"The prediction error {prediction_error} is a fraction from {PREDICTION_ERROR_MIN:g}: "
+                "0.3 is 30 %.",
             )
         if not (1 <= sustained_minutes <= 1440 and 60 * sustained_minutes <= window_s <= 86_400):
             raise InvalidInputError(
                 "bad_budget",
-                f"A window of {window_s} s does not hold {sustained_minutes} minutes; make it longer (at most a day).",
+                f"A window of {window_s} s does not hold {sustained_minutes} minutes; make it longer (at "
+                "most a day).",
+            )
+        if not PROFILING_SECONDS_MIN <= profiling_s <= PROFILING_SECONDS_MAX:
+            raise InvalidInputError(
+                "bad_budget",
+                f"A device measures itself for {PROFILING_SECONDS_MIN} to {PROFILING_SECONDS_MAX} seconds.",
             )
         text = json.dumps(options or {}, sort_keys=True)
         if len(text) > OPTIONS_MAX_BYTES:
@@ -106,14 +119,17 @@ class Budgets:
             now = self._database.now_ms()
             connection.execute(
                 "INSERT INTO budgets (model, profile, latency_us, memory_bytes, energy_mj, artifact_bytes,"
-                " max_drop, prediction_error, auto, window_s, sustained_minutes, options, source, created_at,"
-                " updated_at, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " max_drop, prediction_error, auto, window_s, sustained_minutes, profiling_s, options, "
+                "source,"
+                " created_at,"
+                " updated_at, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (model, profile) DO UPDATE SET latency_us = excluded.latency_us,"
                 " memory_bytes = excluded.memory_bytes, energy_mj = excluded.energy_mj,"
                 " artifact_bytes = excluded.artifact_bytes, max_drop = excluded.max_drop,"
                 " prediction_error = excluded.prediction_error, auto = excluded.auto,"
                 " window_s = excluded.window_s, sustained_minutes = excluded.sustained_minutes,"
-                " options = excluded.options, source = excluded.source, updated_at = excluded.updated_at,"
+                " profiling_s = excluded.profiling_s, options = excluded.options, source = "
+                "excluded.source, updated_at = excluded.updated_at,"
                 " actor = excluded.actor",
                 (
                     model,
@@ -127,6 +143,7 @@ class Budgets:
                     int(auto),
                     window_s,
                     sustained_minutes,
+                    profiling_s,
                     text,
                     source,
                     now,
@@ -140,9 +157,7 @@ class Budgets:
             return self.get(model, profile)
 
     def find(self, model: str, profile: str) -> FleetBudget | None:
-        row = self._database.row(
-            "SELECT * FROM budgets WHERE model = ? AND profile = ?", (model, profile)
-        )
+        row = self._database.row("SELECT * FROM budgets WHERE model = ? AND profile = ?", (model, profile))
         return None if row is None else _budget(row)
 
     def get(self, model: str, profile: str) -> FleetBudget:
@@ -151,7 +166,8 @@ class Budgets:
         if found is None:
             raise NotFoundError(
                 "no_such_budget",
-                f"{model[:80]} has no budget on {profile[:80]}; `edgepress budget list` shows those there are.",
+                f"{model[:80]} has no budget on {profile[:80]}; `edgepress budget list` shows those there "
+                "are.",
             )
         return found
 

@@ -1,4 +1,4 @@
-"""Findings: a budget that devices miss, and what became of it. States (the steps are taken by watch/engine.py):
+"""Findings: a budget that devices miss, and what became of it. States (watch/engine.py takes the steps):
 
 open --auto--> calibrating --jobs over--> searching --found--> released --devices keep it--> resolved
      --else--> proposed --a person accepts--> calibrating | released
@@ -6,9 +6,9 @@ open --auto--> calibrating --jobs over--> searching --found--> released --device
 calibrating | searching | released --came to nothing--> open          (tried again later, not for ever)
 any of these --the devices keep the budget again, or the artifact runs no more--> resolved
 
-Scope "device": some devices of a profile miss what the others keep. Nothing follows by itself: it stays open
-or is dismissed, until it resolves. Of one (model, profile, kind, scope) at most one finding is not over; while
-one was dismissed, no new one is made for the same artifact.
+Scope "device": some devices of a profile miss what the others keep. Nothing follows by itself: it stays
+open or is dismissed, until it resolves. Of one (model, profile, kind, scope) at most one finding is not
+over; while one was dismissed, no new one is made for the same artifact.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class Step:
 
     number: int
     at: int  # Unix ms
-    what: str  # missed, profiling, calibrated, search, found, not_found, released, rollout, kept, resolved ...
+    what: (
+        str  # missed, profiling, calibrated, search, found, not_found, released, rollout, kept, resolved ...
+    )
     sentence: str
     about: str | None  # "search", "release", "rollout", "profiling", "profile"
     about_id: str | None
@@ -104,7 +106,8 @@ class Findings:
         row = self._database.row("SELECT * FROM findings WHERE id = ?", (finding_id,))
         if row is None:
             raise NotFoundError(
-                "finding_unknown", f"There is no finding {finding_id[:40]!r}; `edgepress finding list` shows them."
+                "finding_unknown",
+                f"There is no finding {finding_id[:40]!r}; `edgepress finding list` shows them.",
             )
         return _finding(row)
 
@@ -142,7 +145,8 @@ class Findings:
     ) -> bool:
         """Whether a person said of this very artifact that nothing is to be done."""
         row = self._database.row(
-            "SELECT state FROM findings WHERE model = ? AND profile = ? AND kind = ? AND scope = ? AND digest = ?"
+            "SELECT state FROM findings WHERE model = ? AND profile = ? AND kind = ? AND scope = ? AND "
+            "digest = ?"
             " ORDER BY created_at DESC, rowid DESC LIMIT 1",
             (model, profile, kind, scope, digest),
         )
@@ -175,7 +179,8 @@ class Findings:
         finding_id, now = secrets.token_hex(6), self._database.now_ms()
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO findings (id, kind, scope, model, profile, digest, rollout, measured, measured_limit,"
+                "INSERT INTO findings (id, kind, scope, model, profile, digest, rollout, measured, "
+                "measured_limit,"
                 " predicted_us, devices, judged, inferences, since, sentence, state, created_at, updated_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?)",
                 (
@@ -206,7 +211,8 @@ class Findings:
         """The newest figures of a finding that is not over. The artifact changes with them."""
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE findings SET digest = ?, rollout = ?, measured = ?, measured_limit = ?, predicted_us = ?,"
+                "UPDATE findings SET digest = ?, rollout = ?, measured = ?, measured_limit = ?, "
+                "predicted_us = ?,"
                 " devices = ?, judged = ?, inferences = ?, sentence = ?, updated_at = ? WHERE id = ?",
                 (
                     seen.digest,
@@ -255,7 +261,8 @@ class Findings:
         """One more line of its story; the same line twice in a row is told once."""
         with self._database.transaction() as connection:
             last = self._database.row(
-                "SELECT number, what, sentence FROM finding_steps WHERE finding = ? ORDER BY number DESC LIMIT 1",
+                "SELECT number, what, sentence FROM finding_steps WHERE finding = ? ORDER BY number DESC "
+                "LIMIT 1",
                 (finding_id,),
             )
             if last is not None and (last["what"], last["sentence"]) == (what, sentence):
@@ -288,7 +295,8 @@ class Findings:
         """Inside a transaction: of those that are over the newest are kept."""
         with self._database.transaction() as connection:
             connection.execute(
-                "DELETE FROM findings WHERE id IN (SELECT id FROM findings WHERE state IN ('resolved', 'dismissed')"
+                "DELETE FROM findings WHERE id IN (SELECT id FROM findings WHERE state IN ('resolved', "
+                "'dismissed')"
                 " ORDER BY created_at DESC, rowid DESC LIMIT -1 OFFSET ?)",
                 (KEEP_OVER,),
             )

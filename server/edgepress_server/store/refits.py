@@ -143,6 +143,13 @@ class Refits:
         running = row["worker"] is not None and row["lease_until"] > self._now()
         return RefitRow(row["profile"], running, row["message"], row["at"])
 
+    def settled(self, profile_id: str) -> bool:
+        """Nothing waits to be fitted or predicted for it, and nobody is at it."""
+        last = self.last(profile_id)
+        return not (last is not None and last.running) and all(
+            refit.profile != profile_id for refit in self._due("")
+        )
+
     def identity(self, profile_id: str) -> str:
         """Changes whenever predictions for this profile do. Raises NotFoundError, InvalidProfile."""
         active = self._calibrations.active_row(profile_id)

@@ -39,7 +39,8 @@ class Running:
                 mine = [row for row in rows if row["digest"] == digest]
                 minutes = {
                     row["name"]: self._database.rows(
-                        "SELECT * FROM minutes WHERE device = ? AND minute >= ? AND artifact = ? ORDER BY minute",
+                        "SELECT * FROM minutes WHERE device = ? AND minute >= ? AND artifact = ? ORDER "
+                        "BY minute",
                         (row["name"], since_ms, digest),
                     )
                     for row in mine
@@ -54,10 +55,22 @@ class Running:
                 )
             return found
 
+    def targets(self, model: str, profile: str) -> list[str]:
+        """Enrolled devices of the profile that run the model now, or are to run it."""
+        rows = self._database.rows(
+            "SELECT d.name FROM devices d LEFT JOIN wants w ON w.device = d.name"
+            " WHERE d.profile = ? AND d.revoked_at IS NULL AND d.enrolled_at IS NOT NULL AND EXISTS"
+            " (SELECT 1 FROM artifacts a WHERE a.model = ?"
+            " AND a.digest = coalesce(w.digest, json_extract(d.state, '$.running'))) ORDER BY d.name",
+            (profile, model),
+        )
+        return [str(row["name"]) for row in rows]
+
     def _rollout(self, digest: str, devices: Sequence[str]) -> str | None:
         rows = self._database.rows(
             "SELECT r.id, d.device FROM rollouts r JOIN rollout_devices d ON d.rollout = r.id"
-            " WHERE d.digest = ? AND d.state = 'committed' ORDER BY r.created_at DESC, r.rowid DESC LIMIT 1000",
+            " WHERE d.digest = ? AND d.state = 'committed' ORDER BY r.created_at DESC, r.rowid DESC "
+            "LIMIT 1000",
             (digest,),
         )
         return next((row["id"] for row in rows if row["device"] in devices), None)

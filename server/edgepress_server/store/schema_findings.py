@@ -12,6 +12,7 @@ CREATE TABLE budgets (        -- what a model must keep on a profile, in the fle
     prediction_error REAL,    -- |measured / predicted - 1| of the p50 that is still believed
     auto INTEGER NOT NULL,    -- 1: calibrate, search, release and roll out without asking
     window_s INTEGER NOT NULL, sustained_minutes INTEGER NOT NULL,
+    profiling_s INTEGER NOT NULL,                         -- that a device may measure itself for, before a search
     options TEXT NOT NULL DEFAULT '{}',                   -- JSON: options of the searches
     source TEXT,              -- id of the search that it comes from; NULL: set by hand
     created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, actor TEXT,

@@ -19,8 +19,8 @@ Rules, for one artifact of one model on the devices of one profile:
 * Devices that throttle or are hot are named, in either scope.
 
 Confidence: order statistics of a binomial, normal approximation (Conover, Practical Nonparametric Statistics,
-3rd ed., 3.2). Inferences of one device resemble their neighbours, so n counts as n / DESIGN_EFFECT (Kish 1965);
-a bucket of a histogram is BUCKET_ERROR wide either way, which the bound takes off too.
+3rd ed., 3.2). Inferences of one device resemble their neighbours, so n counts as n / DESIGN_EFFECT (Kish
+1965); a bucket of a histogram is BUCKET_ERROR wide either way, which the bound takes off too.
 """
 
 from __future__ import annotations

@@ -1,0 +1,94 @@
+"""What a search has to be asked for, so that the devices, as they are now, keep the budget.
+
+A budget limits what devices show: the p95 of inferences under load, the memory of the whole agent, the energy
+of the board. A search predicts something nearer to the model: a p50, a bare process, the inference's own
+energy. What lies between is measured on the artifact that runs: its figures in the fleet over its prediction
+(the calibrated one, where the devices were calibrated just now). The search's limit is the budget's divided
+by that, less MARGIN. A device that is slowed down for a reason which the calibration explains so asks for
+less work by its prediction; one that it does not explain, by this factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from edgepress_compression.search.budget import Budget
+from edgepress_devices.prediction import Prediction, predict
+from edgepress_devices.profile import DeviceProfile
+from edgepress_server.predict import ExecutedModels
+from edgepress_server.predict.layout import layout_of
+from edgepress_server.store import Store
+from edgepress_server.store.budgets import FleetBudget
+from edgepress_server.watch import words
+from edgepress_server.watch.decide import Verdict
+
+MARGIN: Final = 0.9  # what a search finds lies just inside its limit, and a p95 has its own error
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of the running artifact on the devices of the profile; None: not measured enough."""
+
+    p95_us: float | None = None
+    rss_bytes: float | None = None
+    energy_mj: float | None = None
+
+
+def measured(verdicts: list[Verdict]) -> Measured:
+    """The figures of the profile that the last look judged by."""
+    of = {v.kind: v.measured for v in verdicts if v.scope == "profile"}
+    return Measured(of.get("latency"), of.get("memory"), of.get("energy"))
+
+
+def ask(budget: FleetBudget, now: Measured, prediction: Prediction | None) -> tuple[Budget, list[str]]:
+    """The limits for a search, and in words why they differ from the budget's."""
+    said: list[str] = []
+    limits = budget.search_budget
+    if prediction is None:
+        return limits, said
+    basis = prediction.basis
+    latency_us, memory_bytes, energy_mj = limits.latency_us, limits.memory_bytes, limits.energy_mj
+    if latency_us is not None and now.p95_us:
+        asked_us = MARGIN * latency_us * prediction.latency_us / now.p95_us
+        said.append(words.scaled("latency", latency_us, asked_us, now.p95_us, prediction.latency_us, basis))
+        latency_us = asked_us
+    if memory_bytes is not None and now.rss_bytes:
+        # What a process holds beside the model does not shrink with it: a difference, not a factor.
+        asked = memory_bytes - (now.rss_bytes - prediction.memory_bytes)
+        if asked > 0:
+            said.append(
+                words.scaled("memory", memory_bytes, asked, now.rss_bytes, prediction.memory_bytes, basis)
+            )
+            memory_bytes = int(asked)
+    if energy_mj is not None and now.energy_mj and prediction.energy_mj:
+        asked_mj = MARGIN * energy_mj * prediction.energy_mj / now.energy_mj
+        said.append(words.scaled("energy", energy_mj, asked_mj, now.energy_mj, prediction.energy_mj, basis))
+        energy_mj = asked_mj
+    scaled = Budget(
+        latency_us=latency_us,
+        artifact_bytes=limits.artifact_bytes,
+        memory_bytes=memory_bytes,
+        energy_mj=energy_mj,
+        max_drop=limits.max_drop,
+    )
+    return scaled, said
+
+
+def prediction_of(
+    store: Store, executed: ExecutedModels, digest: str, profile: DeviceProfile, *, wait_s: float
+) -> Prediction | None:
+    """Of an artifact with the profile's active calibration; None: its operators are still being worked out.
+
+    Raises NotPredictableError, RateLimitedError.
+    """
+    path = store.blobs.path(digest)
+    found = executed.get("artifact", digest, path, layout_of(profile), wait_s=wait_s)
+    if found is None:
+        return None
+    return predict(
+        found.operators,
+        store.calibrations.attach(profile),
+        weight_bytes=found.weight_bytes,
+        peak_activation_bytes=found.peak_activation_bytes,
+    )

@@ -1,0 +1,223 @@
+"""What a finding does next, from plain values. The engine reads them, calls `next_step`, and acts.
+
+Rules:
+
+* Scope "device": nothing follows; a person decides (see `decide`).
+* open: while another finding of the same model and profile is being followed, it waits: one search answers
+  all limits of a budget. After a search that came to nothing it waits until ``next_try_at``, which doubles
+  from try to try; never more than SEARCHES_A_DAY a day for a model and profile.
+* open, and neither the budget allows it (auto) nor a person accepted: proposed.
+* Else the devices that show it are asked to measure themselves: `calibrating`. Without one that is online it
+  waits. A device that does not answer is waited for CALIBRATE_MS and no longer.
+* When all have answered and their times are fitted, the search is started: `searching`.
+* The search found an artifact within the budget that is not the one that misses it: released and rolled out
+  when that is allowed, else proposed. A finding of kind "prediction" never releases by itself: its artifact
+  keeps the budget.
+* The search found nothing, failed or was cancelled: open again, later. What was nearest is said.
+* released: its rollout pauses: said. It is aborted: open again, later. It is done and the devices miss the
+  budget with the new artifact: open again, later. They keep it: the observer resolves the finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edgepress_server.store.findings import FindingKind, FindingScope, FindingState
+
+CALIBRATION_DEVICES: Final = 3  # are asked to measure themselves
+CALIBRATE_MS: Final = 15 * 60_000
+FIT_MS: Final = 3 * 60_000  # a fit takes seconds
+SEARCHES_A_DAY: Final = 4
+RETRY_MS: Final = 3600_000  # after the first search that came to nothing; then twice as long, each time
+RETRY_MAX_MS: Final = 24 * 3600_000
+RESULT_MS: Final = 30 * 60_000  # after a rollout, for its devices to send telemetry
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """A profiling job of this finding."""
+
+    device: str
+    open: bool
+    done: bool  # with a report that is of use
+    message: str
+
+
+@dataclass(frozen=True)
+class SearchFacts:
+    id: str
+    state: str  # queued, running, done, failed, cancelled
+    message: str
+    chosen: str | None  # digest of the best artifact within the budget
+    words: str  # what it found, or the nearest point and what blocks it
+
+
+@dataclass(frozen=True)
+class RolloutFacts:
+    id: str
+    state: str
+    reason: str
+    since_ms: int  # in this state since
+
+
+@dataclass(frozen=True)
+class Facts:
+    state: FindingState
+    kind: FindingKind
+    scope: FindingScope
+    digest: str
+    now_ms: int
+    state_since_ms: int  # when the last step was told
+    auto: bool  # the budget allows it
+    accepted: bool  # a person does
+    release_too: bool  # a person allowed the release along with the search
+    attempts: int  # searches of this finding so far
+    next_try_at: int | None
+    searches_today: int  # of this model and profile
+    other: str | None  # id of another finding of this model and profile that is being followed
+    online: Sequence[str]  # devices that show it and are online
+    jobs: Sequence[JobFacts] = ()
+    fitted: bool = True  # nothing waits to be fitted or predicted for this profile
+    search: SearchFacts | None = None
+    rollout: RolloutFacts | None = None
+    chosen: str | None = None  # digest that was released
+    missed_again: bool = False  # devices miss it with `chosen`
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Stay, and say what for."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Propose:
+    message: str
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    devices: Sequence[str]
+
+
+@dataclass(frozen=True)
+class StartSearch:
+    """`uncalibrated`: why the costs rest on what was known before; "" when they do not."""
+
+    uncalibrated: str = ""
+
+
+@dataclass(frozen=True)
+class Release:
+    digest: str
+
+
+@dataclass(frozen=True)
+class BackOff:
+    """Open again; not tried before `next_try_at`."""
+
+    message: str
+    next_try_at: int
+
+
+Action = Wait | Propose | Calibrate | StartSearch | Release | BackOff
+
+
+def next_step(facts: Facts) -> Action | None:
+    """What to do now; None: nothing. Doing it twice changes nothing."""
+    if facts.scope == "device":
+        return None
+    if facts.state == "open":
+        return _open(facts)
+    if facts.state == "calibrating":
+        return _calibrating(facts)
+    if facts.state == "searching":
+        return _searching(facts)
+    if facts.state == "released":
+        return _released(facts)
+    return None
+
+
+def back_off_ms(attempts: int) -> int:
+    """How long nothing is tried after so many searches."""
+    doublings = min(16, max(0, attempts - 1))
+    return min(RETRY_MAX_MS, RETRY_MS << doublings)
+
+
+def _open(facts: Facts) -> Action | None:
+    if facts.next_try_at is not None and facts.now_ms < facts.next_try_at:
+        return None
+    if facts.other is not None:
+        return Wait(f"Waits for finding {facts.other}: one search answers all limits of the budget.")
+    if not (facts.auto or facts.accepted):
+        return Propose(
+            "A search with what the devices measure now is prepared. Accept it to start: "
+            "calibrate, search, and release what it finds."
+        )
+    if facts.searches_today >= SEARCHES_A_DAY and not facts.accepted:
+        return BackOff(
+            f"{facts.searches_today} searches were started for it within a day; the next one waits, or is "
+            "started "
+            "by hand.",
+            facts.now_ms + RETRY_MAX_MS // 4,
+        )
+    if not facts.online:
+        return Wait("Waits for a device that shows it to be online: its costs are measured there first.")
+    return Calibrate(tuple(facts.online[:CALIBRATION_DEVICES]))
+
+
+def _calibrating(facts: Facts) -> Action:
+    waited_ms = facts.now_ms - facts.state_since_ms
+    still = [job for job in facts.jobs if job.open]
+    done = [job for job in facts.jobs if job.done]
+    if still and waited_ms < CALIBRATE_MS:
+        return Wait("; ".join(f"{job.device}: {job.message}" for job in still))
+    if done and not facts.fitted and waited_ms < CALIBRATE_MS + FIT_MS:
+        return Wait("The times are in; the profile is fitted to them.")
+    if not done:
+        why = "; ".join(f"{job.device} {job.message}" for job in facts.jobs) or "no device was asked"
+        return StartSearch(f"No device told new times ({why}).")
+    return StartSearch()
+
+
+def _searching(facts: Facts) -> Action | None:
+    search = facts.search
+    if search is None:
+        return BackOff("Its search is gone.", facts.now_ms + back_off_ms(facts.attempts))
+    if search.state in ("queued", "running"):
+        return Wait(search.message or f"Search {search.id} is {search.state}.")
+    again_at = facts.now_ms + back_off_ms(facts.attempts)
+    if search.state != "done":
+        words = search.message.rstrip(".") or search.state
+        return BackOff(f"Search {search.id} ended without a result: {words}.", again_at)
+    if search.chosen is None:
+        return BackOff(f"Nothing that was tried meets the budget. {search.words}".strip(), again_at)
+    if search.chosen == facts.digest:
+        return BackOff(
+            "The best artifact within the budget, as predicted, is the one that runs already and misses it.",
+            again_at,
+        )
+    allowed = facts.release_too or (facts.auto and facts.kind != "prediction")
+    return Release(search.chosen) if allowed else Propose(f"Ready to be released: {search.words}.")
+
+
+def _released(facts: Facts) -> Action | None:
+    rollout = facts.rollout
+    again_at = facts.now_ms + back_off_ms(facts.attempts)
+    if rollout is None:
+        return BackOff("Its rollout is gone.", again_at)
+    if facts.missed_again:
+        return BackOff("The devices miss the budget with the new artifact, too.", again_at)
+    if rollout.state in ("aborted", "rolling_back"):
+        return BackOff(f"Its rollout was aborted. {rollout.reason}".strip(), again_at)
+    if rollout.state != "done":
+        paused = rollout.state == "paused"
+        return Wait(
+            f"Its rollout is {rollout.state}{': ' if paused else ''}{rollout.reason if paused else ''}."
+        )
+    if facts.now_ms - rollout.since_ms > RESULT_MS:
+        return Wait("Rolled out. Too few inferences have come since to tell whether the budget is kept.")
+    return Wait("Rolled out; the devices' next minutes show whether the budget is kept.")
