@@ -18,6 +18,7 @@ import pytest
 from onnx_files import tiny_npz, tiny_onnx
 
 from edgepress_compression.artifact.read import decode
+from edgepress_server.jobs import child_process
 from edgepress_server.jobs import worker as worker_module
 from edgepress_server.jobs.worker import Worker, run_worker, start_child
 from edgepress_server.settings import Settings
@@ -169,7 +170,7 @@ def test_three_crashes_are_a_failure_with_a_reason(wall_store: Store, run: Calla
 def test_cancelling_ends_the_process(
     wall_store: Store, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
-    monkeypatch.setattr(worker_module, "TERMINATE_S", 0.2)
+    monkeypatch.setattr(child_process, "TERMINATE_S", 0.2)
     job_id = submit(wall_store)
     run(behaviour)
     pid = wait_for("the child", at_work(wall_store, job_id, "deaf" if behaviour == "deaf" else "prune"))

@@ -236,15 +236,24 @@ def test_trials_of_other_data_are_refused(searching: Store) -> None:
         searching.search_trials.bind(seat, {"model": "b", "seed": 0})
 
 
-def test_files_that_are_not_kept_are_forgotten(searching: Store) -> None:
-    search = submit(searching)
+def test_files_of_an_ended_search_are_dropped_but_for_its_artifacts(searching: Store) -> None:
+    submit(searching)
     seat = join(searching)
-    for digest in ("a" * 64, "b" * 64):
-        searching.search_trials.finish(
-            seat, msgspec.structs.replace(done(claim(searching, seat)), artifact=digest)
-        )
-    assert list(searching.search_trials.forget_files(search.id, ["b" * 64])) == ["a" * 64]
-    assert [row.artifact for row in searching.search_trials.all(search.id)] == [None, "b" * 64]
+    for digest in ("a" * 64, KEPT.digest):
+        trial = msgspec.structs.replace(done(claim(searching, seat)), artifact=digest)
+        searching.search_trials.finish(seat, trial)
+    assert searching.search_trials.droppable() == [], "it still runs"
+    searching.searches.finish(seat, OUTCOME, [KEPT])
+    assert searching.search_trials.droppable() == ["a" * 64]
+    searching.search_trials.forget_file("a" * 64)
+    assert [row.artifact for row in searching.search_trials.all(seat.search)] == [None, KEPT.digest]
+
+
+def test_the_profile_it_began_with_stays(searching: Store) -> None:
+    submit(searching)
+    seat = join(searching)
+    assert searching.search_trials.pin(seat, "first") == "first"
+    assert searching.search_trials.pin(seat, "calibrated since") == "first"
 
 
 class SearchMachine(RuleBasedStateMachine):

@@ -22,17 +22,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgepress_compression.errors import CompressionCancelledError, EdgepressError
+from edgepress_compression.recipe import Recipe
 from edgepress_devices.profile import ProfileError
 from edgepress_server.errors import StoreError
 from edgepress_server.jobs.checkpoints import checkpoints_of
 from edgepress_server.jobs.child_process import die_with_pipe, settle_in
+from edgepress_server.jobs.inputs import linked_dataset, linked_model
+from edgepress_server.jobs.search_outcome import remake_command
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.jobs import Job, LeaseLostError, Result
 
 if TYPE_CHECKING:
     from edgepress_compression.compress import Progress
-    from edgepress_compression.data.dataset import Dataset
 
 log = logging.getLogger("edgepress_server.jobs")
 
@@ -87,15 +91,12 @@ def run_job(store: Store, job: Job, cancelled: threading.Event, compress: Compre
 
 
 def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Compress) -> Result:
-    model = store.models.get(job.model)
     with tempfile.TemporaryDirectory(dir=store.blobs.aside(), prefix="job-") as folder:
-        source = Path(folder) / f"{model.name}.onnx"  # reports and data set variants go by the model's name
-        source.symlink_to(store.blobs.intact(model.blob).resolve())
         result = compress(
-            source,
-            recipe=job.recipe,
+            linked_model(store, job.model, Path(folder)),
+            recipe=_recipe(store, job),
             profile=store.profiles.resolve(job.profile),
-            dataset=_dataset(store, job, Path(folder)),
+            dataset=linked_dataset(store, job.dataset, Path(folder)),
             progress=ProgressRows(store, job, cancelled),
             cancelled=cancelled.is_set,
             seed=int(job.options.get("seed", 0)),
@@ -111,8 +112,18 @@ def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Comp
     return Result(digest, len(artifact), {**result.report, "command": _command(job)})
 
 
+def _recipe(store: Store, job: Job) -> Recipe | str:
+    """The shipped one of that name, or that of a search's trial, which is made again."""
+    if "search" not in job.options:
+        return job.recipe
+    trial = store.search_trials.get(job.options["search"], job.options["trial"]).trial
+    return msgspec.convert(trial.recipe, Recipe)
+
+
 def _command(job: Job) -> str:
     """The command that asks this server for the same artifact; the compression knew only temporary files."""
+    if "search" in job.options:
+        return remake_command(job.options["search"], job.options["trial"])
     words = ["edgepress", "compress", job.model, "--recipe", job.recipe, "--profile", job.profile]
     if job.dataset is not None:
         words += ["--data", job.dataset]
@@ -121,19 +132,6 @@ def _command(job: Job) -> str:
     if "coding" in job.options:
         words += ["--coding", job.options["coding"]]
     return shlex.join([*words, "--seed", str(job.options.get("seed", 0))])
-
-
-def _dataset(store: Store, job: Job, folder: Path) -> Dataset | None:
-    from edgepress_compression.data.dataset import load_dataset
-
-    if job.dataset is None:
-        return None
-    row = store.datasets.get(job.dataset)
-    if row.path is not None:
-        return load_dataset(Path(row.path))
-    named = folder / f"{row.name}.npz"  # load_dataset goes by the suffix
-    named.symlink_to(store.blobs.intact(row.blob or "").resolve())
-    return load_dataset(named)
 
 
 def main() -> int:

@@ -1,4 +1,5 @@
-"""The worker role: one compression at a time, each in a child process.
+"""The worker role: one compression at a time, each in a child process; searches while none waits
+(search_seats.py).
 
                          child running --exit, job ended------------------> next job
     take (lease) --> start             --exit, job still running (crash)--> interrupted: queued again or
@@ -17,21 +18,22 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 
 from edgepress_server.errors import ServerError
 from edgepress_server.jobs.checkpoints import forget_ended
-from edgepress_server.jobs.child_process import child_environment
+from edgepress_server.jobs.child_process import child_environment, end_child, exit_words, log_file
+from edgepress_server.jobs.measure import advance_measurements
 from edgepress_server.jobs.push import advance_pushes
+from edgepress_server.jobs.search_outcome import drop_files
+from edgepress_server.jobs.search_seats import SearchSeats, StartSearchChild, start_search_child
 from edgepress_server.settings import Settings
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.facts import HEARTBEAT_MS
@@ -41,9 +43,6 @@ from edgepress_server.trust.keys import Keys, create_keys_if_missing
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
-TERMINATE_S = 5.0  # between SIGTERM and SIGKILL
-LOGS_KEPT = 200  # of jobs, the newest
-LOG_MAX_BYTES = 1 << 20  # of a job's log, before a new attempt starts it afresh
 
 StartChild = Callable[[Settings, Job], "subprocess.Popen[bytes]"]
 
@@ -59,14 +58,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
 def start_child(settings: Settings, job: Job) -> subprocess.Popen[bytes]:
     """The process of `compress_child`; what it prints goes to DIR/log/jobs/<job>.log."""
-    folder = settings.log_dir / "jobs"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{job.id}.log"
-    for old in sorted(folder.glob("*.log"), key=lambda log_file: log_file.stat().st_mtime)[:-LOGS_KEPT]:
-        old.unlink(missing_ok=True)
-    fresh = not path.exists() or path.stat().st_size > LOG_MAX_BYTES
     arguments = [str(settings.data_dir), job.id, job.worker or "", str(job.attempts)]
-    with path.open("wb" if fresh else "ab") as output:
+    with log_file(settings.log_dir / "jobs", job.id).open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "edgepress_server.jobs.compress_child", *arguments],
             stdin=subprocess.PIPE,  # closes when this process ends, however it ends
@@ -77,18 +70,27 @@ def start_child(settings: Settings, job: Job) -> subprocess.Popen[bytes]:
 
 
 class Worker:
-    def __init__(self, settings: Settings, store: Store, keys: Keys, start: StartChild) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        keys: Keys,
+        start: StartChild,
+        start_search: StartSearchChild = start_search_child,
+    ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._settings = settings
         self._store = store
         self._keys = keys
         self._start = start
+        self._searches = SearchSeats(settings, store, self.name, start_search)
         self._heartbeat_due_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
         self._release_dead_workers()
         self._store.blobs.sweep()
         forget_ended(self._store)
+        drop_files(self._store)
         while not stop.is_set():
             try:
                 self._background()
@@ -96,10 +98,10 @@ class Worker:
             except ServerError as error:  # busy, disk full: it may pass
                 log.warning("no job can be taken now: %s", error.message)
                 job = None
-            if job is None:
-                stop.wait(POLL_S)
-            else:
+            if job is not None:
                 self._run(job, stop)
+            elif not self._searches.work(stop, self._background):
+                stop.wait(POLL_S)
 
     def _background(self) -> None:
         """What goes on whether or not a job runs: signs of life, pushes."""
@@ -107,6 +109,7 @@ class Worker:
             self._store.facts.heartbeat("worker")
             self._heartbeat_due_s = time.monotonic() + HEARTBEAT_MS / 1000
         advance_pushes(self._store, self._keys)
+        advance_measurements(self._store, self._keys)
 
     def _run(self, job: Job, stop: threading.Event) -> None:
         log.info(
@@ -120,7 +123,7 @@ class Worker:
         try:
             why = self._watch(job, child, stop)
         finally:
-            _end(child)
+            end_child(child)
         self._settle(job, why, stop)
         try:
             forget_ended(self._store)
@@ -145,7 +148,7 @@ class Worker:
                 return error.message
             except ServerError as error:  # the lease lasts a while: try again
                 log.warning("job %s: %s", job.id, error.message)
-        return _exit_words(child.returncode, self._settings.log_dir / "jobs" / f"{job.id}.log")
+        return exit_words(child.returncode, self._settings.log_dir / "jobs" / f"{job.id}.log")
 
     def _settle(self, job: Job, why: str, stop: threading.Event) -> None:
         """The child has ended: what becomes of the job, unless it settled that itself."""
@@ -162,30 +165,14 @@ class Worker:
             log.warning("job %s could not be settled: %s", job.id, error.message)
 
     def _release_dead_workers(self) -> None:
-        host = socket.gethostname()
         for job in self._store.jobs.running():
-            name, _, rest = (job.worker or "").partition(":")
-            pid = rest.partition(":")[0]
-            if name == host and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            if _is_dead(job.worker or ""):
                 self._store.jobs.release_worker(job.worker or "")
+        self._searches.release_dead(_is_dead)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ask, wait, kill; nothing of it is left afterwards."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(TERMINATE_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-    child.wait()
-    if child.stdin is not None:
-        child.stdin.close()
-
-
-def _exit_words(status: int, log_file: Path) -> str:
-    if status == -signal.SIGKILL:
-        return "Its process was killed, most likely because the server ran out of memory."
-    if status < 0:
-        return f"Its process was ended by {signal.Signals(-status).name}; {log_file} may say why."
-    return f"Its process ended with status {status}; {log_file} says why."
+def _is_dead(worker: str) -> bool:
+    """Whether a worker of this machine is known to have ended."""
+    name, _, rest = worker.partition(":")
+    pid = rest.partition(":")[0]
+    return name == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))

@@ -37,6 +37,7 @@ from edgepress_server.store.refits import Refits
 from edgepress_server.store.releases import Releases
 from edgepress_server.store.rollouts import Rollouts
 from edgepress_server.store.running import Running
+from edgepress_server.store.search_measurements import SearchMeasurements
 from edgepress_server.store.search_trials import SearchTrials
 from edgepress_server.store.searches import Searches
 from edgepress_server.store.telemetry import Telemetry
@@ -66,6 +67,7 @@ class Store:
         self.jobs = Jobs(self.database, self.events, self.artifacts)
         self.searches = Searches(self.database, self.events, self.artifacts)
         self.search_trials = SearchTrials(self.database, self.events, self.searches)
+        self.search_measurements = SearchMeasurements(self.database, self.events, self.searches)
         self.releases = Releases(self.database, self.events)
         self.rollouts = Rollouts(self.database, self.events, self.releases)
         self.wants = Wants(self.database)

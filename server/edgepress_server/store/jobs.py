@@ -116,6 +116,10 @@ class Jobs:
             raise NotFoundError("job_unknown", f"There is no job {job_id[:40]!r}.")
         return _job(row)
 
+    def waits(self) -> bool:
+        """Whether one is queued."""
+        return self._database.row("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1") is not None
+
     def running(self) -> list[Job]:
         return [_job(row) for row in self._database.rows("SELECT * FROM jobs WHERE state = 'running'")]
 

@@ -260,14 +260,20 @@ def m009_searches(db: Database) -> None:
             worker TEXT NOT NULL, lease_until INTEGER, attempts INTEGER NOT NULL DEFAULT 1,
             started_at INTEGER NOT NULL, finished_at INTEGER, PRIMARY KEY (search, number)
         ) STRICT, WITHOUT ROWID;
-        CREATE TABLE search_measurements (  -- candidates on the search's device; rules in jobs/measure.py
-            search TEXT NOT NULL REFERENCES searches(id) ON DELETE CASCADE, number INTEGER NOT NULL,
-            device TEXT NOT NULL, digest TEXT NOT NULL REFERENCES artifacts(digest),
+        CREATE TABLE search_measurements (  -- candidates on the search's device; states in search_measurements.py
+            search TEXT NOT NULL REFERENCES searches(id) ON DELETE CASCADE, digest TEXT NOT NULL,
+            device TEXT NOT NULL,
             state TEXT NOT NULL CHECK (state IN ('asked', 'rolling_out', 'profiling', 'done', 'failed')),
-            release TEXT, rollout TEXT, job TEXT,         -- its release, rollout and profiling job
+            away INTEGER NOT NULL DEFAULT 0,              -- failed because the device went away
+            rollout TEXT, job TEXT,                       -- the rollout that brought it, and the profiling job
             figures TEXT,                                 -- JSON, when it is done
             message TEXT NOT NULL DEFAULT '', asked_at INTEGER NOT NULL, changed_at INTEGER NOT NULL,
-            PRIMARY KEY (search, number)
+            PRIMARY KEY (search, digest)
         ) STRICT, WITHOUT ROWID;
+        CREATE TABLE search_devices (       -- what a search's device ran before, and gets back
+            search TEXT PRIMARY KEY REFERENCES searches(id) ON DELETE CASCADE, device TEXT NOT NULL,
+            before TEXT,                                  -- digest; NULL: nothing
+            settled INTEGER NOT NULL DEFAULT 0            -- it has been given back, or there was nothing to give
+        ) STRICT;
         """
     )

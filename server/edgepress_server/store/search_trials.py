@@ -83,6 +83,21 @@ class SearchTrials:
                 )
             connection.execute("UPDATE searches SET identity = ? WHERE id = ?", (text, seat.search))
 
+    def pin(self, seat: Seat, profile: str) -> str:
+        """The profile (JSON) that the search began with, which is this one where nobody has begun yet: costs
+        must not change in its middle. Raises SeatLostError."""
+        with self._database.transaction() as connection:
+            self._searches.check(seat)
+            connection.execute(
+                "UPDATE searches SET pinned = coalesce(pinned, ?) WHERE id = ?", (profile, seat.search)
+            )
+            return self.pinned(seat.search) or profile
+
+    def pinned(self, search_id: str) -> str | None:
+        """The profile (JSON) that a search began with; None before it has begun."""
+        row = self._database.row("SELECT pinned FROM searches WHERE id = ?", (search_id,))
+        return None if row is None else row["pinned"]
+
     def claim(self, seat: Seat, propose: Propose) -> Trial | None:
         """One that nobody holds, else the one proposed; None where nothing is. Raises SeatLostError."""
         while True:
@@ -149,32 +164,33 @@ class SearchTrials:
             )
             self._tell(seat, trial)
 
-    def forget_files(self, search_id: str, kept: Sequence[str]) -> Sequence[str]:
-        """Trials of a search that has ended have no file any more, but for the kept digests; the dropped
-        ones."""
+    def droppable(self) -> Sequence[str]:
+        """Digests of files that only trials of searches that have ended name, and none of these keeps."""
+        rows = self._database.rows(
+            "SELECT DISTINCT t.artifact FROM search_trials t JOIN searches s ON s.id = t.search "
+            "WHERE t.artifact IS NOT NULL AND s.state NOT IN ('queued', 'running') "
+            "AND NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.digest = t.artifact) "
+            "AND NOT EXISTS (SELECT 1 FROM search_trials o JOIN searches p ON p.id = o.search "
+            "WHERE o.artifact = t.artifact AND p.state IN ('queued', 'running'))"
+        )
+        return [str(row["artifact"]) for row in rows]
+
+    def forget_file(self, digest: str) -> None:
+        """It is gone; the trials' recipes make it again."""
         with self._database.transaction() as connection:
-            dropped = [
-                row.artifact
-                for row in self.all(search_id)
-                if row.artifact is not None and row.artifact not in kept
-            ]
-            connection.executemany(
-                "UPDATE search_trials SET artifact = NULL WHERE search = ? AND artifact = ?",
-                [(search_id, digest) for digest in dropped],
-            )
-            return dropped
+            connection.execute("UPDATE search_trials SET artifact = NULL WHERE artifact = ?", (digest,))
 
     # --- inside ---------------------------------------------------------------------------------------
 
     def _take_over(self, seat: Seat) -> Trial | None:
-        """The first one that nobody holds, now this worker's."""
+        """The first one that nobody else holds, now this worker's."""
         with self._database.transaction() as connection:
             self._searches.check(seat)
             now = self._database.now_ms()
             for row in self._database.rows(
                 "SELECT * FROM search_trials WHERE search = ? AND state = 'running' "
-                "AND (lease_until IS NULL OR lease_until <= ?) ORDER BY number",
-                (seat.search, now),
+                "AND (lease_until IS NULL OR lease_until <= ? OR worker = ?) ORDER BY number",
+                (seat.search, now, seat.worker),  # its own, when it asks for work: given up
             ):
                 found = _row(row)
                 if found.attempts >= MAX_ATTEMPTS:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -195,10 +195,11 @@ class Searches:
 
     # --- workers --------------------------------------------------------------------------------------
 
-    def join(self, worker: str) -> Seat | None:
+    def join(self, worker: str, rested: Collection[str] = ()) -> Seat | None:
         """A seat in the oldest search that has one free; None when there is none.
 
-        Seats whose lease has lapsed are cleared first.
+        Seats whose lease has lapsed are cleared first. `rested`: searches in which this worker found nothing
+        to do; it comes back to one of them when all others have left it.
         """
         if not self._anything_to_join(worker):
             return None  # looked for often: no write lock for nothing
@@ -208,7 +209,7 @@ class Searches:
             for search in self.live():
                 if search.cancel_requested or search.workers >= int(search.options.get("workers", 1)):
                     continue
-                if self._seated(search.id, worker):
+                if self._seated(search.id, worker) or (search.id in rested and search.workers > 0):
                     continue
                 connection.execute(
                     "INSERT INTO search_seats (search, worker, lease_until) VALUES (?, ?, ?)",
@@ -408,7 +409,7 @@ class Searches:
 
 
 def _search(row: sqlite3.Row) -> Search:
-    hidden = ("identity", "counted_at")
+    hidden = ("identity", "pinned", "counted_at")
     return Search(
         **{
             **{name: row[name] for name in row.keys() if name not in hidden},  # noqa: SIM118 - a Row, not a dict
