@@ -34,11 +34,13 @@ from edgepress_server.jobs.measure import advance_measurements
 from edgepress_server.jobs.push import advance_pushes
 from edgepress_server.jobs.search_outcome import drop_files
 from edgepress_server.jobs.search_seats import SearchSeats, StartSearchChild, start_search_child
+from edgepress_server.predict import ExecutedModels
 from edgepress_server.settings import Settings
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.facts import HEARTBEAT_MS
 from edgepress_server.store.jobs import LEASE_MS, Job, LeaseLostError
 from edgepress_server.trust.keys import Keys, create_keys_if_missing
+from edgepress_server.watch.engine import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Worker:
         self._start = start
         self._searches = SearchSeats(settings, store, self.name, start_search)
         self._heartbeat_due_s = 0.0
+        self._watcher = Watcher(store, keys, ExecutedModels(store.data_dir / "executed"))
 
     def run(self, stop: threading.Event) -> None:
         self._release_dead_workers()
@@ -104,11 +107,12 @@ class Worker:
                 stop.wait(POLL_S)
 
     def _background(self) -> None:
-        """What goes on whether or not a job runs: signs of life, pushes."""
+        """What goes on whether or not a job runs: signs of life, pushes, the watch over budgets."""
         if time.monotonic() >= self._heartbeat_due_s:
             self._store.facts.heartbeat("worker")
             self._heartbeat_due_s = time.monotonic() + HEARTBEAT_MS / 1000
         advance_pushes(self._store, self._keys)
+        self._watcher.tick()
         advance_measurements(self._store, self._keys)
 
     def _run(self, job: Job, stop: threading.Event) -> None:
