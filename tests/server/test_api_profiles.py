@@ -65,7 +65,7 @@ def test_shipped_profiles_are_there_from_the_start(viewer: Browser) -> None:
 
 def test_an_own_profile_is_stored_and_answers_with_what_it_inherits(operator: Browser, store: Store) -> None:
     answer = put(operator, "pi-4-2gb", OWN)
-    assert operator.get("/profiles/pi-4-2gb") == answer
+    assert operator.get("/profiles/pi-4-2gb") == {**answer, "toml": OWN}  # type: ignore[dict-item]
     assert (answer["origin"], answer["inherits"], answer["ram_mib"]) == ("own", "raspberry-pi-4", 2048)  # type: ignore[index]
     text = operator.client.get("/api/v1/profiles/pi-4-2gb?format=toml")
     assert (text.text, text.mimetype) == (OWN, "application/toml")

@@ -47,6 +47,10 @@ class ProfileAnswer(Answer):
     updated_at: int | None = Field(description="null: it ships with edgepress")
 
 
+class ProfileWithText(ProfileAnswer):
+    toml: str = Field(description="As it was written, without what it inherits")
+
+
 class Profiles(RootModel[list[ProfileAnswer]]):
     pass
 
@@ -96,16 +100,17 @@ def validate_profile_text(body: ProfileText) -> Response:
     return answer(Problems(problems=[ProblemAnswer.model_validate(problem) for problem in found]))
 
 
-@api.get("/profiles/<id>", responses={200: ProfileAnswer})
+@api.get("/profiles/<id>", responses={200: ProfileWithText})
 @needs("viewer")
 def get_profile(path: ProfilePath, query: ProfileQuery) -> Response:
-    """One device profile, or its text"""
+    """One device profile, with its text; or the text alone"""
     store = context().store
     with store.database.snapshot():
+        text = store.profiles.get_text(path.id)
         if query.format == "toml":
-            text = store.profiles.get_text(path.id)
             return current_app.response_class(text, mimetype="application/toml")
-        return answer(_answers([store.profiles.resolve(path.id)])[0])
+        (found,) = _answers([store.profiles.resolve(path.id)])
+        return answer(ProfileWithText(**found.model_dump(), toml=text))
 
 
 @api.put("/profiles/<id>", responses={200: ProfileAnswer})

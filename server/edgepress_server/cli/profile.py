@@ -85,7 +85,7 @@ def show(name: str, server: bool, url: str, token: str | None, as_json: bool) ->
     if as_json:
         emit_json(data)
         return
-    shorthands = ("cores", "threads", "ram_mib", "updated_at") if server else ()
+    shorthands = ("cores", "threads", "ram_mib", "updated_at", "toml") if server else ()
     shown = {key: value for key, value in data.items() if key not in shorthands}
     table(("FIELD", "VALUE", "BASIS", "SOURCE"), list(rows(shown)), empty="")
 

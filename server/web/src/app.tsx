@@ -8,6 +8,8 @@ import { ModelPage } from "./pages/model";
 import { ModelsPage } from "./pages/models";
 import { NotFound } from "./pages/not_found";
 import { OverviewPage } from "./pages/overview";
+import { ProfilePage } from "./pages/profile";
+import { ProfilesPage } from "./pages/profiles";
 import { PushPage } from "./pages/push";
 import { RolloutPage } from "./pages/rollout";
 import { RolloutsPage } from "./pages/rollouts";
@@ -30,6 +32,8 @@ const ROUTES: readonly (readonly [string, Render])[] = [
   ["/push/:id", ({ id = "" }) => <PushPage key={id} id={id} />],
   ["/rollouts", () => <RolloutsPage />],
   ["/rollouts/:id", ({ id = "" }) => <RolloutPage key={id} id={id} />],
+  ["/profiles", () => <ProfilesPage />],
+  ["/profiles/:id", ({ id = "" }) => <ProfilePage key={id} id={id} />],
   ["/telemetry", () => <TelemetryPage />],
   ["/settings", () => <SettingsPage />],
 ];

@@ -12,6 +12,7 @@ import { setTheme, type Theme, theme } from "./ui/theme";
 const NAV: readonly (readonly [string, string, IconName])[] = [
   ["/", "Fleet", "fleet"],
   ["/devices", "Devices", "device"],
+  ["/profiles", "Profiles", "profile"],
   ["/models", "Models", "model"],
   ["/jobs", "Jobs", "job"],
   ["/rollouts", "Rollouts", "rollout"],

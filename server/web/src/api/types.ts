@@ -24,6 +24,55 @@ export interface Profile {
   kind: string;
 }
 
+export type Basis = "datasheet" | "measured" | "derived" | "estimate";
+/** A table with numbers says where they come from. */
+export interface Sourced {
+  source: string;
+  basis: Basis;
+  arithmetic?: string | null;
+}
+interface Reasoned {
+  reason: string;
+}
+export interface Compute {
+  fp32: { gflops: number } & Sourced;
+  fp16?: ({ gflops: number } & Sourced) | null;
+  int8?: ({ gops: number } & Sourced) | null;
+}
+export type ProfileOrigin = "shipped" | "own" | "override";
+/** A profile with what it inherits filled in; docs/profiles.md has every field. */
+export interface ProfileDetail extends Profile {
+  origin: ProfileOrigin;
+  inherits: string | null;
+  updated_at: number | null;
+  toml?: string; // where one profile was asked for: as it was written
+  notes: string;
+  cpu: { model: string; machine: string; isa: string; cores: number; clock_mhz: number; threads: number } & Sourced;
+  compute: Compute;
+  gpu?: ({ model: string; clock_mhz: number; compute: Compute } & Sourced) | null;
+  memory: {
+    ram_mib: number;
+    kind: string;
+    usable: { mib: number } & Sourced;
+    bandwidth: { gb_per_s: number } & Sourced;
+    cache: { l1d_bytes: number; l2_bytes: number; l3_bytes?: number | null } & Sourced;
+  } & Sourced;
+  storage: { kind: string; read_mb_per_s: number } & Sourced;
+  runtime: { engine: string; providers: string[] } & Reasoned;
+  int8: { activations: "u8" | "s8" | null } & Reasoned;
+  int4: { supported: boolean } & Reasoned;
+  fp16: { supported: boolean } & Reasoned;
+  layout?: ({ preferred: "nchw" | "nchwc" | "nhwc" } & Reasoned) | null;
+  power: { idle_mw: number; typical_mw: number; tdp_mw: number; sensors: string[] } & Sourced;
+  network: { kinds: string[]; down_mbit_per_s: number } & Sourced;
+}
+export interface ProfileProblem {
+  path: string;
+  message: string;
+  fix: string;
+  level: "error" | "warning";
+}
+
 /** A number with where it came from: an estimate never wears a measurement's name. */
 export interface Reading {
   value: number;

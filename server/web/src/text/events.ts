@@ -12,6 +12,7 @@ const HREF: Record<string, (subject: string) => string | null> = {
   device: (name) => `/devices/${encodeURIComponent(name)}`,
   model: (name) => `/models/${encodeURIComponent(name)}`,
   rollout: (id) => `/rollouts/${encodeURIComponent(id)}`,
+  profile: (id) => `/profiles/${encodeURIComponent(id)}`,
   job: () => "/jobs",
   push: (id) => `/push/${encodeURIComponent(id)}`,
 };
@@ -39,6 +40,7 @@ const ACTIONS: Record<string, string> = {
   cancelled: "was cancelled",
   compressing: "started",
   done: "is done",
+  deleted: "was deleted",
 };
 
 export function eventWords(change: Change): EventWords | null {
