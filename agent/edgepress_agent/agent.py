@@ -6,6 +6,7 @@
     link         paho's network loop and the reconnects               -> only enqueues
     work         wants, chunks, installations, states                 the only one that touches the installer
     telemetry    sensors, outbox
+    profiling    a profiling job, in a child process that it starts and ends
     http         one thread a local connection                        the only ones that run inference
 
 Stopping: the state "offline" is published, what is half done stops between two steps or is left as a crash
@@ -31,14 +32,16 @@ from edgepress_agent.installer import Installer
 from edgepress_agent.journal import Journal
 from edgepress_agent.link import Link
 from edgepress_agent.outbox import Outbox
+from edgepress_agent.profiling import Profiler, RunningArtifact
 from edgepress_agent.runtime import Model, Runtime
 from edgepress_agent.serve_http import LocalServer
 from edgepress_agent.telemetry import Event as TelemetryEvent
-from edgepress_agent.telemetry import LinkDown, LinkUp, ServerOnline, Telemetry
+from edgepress_agent.telemetry import LinkDown, LinkUp, ReportReady, ServerOnline, Telemetry
 from edgepress_agent.work import Connected, Stop, Work, route
 from edgepress_agent.work import Event as WorkEvent
 from edgepress_devices import protocol
 from edgepress_devices.energy import EnergyMeter
+from edgepress_devices.microbench.report import forms_of
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import Ack, ProtocolError, ServerState, from_json
 from edgepress_devices.sensors import Sensors, describe_hardware
@@ -74,13 +77,27 @@ class Agent:
             changed=self._changed,
         )
         self._sensors = Sensors(data_dir=folder, profile=profile)
+        outbox = Outbox(folder, disk)
+        self._profiler = Profiler(
+            folder,
+            disk=disk,
+            identity=self._identity.fingerprint,
+            threads=_threads(profile),
+            forms=("fp32",) if profile is None else forms_of(profile),
+            reports=outbox.shelf,
+            running=self._running,
+            answered=self._runtime.answered,
+            changed=self._changed,
+            reported=self._report_ready,
+        )
         self._telemetry = Telemetry(
-            outbox=Outbox(folder, disk),
+            outbox=outbox,
             runtime=self._runtime,
             sensors=self._sensors,
             energy=EnergyMeter(profile),
             send=self._send_telemetry,
             stop=self._stop,
+            measuring=lambda: self._profiler.measuring,
         )
         self._work = Work(
             folder,
@@ -88,6 +105,7 @@ class Agent:
             identity=self._identity,
             hardware=describe_hardware(),
             installer=self._installer,
+            profiler=self._profiler,
             started=self._started,
             interval=self._set_interval,
             stop=self._stop,
@@ -117,6 +135,7 @@ class Agent:
             self._thread("http", lambda: self._http.serve_forever(poll_interval=1.0)),
             self._thread("work", self._work.run),
             self._thread("telemetry", self._telemetry.run),
+            self._thread("profiling", self._profiler.run),
             self._thread("link", self._link.run),
         ]
         self._stop.wait()
@@ -128,6 +147,8 @@ class Agent:
         enrolment, model = self._identity.enrolment, self._runtime.model()
         state = msgspec.structs.asdict(self._work.state())  # every field, those at their defaults too
         state.pop("hardware", None)
+        profiling = self._profiler.state()
+        state["profiling"] = None if profiling is None else msgspec.structs.asdict(profiling)
         return {
             **state,
             "device": enrolment.device,
@@ -163,6 +184,7 @@ class Agent:
 
     def _halt(self, threads: list[threading.Thread]) -> None:
         _put(self._work.inbox, Stop())
+        self._profiler.close()
         _put(self._telemetry.inbox, LinkDown())
         self._link.close(GOODBYE_S)
         self._http.server_close()
@@ -181,6 +203,16 @@ class Agent:
     def _keep_on(self) -> None:
         if self._stop.is_set():
             raise StoppedError("the agent is stopping")
+
+    def _running(self) -> RunningArtifact | None:
+        info = self._installer.running
+        slot = None if info is None else self._installer.slots.find(info.digest)
+        if info is None or slot is None:
+            return None
+        return RunningArtifact(info.digest, self._installer.slots.artifact(slot))
+
+    def _report_ready(self) -> None:
+        _put(self._telemetry.inbox, ReportReady())
 
     def _changed(self) -> None:
         self._work.changed()  # which is made after the installer

@@ -86,7 +86,8 @@ class Engine:
             if check_memory:
                 _need_memory(2 * header.onnx_bytes + MEMORY_MARGIN_BYTES, "to load this model")
             inputs = probe_inputs(header.probe)
-            with _decoded(artifact, header.onnx_bytes) as onnx_model:
+            target = artifact.with_name("decoded.onnx")  # one name: what a power cut leaves is written over
+            with decoded_model(artifact, header.onnx_bytes, target) as onnx_model:
                 session = open_session(onnx_model, self._threads)
         except ArtifactError as error:
             raise ModelRefusedError(f"the artifact cannot be read: {error}") from error
@@ -143,18 +144,17 @@ def check_room(folder: Path, artifact_bytes: int, have_bytes: int) -> None:
 
 
 @contextmanager
-def _decoded(artifact: Path, onnx_bytes: int) -> Iterator[Path | bytes]:
-    """The model as onnxruntime takes it: a file beside the artifact, or bytes where the disk has no room.
+def decoded_model(artifact: Path, onnx_bytes: int, target: Path) -> Iterator[Path | bytes]:
+    """The model as onnxruntime takes it: the file ``target``, or bytes where the disk has no room.
 
     Through a file only one copy of the model is ever in memory: onnxruntime's own. Raises ArtifactError,
     OSError.
     """
     from edgepress_compression.artifact.read import decode, decode_file
 
-    if psutil.disk_usage(str(artifact.parent)).free < onnx_bytes + DISK_MARGIN_BYTES:
+    if psutil.disk_usage(str(target.parent)).free < onnx_bytes + DISK_MARGIN_BYTES:
         yield decode(artifact.read_bytes(), max_bytes=onnx_bytes)
         return
-    target = artifact.with_name("decoded.onnx")  # one name: what a power cut leaves is written over
     try:
         with artifact.open("rb") as source, target.open("wb") as file:
             decode_file(source, file, max_bytes=onnx_bytes)

@@ -11,6 +11,7 @@
     ├── ModelRefusedError     this model must not run here: it is judged, and not tried again
     ├── NotNowError           something around us is missing (disk, memory); it is tried again later
     ├── StoppedError          the agent was told to stop in the middle of its work
+    ├── ProfilingError        a measurement of this device that gave nothing
     └── InferenceError        a request that cannot be answered; ``status`` is its HTTP status
 
 Messages are for people: what is wrong and what to do about it.
@@ -60,6 +61,10 @@ class NotNowError(AgentError):
 
 class StoppedError(AgentError):
     """The agent is stopping."""
+
+
+class ProfilingError(AgentError):
+    """Nothing was measured; the text says why."""
 
 
 class InferenceError(AgentError):

@@ -149,9 +149,7 @@ class Installer(Generic[M]):
 
         A full disk or too little memory becomes FAILED and is tried again. Raises StoppedError.
         """
-        if now_s < self._retry_at_s:
-            return Wait(until_s=self._retry_at_s)
-        step = next_step(self._desired(clock_s), self.have(), now_s)
+        step = self.upcoming(now_s, clock_s)
         try:
             self._do(step)
         except NotNowError as error:
@@ -159,6 +157,12 @@ class Installer(Generic[M]):
         except OSError as error:
             self._fail(f"the state folder cannot be written: {error.strerror or error}", now_s)
         return step
+
+    def upcoming(self, now_s: float, clock_s: int) -> Step:
+        """The step that ``advance`` would do now."""
+        if now_s < self._retry_at_s:
+            return Wait(until_s=self._retry_at_s)
+        return next_step(self._desired(clock_s), self.have(), now_s)
 
     def store_chunks(self, pieces: Sequence[tuple[int, bytes]], now_s: float) -> bool:
         """Put (n, plaintext) chunks on the disk; False when that failed."""

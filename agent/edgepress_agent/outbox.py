@@ -4,6 +4,8 @@
 
     outbox/open/<seq>.<level>      samples that no batch holds yet, up to SAMPLES_PER_BATCH a file
     outbox/batch/<epoch>.<number>  samples that a batch holds: (epoch, number) is theirs for ever
+    outbox/report/<job id>         a profiling report (report_shelf)
+    outbox/batch/<epoch>.<number>.report    a report that is a batch of its own
 
 A file is a row of frames: length u32, CRC-32 u32 (both little endian), one msgpack ``protocol.Sample``; a
 torn frame at the end is what a power cut left, and is ignored. A file becomes a batch by renaming it, on
@@ -28,12 +30,14 @@ from typing import Final
 import msgspec
 
 from edgepress_agent.durable import Disk, sweep
+from edgepress_agent.report_shelf import ReportShelf, read_report
 from edgepress_devices.histogram import merge
 from edgepress_devices.protocol import TELEMETRY_MAX_BYTES, VERSION, Sample, TelemetryBatch, encode_batch
 
 SAMPLES_PER_BATCH: Final = 60
 MAX_BYTES: Final = 16 << 20
 BLOCK_BYTES: Final = 4096  # what a small file takes
+REPORTS_MAX: Final = 16  # of a server that asks and never takes, the oldest are given up
 LEVEL_MAX: Final = 2  # 60 samples are 15 then, in one block: thinner saves nothing
 _FRAME: Final = struct.Struct("<II")
 _SAMPLE_MAX_BYTES: Final = TELEMETRY_MAX_BYTES // SAMPLES_PER_BATCH  # so that every batch may travel
@@ -55,6 +59,8 @@ class Outbox:
             disk.make_folder(path)
             sweep(disk, path)
         self._open = self._scan_open()  # seq -> level
+        self.shelf = ReportShelf(folder, disk)
+        self._reports: set[BatchName] = set()  # batches that are a report
         self._batches = self._scan_batches()  # oldest first
         self._filling: int | None = None  # the open file that takes samples
         self._filled = 0
@@ -112,16 +118,32 @@ class Outbox:
         self._batches.append(name)
         return name
 
+    def take_reports(self) -> None:
+        """Make each finished profiling report a batch of its own, on the medium."""
+        for path in self.shelf.waiting():
+            name = self._next_name()
+            self._reports.add(name)
+            self._disk.move(path, self._batch_path(name))
+            self._batches.append(name)
+        old = [name for name in self._batches if name in self._reports][:-REPORTS_MAX]
+        for name in old:
+            self._batch_path(name).unlink(missing_ok=True)
+            self.forget(name)
+
     def payload(self, name: BatchName) -> bytes:
         """The message of a batch."""
-        samples = _read(self._batch_path(name))
+        path = self._batch_path(name)
+        report = read_report(path) if name in self._reports else None
+        samples = [] if name in self._reports else _read(path)
         # A power cut may take a batch of its own: the server must not wait for what this device lost.
         oldest = min((number for epoch, number in self._batches if epoch == name[0]), default=name[1])
-        return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples, oldest))
+        reports = [] if report is None else [report]
+        return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples, oldest, reports))
 
     def forget(self, name: BatchName) -> None:
         """A batch whose file is gone: somebody removed it."""
         self._batches.remove(name)
+        self._reports.discard(name)
 
     def acknowledge(self, epoch: str, number: int) -> None:
         """The server stored every batch of ``epoch`` up to ``number``: forget them."""
@@ -129,6 +151,7 @@ class Outbox:
         for name in self._batches:
             if name[0] == epoch and name[1] <= number:
                 self._batch_path(name).unlink(missing_ok=True)
+                self._reports.discard(name)
             else:
                 kept.append(name)
         self._batches = kept
@@ -143,7 +166,8 @@ class Outbox:
         return self._open_folder / f"{seq:08d}.{self._open[seq]}"
 
     def _batch_path(self, name: BatchName) -> Path:
-        return self._batch_folder / f"{name[0]}.{name[1]:08d}"
+        kind = ".report" if name in self._reports else ""
+        return self._batch_folder / f"{name[0]}.{name[1]:08d}{kind}"
 
     def _scan_open(self) -> dict[int, int]:
         found: dict[int, int] = {}
@@ -159,9 +183,11 @@ class Outbox:
     def _scan_batches(self) -> list[BatchName]:
         dated = []
         for path in self._batch_folder.iterdir():
-            epoch, _, number = path.name.partition(".")
-            if epoch and number.isdecimal():
+            epoch, number, kind = [*path.name.split("."), "", ""][:3]
+            if epoch and number.isdecimal() and kind in ("", "report"):
                 dated.append((path.stat().st_mtime_ns, (epoch, int(number))))
+                if kind:
+                    self._reports.add((epoch, int(number)))
         return [name for _, name in sorted(dated)]
 
     def _make_room(self) -> None:

@@ -57,6 +57,7 @@ class Meter:
     latency: LatencyRecorder = field(default_factory=LatencyRecorder)
     errors: int = 0
     inferences: int = 0
+    ever: int = 0  # inferences that no ``take`` resets
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, latency_us: float | None) -> None:
@@ -66,6 +67,7 @@ class Meter:
                 self.errors += 1
             else:
                 self.inferences += 1
+                self.ever += 1
                 self.latency.record(latency_us)
 
     def take(self) -> tuple[int, int, Histogram | None]:
@@ -144,6 +146,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._model: Model | None = None
         self._retired: list[tuple[str, Meter]] = []
+        self._retired_ever = 0
 
     def model(self) -> Model | None:
         return self._model
@@ -153,7 +156,13 @@ class Runtime:
         with self._lock:
             if self._model is not None:
                 self._retired.append((self._model.digest, self._model.meter))
+                self._retired_ever += self._model.meter.ever
             self._model = model
+
+    def answered(self) -> int:
+        """Requests answered since the start, whatever telemetry took."""
+        with self._lock:
+            return self._retired_ever + (0 if self._model is None else self._model.meter.ever)
 
     def take(self) -> list[tuple[str, int, int, Histogram | None]]:
         """(digest, inferences, errors, latencies) since last time, of every model that answered or
@@ -172,8 +181,13 @@ class Runtime:
         ]
 
 
-def open_session(onnx_model: bytes | Path, threads: int) -> "onnxruntime.InferenceSession":
-    """An onnxruntime session of a model or its file, with ``threads`` threads. Raises ModelRefusedError."""
+def open_session(
+    onnx_model: bytes | Path, threads: int, *, profile_prefix: Path | None = None
+) -> "onnxruntime.InferenceSession":
+    """An onnxruntime session of a model or its file, with ``threads`` threads. Raises ModelRefusedError.
+
+    ``profile_prefix``: the runtime's own profile is on, and its file's name begins so.
+    """
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)  # warnings are for whoever made the model
@@ -181,6 +195,9 @@ def open_session(onnx_model: bytes | Path, threads: int) -> "onnxruntime.Inferen
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_prefix)
     given = str(onnx_model) if isinstance(onnx_model, Path) else onnx_model
     try:
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])

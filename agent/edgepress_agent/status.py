@@ -11,6 +11,7 @@ from edgepress_agent.durable import Disk
 from edgepress_agent.enrolment import read_enrolment
 from edgepress_agent.errors import StateFolderError
 from edgepress_agent.journal import Record, read_record
+from edgepress_agent.profiling_job import ProfilingRecord, read_profiling_record
 from edgepress_agent.slots import Slots
 
 ANSWER_MAX_BYTES: Final = 1 << 16
@@ -25,6 +26,7 @@ def read_status(folder: Path) -> dict[str, Any]:
         if live is not None:
             return {**live, "agent_running": True}
         record = read_record(folder / "journal") or Record()
+        profiling = read_profiling_record(folder / "profiling" / "record")
         slots = Slots(folder, Disk())
         slot = slots.current()
         info = slots.info(slot) if slot else None
@@ -46,6 +48,7 @@ def read_status(folder: Path) -> dict[str, Any]:
         "seq": record.seq,
         "step": record.step,
         "reason": record.reason,
+        "profiling": _profiling(profiling),
     }
 
 
@@ -66,9 +69,24 @@ def describe_status(status: dict[str, Any]) -> str:
     ]
     if status.get("chunks_total"):
         rows.append(("fetched", f"{status.get('chunks_have') or 0} of {status['chunks_total']} chunks"))
+    if status.get("profiling"):
+        rows.append(("profiling", _describe_profiling(status["profiling"])))
     if status.get("telemetry_waiting"):
         rows.append(("telemetry", f"{status['telemetry_waiting']} batches wait for the server"))
     return "\n".join(f"{name:10}{value}" for name, value in rows)
+
+
+def _profiling(record: ProfilingRecord) -> dict[str, Any] | None:
+    """The newest job as the stopped agent left it."""
+    if not record.id:
+        return None
+    state = "waiting" if record.is_open else record.state
+    return {"id": record.id, "state": state, "percent": 0, "reason": record.reason}
+
+
+def _describe_profiling(job: dict[str, Any]) -> str:
+    said = f" {job['percent']} %" if job["state"] == "running" else ""
+    return f"{job['id']} {job['state']}{said}" + (f": {job['reason']}" if job.get("reason") else "")
 
 
 def _ask_agent(folder: Path) -> dict[str, Any] | None:

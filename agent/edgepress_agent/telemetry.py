@@ -32,11 +32,18 @@ class ServerOnline:
     online: bool
 
 
-Event = LinkUp | LinkDown | ServerOnline | Ack
+@dataclass(frozen=True)
+class ReportReady:
+    """A profiling report lies on the shelf."""
+
+
+Event = LinkUp | LinkDown | ServerOnline | ReportReady | Ack
 
 
 class Telemetry:
-    """``send(payload)`` publishes one batch and says whether it went out."""
+    """``send(payload)`` publishes one batch and says whether it went out. ``measuring()``: a profiling job
+    loads the board, so what it draws now is neither idle power nor the requests' energy.
+    """
 
     def __init__(
         self,
@@ -47,6 +54,7 @@ class Telemetry:
         energy: EnergyMeter,
         send: Callable[[bytes], bool],
         stop: threading.Event,
+        measuring: Callable[[], bool] = lambda: False,
     ) -> None:
         self.inbox: queue.Queue[Event] = queue.Queue(maxsize=1000)
         self.interval_s = 1.0  # from the want
@@ -56,6 +64,7 @@ class Telemetry:
         self._energy = energy
         self._send = send
         self._stop = stop
+        self._measuring = measuring
         self._post = Post()
         self._full_disk = False
 
@@ -66,6 +75,7 @@ class Telemetry:
     def run(self) -> None:
         last = time.monotonic()
         self._sensors.read()  # averages begin here
+        self._listen_to(ReportReady())  # one that was finished before the restart
         while not self._stop.is_set():
             due = last + self.interval_s
             if self._listen(due - time.monotonic()):
@@ -90,11 +100,14 @@ class Telemetry:
             event = self.inbox.get(timeout=max(0.0, seconds)) if seconds > 0 else self.inbox.get_nowait()
         except queue.Empty:
             return False
+        self._listen_to(event)
+        return True
+
+    def _listen_to(self, event: Event) -> None:
         try:
             self.handle(event, time.monotonic())
         except OSError as error:
             log.error("the telemetry outbox cannot be read or written: %s", error.strerror)
-        return True
 
     def handle(self, event: Event, now_s: float) -> None:
         post = self._post
@@ -108,6 +121,8 @@ class Telemetry:
                 if online and not post.server_online:
                     post.began()
                 post.server_online = online
+            case ReportReady():
+                self._outbox.take_reports()
             case Ack():
                 self._outbox.acknowledge(event.epoch, event.number)
                 post.acknowledged(self._outbox.batches())
@@ -140,7 +155,8 @@ class Telemetry:
         readings = self._sensors.read()
         counted = self._runtime.take()
         total = sum(inferences for _, inferences, _, _ in counted)
-        energy = self._energy.update(readings.power_mw, elapsed_s, total)
+        power = None if self._measuring() else readings.power_mw
+        energy = self._energy.update(power, elapsed_s, total)
         at_ms, interval_ms = time.time_ns() // 1_000_000, round(elapsed_s * 1000)
         # A model that was switched away from in this interval: its counts alone, the board is told of once.
         samples = [_sample(at_ms, interval_ms, row, None) for row in counted[:-1]]

@@ -21,6 +21,7 @@ from edgepress_agent.errors import ChunkDamagedError, StoppedError, WantError
 from edgepress_agent.installer import REASON_MAX_CHARS, Installer
 from edgepress_agent.job import Fetch, Wait
 from edgepress_agent.link import Link
+from edgepress_agent.profiling import Profiler
 from edgepress_agent.seal import open_chunk, open_content_key
 from edgepress_agent.trust import Floors, verify_want
 from edgepress_agent.window import Window
@@ -71,6 +72,7 @@ class Work:
         identity: Identity,
         hardware: Hardware,
         installer: Installer[Any],
+        profiler: Profiler,
         started: Callable[[], None],
         interval: Callable[[float], None],
         stop: threading.Event,
@@ -83,6 +85,7 @@ class Work:
         self._identity = identity
         self._hardware = hardware
         self._installer = installer
+        self._profiler = profiler
         self._started = started
         self._interval = interval
         self._stop = stop
@@ -202,6 +205,7 @@ class Work:
             return
         self._key = key
         self._interval(float(want.telemetry_interval_s))
+        self._profiler.wanted(want.profiling)
         if self.refused is not None:
             self.refused, self._dirty = None, True
         if self._digest != want.digest:
@@ -293,6 +297,8 @@ class Work:
 
     def _advance(self) -> None:
         while not self._stop.is_set():
+            if not isinstance(self._installer.upcoming(time.monotonic(), int(time.time())), Wait):
+                self._profiler.hold()  # it needs the memory, and measuring needs a quiet board
             step = self._installer.advance(time.monotonic(), int(time.time()))
             self._wait_until_s = step.until_s if isinstance(step, Wait) else None
             if isinstance(step, Fetch):
@@ -300,6 +306,8 @@ class Work:
                 return
             self._close_window()
             if isinstance(step, Wait):
+                if step.until_s is None:
+                    self._profiler.release()
                 return
 
     # --- out ----------------------------------------------------------------------------------------------
@@ -324,6 +332,7 @@ class Work:
             reason=self.refused or installer.trouble or record.reason,
             chunks_have=fetch.count() if fetch else None,
             chunks_total=wanted if fetch else None,
+            profiling=self._profiler.state(),
         )
 
     def _tell(self) -> None:
