@@ -25,7 +25,6 @@ from typing import Final, Literal
 from edgepress_devices import __version__
 from edgepress_server.errors import InvalidInputError, RateLimitedError, ServerError
 from edgepress_server.files import replace_file
-from edgepress_server.jobs.child_process import child_environment
 from edgepress_server.predict.executed_model import BYTES_MAX, ExecutedModel, decode
 
 log = logging.getLogger(__name__)
@@ -152,6 +151,9 @@ class ExecutedModels:
 
 def _ask_child(kind: Kind, path: Path, layout: str) -> bytes:
     """JSON of an ExecutedModel. Raises NotPredictableError, OSError."""
+    # here, since the worker, which the package `jobs` offers, predicts too
+    from edgepress_server.jobs.child_process import child_environment
+
     try:
         done = subprocess.run(
             [sys.executable, "-m", "edgepress_server.predict.executed_child", kind, str(path), layout],
