@@ -67,7 +67,7 @@ class TrialLog(Protocol):
         """The artifact of a finished trial, where it was kept."""
 
     def tell_tested(self, trial: Trial) -> None:
-        """Replaces a trial that is done has got more
+        """Replaces a trial that is done by one with more: a device's figures (stage "measured"), `tested`."""
 
 
 class _Search(msgspec.Struct, frozen=True):

@@ -35,8 +35,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     drop: float | None = None  # the original's accuracy less this one's, on the same samples
     drop_error: float | None = None  # standard error of `drop`, samples paired
     samples: int | None = None
-    # What choosing goes by where samples are few: each sample counts by how sure the model is of its label, so
-    # it moves long before an answer tips over (judge.py). None where the metric is no count of answers.
+    # What choosing goes by where samples are few: each sample counts by how sure the model is of its label,
+    # so it moves long before an answer tips over (judge.py). None where the metric is no count of answers.
     expected_drop: float | None = None
     expected_drop_error: float | None = None
     split: str | None = None  # the rows that `accuracy` is of: "selection" while choosing
