@@ -10,12 +10,14 @@ from edgepress_devices import __version__
 from edgepress_server.api import (
     artifacts,
     auth,
+    budgets,
     calibrations,
     datasets,
     devices,
     docs,
     enrol,
     events,
+    findings,
     headers,
     health,
     jobs,
@@ -57,6 +59,8 @@ _SECTIONS = (
     rollouts,
     pushes,
     telemetry,
+    budgets,
+    findings,
     events,
 )
 

@@ -10,6 +10,7 @@ from pydantic import Field, RootModel
 from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
+from edgepress_server.watch.adopt import adopt_budgets
 
 api = section("releases", "What may run at all, signed by the release key.")
 
@@ -47,9 +48,14 @@ def list_releases() -> Response:
 @api.post("/releases", responses={201: ReleaseAnswer})
 @needs("operator")
 def create_release(body: ReleaseAsked) -> Response:
-    """Sign artifacts as a release"""
+    """Sign artifacts as a release
+
+    What a search found is from now on watched for that search's budget, where the model has none there yet.
+    """
     here = context()
-    release = here.store.releases.create(
-        here.keys, model=body.model, digests=body.artifacts, note=body.note, actor=person().name
-    )
+    with here.store.transaction():
+        release = here.store.releases.create(
+            here.keys, model=body.model, digests=body.artifacts, note=body.note, actor=person().name
+        )
+        adopt_budgets(here.store, release, actor=person().name)
     return answer(ReleaseAnswer.model_validate(release), 201)

@@ -25,6 +25,8 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "artifact": ("artifact", "artifact"),
     "release": ("release", "release"),
     "rollout": ("rollout", "rollout"),
+    "budget": ("budget", "budget"),
+    "finding": ("finding", "finding"),
     "telemetry": ("telemetry", "telemetry"),
     "completion": ("completion", "completion"),
 }

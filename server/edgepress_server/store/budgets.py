@@ -54,6 +54,15 @@ class FleetBudget(msgspec.Struct, frozen=True, kw_only=True):
             max_drop=self.max_drop,
         )
 
+    def words(self) -> str:
+        """For people: "p95 20 ms, 64.00 MB of memory, at most 1.0 points lost"."""
+        said = self.search_budget.words() if not self.search_budget.empty else ""
+        said = f"p95 {said}" if self.latency_us is not None else said
+        if self.prediction_error is not None:
+            off = f"predictions within {1 + self.prediction_error:.3g} times"
+            said = f"{said}, {off}" if said else off
+        return said
+
 
 class Budgets:
     def __init__(self, database: Database, events: Events) -> None:
@@ -152,7 +161,11 @@ class Budgets:
                 ),
             )
             self._events.append(
-                "budget", model, "set", actor=actor, data={"profile": profile, "words": budget.words()}
+                "budget",
+                model,
+                "set",
+                actor=actor,
+                data={"profile": profile, "words": self.get(model, profile).words()},
             )
             return self.get(model, profile)
 
@@ -177,6 +190,16 @@ class Budgets:
             "SELECT * FROM budgets WHERE ? IS NULL OR model = ? ORDER BY model, profile", (model, model)
         )
         return [_budget(row) for row in rows]
+
+    def search_of(self, digest: str, profile: str) -> str | None:
+        """The newest search for this profile that found the artifact: whose budget it was meant to keep."""
+        row = self._database.row(
+            "SELECT s.id FROM searches s WHERE s.profile = :profile AND (s.chosen = :digest"
+            " OR json_extract(s.result, '$.offered') = :digest OR EXISTS (SELECT 1 FROM search_trials t"
+            " WHERE t.search = s.id AND t.artifact = :digest)) ORDER BY s.created_at DESC LIMIT 1",
+            {"profile": profile, "digest": digest},
+        )
+        return None if row is None else str(row["id"])
 
     def clear(self, model: str, profile: str, *, actor: str | None = None) -> None:
         """Nothing is watched any more. Raises NotFoundError."""

@@ -12,7 +12,7 @@ CREATE TABLE budgets (        -- what a model must keep on a profile, in the fle
     prediction_error REAL,    -- |measured / predicted - 1| of the p50 that is still believed
     auto INTEGER NOT NULL,    -- 1: calibrate, search, release and roll out without asking
     window_s INTEGER NOT NULL, sustained_minutes INTEGER NOT NULL,
-    profiling_s INTEGER NOT NULL,                         -- that a device may measure itself for, before a search
+    profiling_s INTEGER NOT NULL,         -- that a device may measure itself for, before a search
     options TEXT NOT NULL DEFAULT '{}',                   -- JSON: options of the searches
     source TEXT,              -- id of the search that it comes from; NULL: set by hand
     created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, actor TEXT,
@@ -34,7 +34,7 @@ CREATE TABLE findings (
         ('open', 'proposed', 'calibrating', 'searching', 'released', 'resolved', 'dismissed')),
     message TEXT NOT NULL DEFAULT '',                     -- what is being done, or waited for
     accepted_by TEXT,         -- a person, or NULL; what follows is theirs
-    release_too INTEGER NOT NULL DEFAULT 0,               -- 1: release what the search finds without asking again
+    release_too INTEGER NOT NULL DEFAULT 0,  -- 1: release what the search finds without asking again
     jobs TEXT NOT NULL DEFAULT '[]',                      -- JSON: ids of profiling jobs
     search TEXT, chosen TEXT, release TEXT, new_rollout TEXT,
     attempts INTEGER NOT NULL DEFAULT 0, next_try_at INTEGER,

@@ -39,6 +39,7 @@ from edgepress_server.watch.observe import Look, facts, look
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 3.0  # between two looks at the fleet
+SEARCH_OPTIONS: Final = {"seconds": 900, "workers": 1}
 PREDICT_WAIT_S: Final = 2.0  # for the operators of an artifact; asked again at the next look
 PREDICT_GIVE_UP_MS: Final = 3 * 60_000
 
@@ -307,7 +308,7 @@ class Watcher:
             profile=finding.profile,
             dataset=self._store.models.get(finding.model).dataset,
             budget=as_mapping(limits),
-            options=budget.options,
+            options={**SEARCH_OPTIONS, **budget.options},
             actor=finding.accepted_by,
             reason=f"{finding.sentence}.",
             finding=finding.id,
