@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from edgepress_compression.errors import CompressionCancelledError
-from edgepress_compression.search.trial import Figures
+from edgepress_compression.search.trial import Figures, Trial
 from edgepress_server.errors import NotFoundError, ServerError
 from edgepress_server.jobs.search_outcome import trial_report
 from edgepress_server.store import Store
@@ -32,7 +32,8 @@ PROFILE_SECONDS: Final = 15
 
 
 class Measurements:
-    """``measure_on_device`` of a search: artifact -> its figures on the device, None where it has none."""
+    """``measure_on_device`` of a search: the figures of a trial's artifact on the device, None where it has
+    none."""
 
     def __init__(self, store: Store, seat: Seat, device: str | None, cancelled: threading.Event) -> None:
         self._store = store
@@ -40,14 +41,14 @@ class Measurements:
         self._cancelled = cancelled
         self.device = device
 
-    def __call__(self, artifact: bytes) -> Figures | None:
+    def __call__(self, trial: Trial, artifact: bytes) -> Figures | None:
         """Raises CompressionCancelledError, SeatLostError."""
         if self.device is None or any(
             one.away for one in self._store.search_measurements.of(self._seat.search)
         ):
             return None
         digest = self._store.blobs.put(artifact)
-        self._give_row(digest, len(artifact))
+        self._give_row(trial, digest, len(artifact))
         state = self._store.devices.get(self.device).state
         running = None if state is None else state.running
         asked = self._store.search_measurements.ask(self._seat, digest, self.device, running)
@@ -57,14 +58,11 @@ class Measurements:
             asked = self._store.search_measurements.get(self._seat.search, digest)
         return None if asked.figures is None else msgspec.convert(asked.figures, Figures)
 
-    def _give_row(self, digest: str, size_bytes: int) -> None:
+    def _give_row(self, trial: Trial, digest: str, size_bytes: int) -> None:
         """A release needs the artifact's row."""
         if self._store.artifacts.find(digest) is not None:
             return
         search = self._store.searches.get(self._seat.search)
-        rows = self._store.search_trials.all(search.id)
-        mine = [row.trial for row in rows if row.artifact == digest or row.trial.worker == self._seat.worker]
-        trial = next((one for one in mine if one.artifact == digest), mine[-1] if mine else rows[0].trial)
         self._store.artifacts.add(
             digest,
             model=search.model,

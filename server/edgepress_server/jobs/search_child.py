@@ -45,7 +45,7 @@ SAY_EVERY_S = 0.5
 SEAT_LOST = 4
 YIELDED = 5
 
-Run = Callable[..., "SearchResult"]  # edgepress_compression.search.search.search
+Run = Callable[..., "SearchResult | None"]  # edgepress_server.jobs.search_part.take_part
 
 
 class Saying:
@@ -89,16 +89,17 @@ def run_search(store: Store, seat: Seat, cancelled: threading.Event, run: Run) -
             seat,
             "There is not enough memory on the server for this model. Free some, or take a smaller model.",
         )
-    if not store.searches.is_last(seat):
+    if result is None:
         return store.searches.leave(seat)  # the last one ends it
     outcome, kept = outcome_of(store, store.searches.get(seat.search), result)
     return store.searches.finish(seat, outcome, kept)
 
 
-def _search(store: Store, seat: Seat, cancelled: threading.Event, run: Run) -> SearchResult:
+def _search(store: Store, seat: Seat, cancelled: threading.Event, run: Run) -> SearchResult | None:
     search = store.searches.get(seat.search)
     options: dict[str, Any] = search.options
     measurements = Measurements(store, seat, options.get("device"), cancelled)
+    seconds = max(0.0, float(options["seconds"]) - search.spent_ms / 1000)
     with tempfile.TemporaryDirectory(dir=store.blobs.aside(), prefix="search-") as folder:
         return run(
             linked_model(store, search.model, Path(folder)),
@@ -106,10 +107,11 @@ def _search(store: Store, seat: Seat, cancelled: threading.Event, run: Run) -> S
             linked_dataset(store, search.dataset, Path(folder)),
             msgspec.convert(search.budget, Budget),
             log=StoreTrialLog(store, seat),
-            seconds=max(0.0, float(options["seconds"]) - search.spent_ms / 1000),
+            seconds=seconds,
             trials=options.get("trials"),
-            workers=1,  # others are processes of their own, each with its seat
             seed=int(options.get("seed", 0)),
+            shared=int(options["workers"]) > 1,
+            is_last=lambda: store.searches.is_last(seat),
             progress=Saying(store, seat, cancelled),
             cancelled=cancelled.is_set,
             measure_on_device=measurements if measurements.device is not None else None,
@@ -133,10 +135,10 @@ def main() -> int:
     seat = Seat(search_id, worker)
     try:
         search = store.searches.check(seat)
-        from edgepress_compression.search.search import search as run
+        from edgepress_server.jobs.search_part import take_part
 
         log.info("search %s: %s for %s, %s", search.id, search.model, search.profile, search.budget)
-        ended = run_search(store, seat, cancelled, run)
+        ended = run_search(store, seat, cancelled, take_part)
     except SearchYieldedError:
         log.info("search %s: a compression goes first", search_id)
         return YIELDED

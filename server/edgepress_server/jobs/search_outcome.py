@@ -44,7 +44,10 @@ def outcome_of(store: Store, search: Search, result: SearchResult) -> tuple[Outc
         best=None if result.best is None else result.best.number,
         nearest=None if result.nearest is None else result.nearest.number,
         blocked=list(result.blocked),
-        notes=list(result.notes),
+        notes=[
+            *result.notes,
+            *(one.message for one in store.search_measurements.of(search.id) if one.message),
+        ],
         chosen=made if result.best is not None else None,
         offered=made if result.best is None else None,
     )

@@ -118,7 +118,7 @@ class SearchSeats:
                 seat = self._store.searches.join(f"{self._name}/{self._number}", self._rested)
                 if seat is None:
                     return
-                workers = int(self._store.searches.get(seat.search).options.get("workers", 1))
+                workers = int(self._store.searches.get(seat.search).options["workers"])
                 try:
                     process = self._start(self._settings, seat, workers)
                 except OSError as error:

@@ -252,12 +252,12 @@ def m009_searches(db: Database) -> None:
             search TEXT NOT NULL REFERENCES searches(id) ON DELETE CASCADE, worker TEXT NOT NULL,
             lease_until INTEGER NOT NULL, PRIMARY KEY (search, worker)
         ) STRICT, WITHOUT ROWID;
-        CREATE TABLE search_trials (  -- numbered from 0 without gaps; each held by a lease while it runs
+        CREATE TABLE search_trials (  -- numbered from 0 without gaps; held by the lease of its worker's seat
             search TEXT NOT NULL REFERENCES searches(id) ON DELETE CASCADE, number INTEGER NOT NULL,
             state TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed')),
             trial TEXT NOT NULL,                          -- JSON of edgepress_compression.search.trial.Trial
             artifact TEXT,                                -- SHA-256 of its file, while that is kept
-            worker TEXT NOT NULL, lease_until INTEGER, attempts INTEGER NOT NULL DEFAULT 1,
+            worker TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 1,
             started_at INTEGER NOT NULL, finished_at INTEGER, PRIMARY KEY (search, number)
         ) STRICT, WITHOUT ROWID;
         CREATE TABLE search_measurements (  -- candidates on the search's device; states in search_measurements.py

@@ -1,7 +1,7 @@
 """The trials of searches: numbered from 0 without gaps, shared by all who have a seat in the search.
 
 running --finish--> done | failed                 (a second finish changes nothing)
-        --its lease ends, or its worker's seat--> anybody's: running under the next who claims;
+        --the lease of its worker's seat ends---> anybody's: running under the next who claims;
                                                   after MAX_ATTEMPTS failed, and the search goes on
 
 No two workers hold a trial at once, and only its holder can finish it.
@@ -24,7 +24,6 @@ from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 from edgepress_server.store.searches import Searches, Seat
 
-LEASE_MS = 60_000
 MAX_ATTEMPTS = 3
 
 Propose = Callable[[Sequence[Trial]], Trial | None]
@@ -114,29 +113,20 @@ class SearchTrials:
                 return mine
 
     def renew(self, seat: Seat, number: int) -> bool:
-        """Hold the trial for another LEASE_MS; False where it is another's by now, or the seat is lost."""
-        with self._database.transaction() as connection:
-            held = connection.execute(
-                "UPDATE search_trials SET lease_until = ? WHERE search = ? AND number = ? AND worker = ? "
-                "AND state = 'running' AND EXISTS (SELECT 1 FROM search_seats m WHERE m.search = ? "
-                "AND m.worker = ?)",
-                (
-                    self._database.now_ms() + LEASE_MS,
-                    seat.search,
-                    number,
-                    seat.worker,
-                    seat.search,
-                    seat.worker,
-                ),
-            )
-            return held.rowcount > 0
+        """Whether the trial is still this worker's: the lease of its seat holds it."""
+        row = self._database.row(
+            "SELECT 1 FROM search_trials t JOIN search_seats m USING (search, worker) "
+            "WHERE search = ? AND t.number = ? AND worker = ? AND t.state = 'running'",
+            (seat.search, number, seat.worker),
+        )
+        return row is not None
 
     def finish(self, seat: Seat, trial: Trial) -> bool:
         """Its figures; False where another has taken it over or finished it. Raises SeatLostError."""
         with self._database.transaction() as connection:
             self._searches.check(seat)
             done = connection.execute(
-                "UPDATE search_trials SET state = ?, trial = ?, artifact = ?, lease_until = NULL, "
+                "UPDATE search_trials SET state = ?, trial = ?, artifact = ?, "
                 "finished_at = ? WHERE search = ? AND number = ? AND worker = ? AND state = 'running'",
                 (
                     trial.state,
@@ -188,26 +178,27 @@ class SearchTrials:
             self._searches.check(seat)
             now = self._database.now_ms()
             for row in self._database.rows(
-                "SELECT * FROM search_trials WHERE search = ? AND state = 'running' "
-                "AND (lease_until IS NULL OR lease_until <= ? OR worker = ?) ORDER BY number",
-                (seat.search, now, seat.worker),  # its own, when it asks for work: given up
+                "SELECT t.* FROM search_trials t WHERE t.search = ? AND t.state = 'running' "
+                "AND (t.worker = ? OR NOT EXISTS (SELECT 1 FROM search_seats m WHERE m.search = t.search "
+                "AND m.worker = t.worker AND m.lease_until > ?)) ORDER BY t.number",
+                (seat.search, seat.worker, now),  # its own, when it asks for work: given up
             ):
                 found = _row(row)
                 if found.attempts >= MAX_ATTEMPTS:
                     words = f"Its process ended {found.attempts} times; most likely it needs too much memory."
                     failed = msgspec.structs.replace(found.trial, state="failed", error=words)
                     connection.execute(
-                        "UPDATE search_trials SET state = 'failed', trial = ?, lease_until = NULL, "
-                        "finished_at = ? WHERE search = ? AND number = ?",
+                        "UPDATE search_trials SET state = 'failed', trial = ?, finished_at = ? "
+                        "WHERE search = ? AND number = ?",
                         (_text(failed), now, seat.search, failed.number),
                     )
                     self._tell(seat, failed)
                     continue
                 mine = msgspec.structs.replace(found.trial, worker=seat.worker)
                 connection.execute(
-                    "UPDATE search_trials SET trial = ?, worker = ?, lease_until = ?, "
-                    "attempts = attempts + 1 WHERE search = ? AND number = ?",
-                    (_text(mine), seat.worker, now + LEASE_MS, seat.search, mine.number),
+                    "UPDATE search_trials SET trial = ?, worker = ?, attempts = attempts + 1 "
+                    "WHERE search = ? AND number = ?",
+                    (_text(mine), seat.worker, seat.search, mine.number),
                 )
                 return mine
             return None
@@ -223,9 +214,9 @@ class SearchTrials:
                 return False
             now = self._database.now_ms()
             connection.execute(
-                "INSERT INTO search_trials (search, number, state, trial, worker, lease_until, started_at) "
-                "VALUES (?, ?, 'running', ?, ?, ?, ?)",
-                (seat.search, trial.number, _text(trial), seat.worker, now + LEASE_MS, now),
+                "INSERT INTO search_trials (search, number, state, trial, worker, started_at) "
+                "VALUES (?, ?, 'running', ?, ?, ?)",
+                (seat.search, trial.number, _text(trial), seat.worker, now),
             )
             self._tell(seat, trial)
             return True

@@ -27,6 +27,7 @@ from edgepress_server.store.events import Events
 
 LEASE_MS = 20_000
 MAX_ATTEMPTS = 3
+DEFAULTS: dict[str, Any] = {"seconds": 900, "workers": 1}  # of options
 
 SearchState = Literal["queued", "running", "done", "failed", "cancelled"]
 LIVE: tuple[SearchState, ...] = ("queued", "running")
@@ -115,12 +116,14 @@ class Searches:
         reason: str = "",
         finding: str | None = None,
     ) -> Search:
-        """Queue a search; the very same one that is queued or running is joined instead. Limits that are
-        None are left out of the budget."""
+        """Queue a search; the very same one that is queued or running is answered instead.
+
+        Limits that are None are left out of the budget; options that are left out have their defaults.
+        """
         limits = json.dumps(
             {name: limit for name, limit in budget.items() if limit is not None}, sort_keys=True
         )
-        text = json.dumps(dict(options or {}), sort_keys=True)
+        text = json.dumps({**DEFAULTS, **(options or {})}, sort_keys=True)
         with self._database.transaction() as connection:
             same = self._database.row(
                 "SELECT id FROM searches WHERE model = ? AND profile = ? AND dataset IS ? AND budget = ? "
@@ -207,7 +210,7 @@ class Searches:
             self._clear_lapsed()
             now = self._database.now_ms()
             for search in self.live():
-                if search.cancel_requested or search.workers >= int(search.options.get("workers", 1)):
+                if search.cancel_requested or search.workers >= int(search.options["workers"]):
                     continue
                 if self._seated(search.id, worker) or (search.id in rested and search.workers > 0):
                     continue
@@ -344,14 +347,9 @@ class Searches:
             self.interrupted(Seat(str(row["search"]), str(row["worker"])), "The server stopped while it ran.")
 
     def _remove(self, search_id: str, worker: str) -> bool:
-        """Inside a transaction. The trials in its hand are free for others at once; whether it had a seat."""
+        """Inside a transaction. What it had in hand is free for others at once; whether it had a seat."""
         self._count(search_id)
         with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE search_trials SET lease_until = NULL WHERE search = ? AND worker = ? "
-                "AND state = 'running'",
-                (search_id, worker),
-            )
             gone = connection.execute(
                 "DELETE FROM search_seats WHERE search = ? AND worker = ?", (search_id, worker)
             )
@@ -389,11 +387,6 @@ class Searches:
                 (state, message, self._database.now_ms(), search.id),
             )
             connection.execute("DELETE FROM search_seats WHERE search = ?", (search.id,))
-            if state != "done":
-                connection.execute(
-                    "UPDATE search_trials SET lease_until = NULL WHERE search = ? AND state = 'running'",
-                    (search.id,),
-                )
             self._tell(search, state, actor=actor, data={"message": message})
 
     def _tell(
