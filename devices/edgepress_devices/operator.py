@@ -31,7 +31,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     read_bytes: Count = 0  # of the values that it really reads: a Gather reads what it gives
     written_bytes: Count = 0
     depth: Count = 0  # products summed for one number of the output: channels / groups x kernel; 0: none
-    columns: Count = 0  # output channels, or units
+    columns: Count = 0  # output channels, or units; of what only moves numbers: as many as stay together
     rows: Count = 0  # positions, or rows
     kernel: Count = 1  # places that a window looks at: 9 for 3 x 3
     stride: Count = 1

@@ -95,7 +95,7 @@ def operator_of(
         flops = out.numbers * kernel
     elif node.op_type not in _VIEWS | _MOVES | _READS_WHAT_IT_GIVES:
         flops = max([out.numbers, *(values[name].numbers for name in node.input if name in values)])
-    shape = product or _Product(0, 0, out.shape[-1] if out.shape else 0, 0, kernel, stride)
+    shape = product or _Product(0, 0, _together(node, attributes, out), 0, kernel, stride)
     return Operator(
         name=node.name,
         op_type=node.op_type,
@@ -148,6 +148,26 @@ def _product(
             out.numbers * depth, depth, out.shape[-1] if out.shape else 1, math.prod(out.shape[:-1])
         )
     return None
+
+
+def _together(node: onnx.NodeProto, attributes: Mapping[str, object], out: Tensor) -> int:
+    """How many numbers of an output stay next to each other: what copying, or reducing an axis, goes by."""
+    if not out.shape:
+        return 1
+    axis = _int(attributes.get("axis"), 0 if node.op_type == "Gather" else -1)
+    if node.op_type == "Transpose":
+        order = attributes.get("perm")
+        stay = len(out.shape)
+        while isinstance(order, list) and stay > 0 and order[stay - 1] == stay - 1:
+            stay -= 1
+        return math.prod(out.shape[stay:])
+    if node.op_type in ("Concat", "QLinearConcat", "Split"):
+        return math.prod(out.shape[axis:])
+    if node.op_type == "Gather":
+        return math.prod(out.shape[axis + 1 :]) if axis >= 0 else 1
+    if node.op_type == "Softmax":
+        return out.shape[-1] if axis in (-1, len(out.shape) - 1) else 1
+    return out.shape[-1]
 
 
 def _window(attributes: Mapping[str, object]) -> tuple[int, int]:
