@@ -25,7 +25,7 @@ import msgspec
 
 from edgepress_agent import __version__
 from edgepress_agent.durable import Disk
-from edgepress_agent.engine import Engine, check_room
+from edgepress_agent.engine import Engine, check_room, runtime_threads
 from edgepress_agent.enrolment import Identity
 from edgepress_agent.errors import StoppedError
 from edgepress_agent.installer import Installer
@@ -42,7 +42,6 @@ from edgepress_agent.work import Event as WorkEvent
 from edgepress_devices import protocol
 from edgepress_devices.energy import EnergyMeter
 from edgepress_devices.microbench.report import forms_of
-from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import Ack, ProtocolError, ServerState, from_json
 from edgepress_devices.sensors import Sensors, describe_hardware
 
@@ -71,7 +70,7 @@ class Agent:
             folder,
             disk=disk,
             journal=self._journal,
-            engine=Engine(self._runtime, _threads(profile)),
+            engine=Engine(self._runtime, runtime_threads(profile)),
             check_room=check_room,
             keep_on=self._keep_on,
             changed=self._changed,
@@ -82,7 +81,7 @@ class Agent:
             folder,
             disk=disk,
             identity=self._identity.fingerprint,
-            threads=_threads(profile),
+            threads=runtime_threads(profile),
             forms=("fp32",) if profile is None else forms_of(profile),
             reports=outbox.shelf,
             running=self._running,
@@ -256,8 +255,3 @@ def _put(inbox: Any, event: WorkEvent | TelemetryEvent) -> None:
         inbox.put_nowait(event)
     except queue.Full:
         log.warning("too many messages at once; one was dropped")
-
-
-def _threads(profile: DeviceProfile | None) -> int:
-    cores = os.cpu_count() or 1
-    return cores if profile is None else min(profile.threads, cores)

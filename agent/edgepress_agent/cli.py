@@ -117,6 +117,44 @@ def status(as_json: bool, state: Path | None) -> None:
 
 
 @cli.command()
+@click.option(
+    "--seconds", type=click.IntRange(5, 600), default=60, show_default=True, help="How long it may take."
+)
+@click.option("--model", is_flag=True, help="Measure the model that this device runs, not the board.")
+@click.option(
+    "--profile",
+    "profile_id",
+    metavar="ID",
+    help="Device profile whose integer form is timed; default: the enrolled one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON: the report as a server would get it.")
+@_state
+def profile(seconds: int, model: bool, profile_id: str | None, as_json: bool, state: Path | None) -> None:
+    """Measure this board (calibration nets), or the model it runs. Needs no server."""
+    import msgspec
+
+    from edgepress_agent.profile_by_hand import describe_report, measure_by_hand
+
+    show = sys.stderr.isatty()
+
+    def progress(percent: int) -> None:
+        if show:
+            click.echo(f"\r{percent:3d} % of {seconds} s", err=True, nl=False)
+
+    try:
+        report = measure_by_hand(
+            state or default_folder(), seconds=seconds, model=model, profile_id=profile_id, progress=progress
+        )
+    finally:
+        if show:
+            click.echo("\r" + " " * 20 + "\r", err=True, nl=False)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(msgspec.structs.asdict(report)), indent=2))
+    else:
+        click.echo(describe_report(report))
+
+
+@cli.command()
 @click.argument("inputs", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option(
     "--rate", type=click.FloatRange(0.01, 10_000), default=5.0, show_default=True, help="Per second."

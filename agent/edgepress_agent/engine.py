@@ -7,6 +7,7 @@ limit. Nothing is switched here.
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import psutil
 from edgepress_agent.errors import ModelRefusedError, NotNowError
 from edgepress_agent.runtime import Arrays, Model, Runtime, load_runtime, open_session
 from edgepress_agent.slots import SlotInfo
+from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import Limits
 
 if TYPE_CHECKING:
@@ -125,6 +127,12 @@ class Engine:
             raise ModelRefusedError(
                 f"its 95th percentile latency is {p95_us:.0f} us, the release allows {limits.p95_us}"
             )
+
+
+def runtime_threads(profile: DeviceProfile | None) -> int:
+    """Threads that the runtime gets: the profile's, as far as this board has the cores."""
+    cores = os.cpu_count() or 1
+    return cores if profile is None else min(profile.threads, cores)
 
 
 def check_room(folder: Path, artifact_bytes: int, have_bytes: int) -> None:

@@ -245,7 +245,7 @@ class _Timing:
                 result.kernels += kernel_times(net, form, [visit.kernels for visit in good])
             else:
                 why = subject.refused or (
-                    f"all {slow_runs} runs were slowed down by heat, the supply or other programs"
+                    "all its runs were slowed down by heat, the supply or other programs"
                     if slow_runs
                     else "the time was up before its turn came"
                 )
