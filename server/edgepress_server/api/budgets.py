@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from flask import Response
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 
 from edgepress_compression.search.budget import Budget
 from edgepress_devices.profiling_messages import PROFILING_SECONDS_MAX, PROFILING_SECONDS_MIN
@@ -30,16 +30,16 @@ class BudgetPath(Asked):
     profile: Name
 
 
-class SearchOptions(BaseModel):
+class SearchOptions(Asked):
     """Of the searches that follow when it is missed; null: as for any search."""
-
-    model_config = ConfigDict(extra="forbid")
 
     seconds: Annotated[int, Field(ge=10, le=7 * 24 * 3600)] | None = None
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
-    device: Name | None = Field(None, description="Candidates of the front are measured on this device")
+    device: Annotated[
+        Name | None, Field(description="Candidates of the front are measured on this device")
+    ] = None
 
 
 class BudgetAsked(Asked):
