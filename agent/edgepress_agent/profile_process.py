@@ -11,6 +11,7 @@ answers in lines on standard output::
 Standard input stays open while the agent lives: when it closes, the child ends itself.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from edgepress_devices.protocol import ProfilingReport
 
 LINE_MAX_BYTES: Final = 8 << 20
 START_S: Final = 60.0  # for Python and the runtime to load from an SD card
+END_S: Final = 5.0
 SIGKILL: Final = 9
 
 
@@ -68,7 +70,8 @@ class ProfileProcess:
                 cwd=task.scratch,
             )
         try:
-            self._tell(msgspec.json.encode(task) + b"\n")
+            if self._process.stdin is not None:  # past Python's buffer: closing must have nothing to write
+                os.write(self._process.stdin.fileno(), msgspec.json.encode(task) + b"\n")
         except BrokenPipeError:
             pass  # it died at once: ``wait`` says how
 
@@ -98,12 +101,6 @@ class ProfileProcess:
         self._process.kill()
         self._process.wait()
 
-    def _tell(self, line: bytes) -> None:
-        stdin = self._process.stdin
-        if stdin is not None:
-            stdin.write(line)
-            stdin.flush()
-
     def _listen(self, progress: Callable[[int], None]) -> ProfilingReport | None:
         """The report, or None where the child ended without a last word. Raises ProfilingError."""
         stdout = self._process.stdout
@@ -118,6 +115,10 @@ class ProfileProcess:
                 raise ProfilingError(said.failed)
             if said.percent is not None:
                 progress(said.percent)
+        try:
+            self._process.wait(END_S)  # it closed its output: how it ends is the reason to tell
+        except subprocess.TimeoutExpired:
+            pass
         return None
 
     def _time_out(self) -> None:

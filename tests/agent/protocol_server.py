@@ -21,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from release_side import Release, ReleaseSide
 
 from edgepress_devices import protocol
-from edgepress_devices.protocol import Ack, Need, Sample, ServerState, State, to_json
+from edgepress_devices.protocol import Ack, Need, ProfilingReport, Sample, ServerState, State, to_json
 
 T = TypeVar("T")
 
@@ -62,6 +62,7 @@ class ProtocolServer:
         self.states: dict[str, list[State]] = {}
         self.telemetry: dict[tuple[str, str, int], list[Sample]] = {}  # (device, epoch, number)
         self.telemetry_twice = 0
+        self.reports: dict[str, list[ProfilingReport]] = {}  # by device, each batch once
         self.needs: list[tuple[str, list[int]]] = []  # (device, chunks)
         self.codes: dict[str, tuple[str, str]] = {}  # code -> (device, profile)
         self.used_codes: set[str] = set()
@@ -209,6 +210,8 @@ class ProtocolServer:
                 batch = protocol.decode_batch(message.payload)
                 key = device, batch.epoch, batch.number
                 self.telemetry_twice += key in self.telemetry
+                if key not in self.telemetry:
+                    self.reports.setdefault(device, []).extend(batch.reports)
                 self.telemetry.setdefault(key, batch.samples)
                 self._publish(protocol.down_topic(device, "ack"), to_json(Ack(batch.epoch, batch.number)))
             self.changed.notify_all()

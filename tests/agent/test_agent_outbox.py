@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from power_cut import DyingDisk, PowerCut
 
 from edgepress_agent.durable import Disk
-from edgepress_agent.outbox import SAMPLES_PER_BATCH, Outbox, thinned
+from edgepress_agent.outbox import REPORTS_MAX, SAMPLES_PER_BATCH, Outbox, thinned
 from edgepress_agent.post import ANSWER_FIRST_S, IN_FLIGHT, Post
 from edgepress_devices.histogram import total
-from edgepress_devices.protocol import Histogram, Sample, decode_batch
+from edgepress_devices.protocol import Histogram, ProfilingReport, Sample, decode_batch
 
 
 @pytest.fixture(autouse=True)
@@ -220,3 +220,57 @@ def test_a_new_connection_sends_again_at_once() -> None:
     post.due(NAMES[:2], 0.0)
     post.began()
     assert post.due(NAMES[:2], 0.1) == NAMES[:2]
+
+
+def report(number: int) -> ProfilingReport:
+    return ProfilingReport(f"job-{number}", "device", 1, None, "onnxruntime 1", "x86_64", 2, [], [])
+
+
+def reports_in(outbox: Outbox) -> list[str]:
+    batches = [decode_batch(outbox.payload(name)) for name in outbox.batches()]
+    return [one.id for batch in batches for one in batch.reports]
+
+
+def test_a_report_is_a_batch_of_its_own_that_survives_restarts_until_acknowledged(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    outbox.add_batch([sample(1)])
+    outbox.shelf.put(report(1))
+    outbox.take_reports()
+    first, second = outbox.batches()
+    assert second == (first[0], first[1] + 1)
+    again = Outbox(tmp_path, Disk())
+    assert reports_in(again) == ["job-1"]
+    assert stamps(again) == [1]
+    again.acknowledge(*second)
+    assert Outbox(tmp_path, Disk()).batches() == []
+
+
+def test_a_report_on_the_shelf_is_taken_after_a_restart_and_only_once(tmp_path: Path) -> None:
+    Outbox(tmp_path, Disk()).shelf.put(report(1))
+    again = Outbox(tmp_path, Disk())
+    assert again.shelf.has("job-1")
+    again.take_reports()
+    again.take_reports()
+    assert reports_in(again) == ["job-1"]
+    assert not again.shelf.has("job-1")
+
+
+def test_of_reports_that_nobody_takes_the_oldest_are_given_up(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    for number in range(REPORTS_MAX + 3):
+        outbox.shelf.put(report(number))
+        outbox.take_reports()
+    assert reports_in(outbox) == [f"job-{number}" for number in range(3, REPORTS_MAX + 3)]
+    assert reports_in(Outbox(tmp_path, Disk())) == reports_in(outbox)
+
+
+def test_a_damaged_report_is_an_empty_batch(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    outbox.shelf.put(report(1))
+    [path] = (tmp_path / "outbox" / "report").iterdir()
+    path.write_bytes(path.read_bytes()[:-3])
+    outbox.take_reports()
+    assert reports_in(outbox) == []
+    [name] = outbox.batches()
+    outbox.acknowledge(*name)
+    assert outbox.batches() == []
