@@ -238,4 +238,4 @@ def _words(trial: Trial) -> str:
 
 def _drop_words(trial: Trial) -> str | None:
     loss = value(trial.figures, "loss")
-    return None if loss is None else f"{100 * loss:+.1f} points lost".replace("+", "")
+    return None if loss is None else f"{max(100 * loss, 0.0):.1f} points lost"

@@ -133,7 +133,8 @@ def work(
     began = limits.ends_s - seconds
     splits = None if bench.rows is None else bench.rows.passes.splits
     space = space_for(bench.read.graph, bench.profile, samples=bench.samples, labelled=bench.labelled)
-    propose = Proposer(space, bench.budget, starts(space, bench.profile, splits, seconds=seconds), bench.seed)
+    begin = starts(space, bench.profile, splits, seconds=seconds, artifact_bytes=bench.budget.artifact_bytes)
+    propose = Proposer(space, bench.budget, begin, bench.seed)
     renewed = time.monotonic()
 
     def next_trial(trials: Sequence[Trial]) -> Trial | None:

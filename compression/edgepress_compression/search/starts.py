@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from edgepress_compression.recipe import Recipe, lacking, load_recipe
+from edgepress_compression.recipe import Recipe, lacking, load_recipe, within
 from edgepress_compression.search.propose import Start
 from edgepress_compression.search.space import Point, Space
 from edgepress_devices.profile import DeviceProfile
@@ -21,9 +21,15 @@ TRAINED_SECONDS: Final = 1800.0
 
 
 def starts(
-    space: Space, profile: DeviceProfile, splits: tuple[str, ...] | None, *, seconds: float
+    space: Space,
+    profile: DeviceProfile,
+    splits: tuple[str, ...] | None,
+    *,
+    seconds: float,
+    artifact_bytes: int | None = None,
 ) -> tuple[Start, ...]:
-    """Shipped recipes that make sense with these data on this profile, then each parameter alone."""
+    """Shipped recipes that make sense with these data on this profile, those that aim at a size with the one
+    that the budget allows, then each parameter alone."""
     names: tuple[str, ...] = QUICK
     if seconds >= LONGER_SECONDS:
         names += LONGER
@@ -40,6 +46,10 @@ def starts(
             recipe, points.get(_passes(recipe), {}), f"the recipe {name}", "a shipped recipe, as it is"
         )
         (quick if name in QUICK else longer).append(start)
+        if artifact_bytes is not None and recipe.takes_budget and name in QUICK:
+            aimed = within(recipe, artifact_bytes)
+            said = f"the recipe {name} within {artifact_bytes:,} bytes"
+            quick.append(Start(aimed, {}, said, "a shipped recipe that aims at the budget's size"))
     looks = [
         Start(space.recipe(point), point, space.words(point), "one parameter by itself")
         for point in _looks(space)

@@ -1,4 +1,7 @@
-"""``edgepress compress``: a model on the server as a job there, or a file right here without a server."""
+"""``edgepress compress``: a model on the server as a job there, or a file right here without a server.
+
+With a recipe it is made; with a budget in its place, the recipe is searched (search_here.py, search.py).
+"""
 
 import json
 import os
@@ -20,7 +23,7 @@ NAME_COLUMNS = 20  # the longest profile id
 
 @click.command()
 @click.argument("model")
-@click.option("--recipe", required=True, help="Recipe name (`edgepress recipe list`) or a TOML file.")
+@click.option("--recipe", help="Recipe name (`edgepress recipe list`) or a TOML file; or give a budget.")
 @click.option(
     "--profile", "profiles", multiple=True, required=True, help="Device profile; several on a server."
 )
@@ -44,6 +47,25 @@ NAME_COLUMNS = 20  # the longest profile id
     "--coding",
     help="How weights are coded, in place of the recipe's: auto, fast, small, or the name of a coder.",
 )
+@click.option("--latency", help="Budget: latency of one sample on the profile, such as 20ms.")
+@click.option("--size", "size_", help="Budget: the artifact's size, such as 2MB.")
+@click.option("--memory", help="Budget: memory to load and run it, such as 64MB.")
+@click.option("--energy", help="Budget: energy of one inference, such as 5mJ.")
+@click.option("--max-drop", help="Budget: points of accuracy that may be lost, such as 1.0.")
+@click.option(
+    "--search-seconds",
+    type=click.FloatRange(min=10, max=604_800),
+    default=900,
+    show_default=True,
+    help="How long to search for a recipe within the budget.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=64),
+    default=1,
+    show_default=True,
+    help="For a search here: processes that share its trials.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option(
     "--processes",
@@ -55,19 +77,27 @@ NAME_COLUMNS = 20  # the longest profile id
 @click.option(
     "--resume",
     type=click.Path(file_okay=False, path_type=Path),
-    help="For a file here: a folder for checkpoints. The same command goes on where it was interrupted.",
+    help="For a file here: a folder for checkpoints, or for the trials of a search. The same command goes on "
+    "where it was interrupted.",
 )
 @click.option("--detach", is_flag=True, help="On a server: do not wait for the jobs.")
 @server_options
 def compress(
     model: str,
-    recipe: str,
+    recipe: str | None,
     profiles: tuple[str, ...],
     data: str | None,
     out: Path | None,
     reports: tuple[Path, ...],
     target_bytes: int | None,
     coding: str | None,
+    latency: str | None,
+    size_: str | None,
+    memory: str | None,
+    energy: str | None,
+    max_drop: str | None,
+    search_seconds: float,
+    workers: int,
     seed: int,
     processes: int,
     resume: Path | None,
@@ -80,12 +110,45 @@ def compress(
 
     MODEL is a file (.onnx, .pt2): it is compressed here and now, without a server, into the file of -o.
     Or it is the name of a model on the server: a job there makes one artifact per profile.
+
+    Say how with --recipe. Or say what is needed (--latency, --size, --memory, --energy, --max-drop): then
+    the recipe is searched.
     """
+    from .search_here import parse_budget, search_here
+
+    budget = parse_budget(latency, size_, memory, energy, max_drop)
+    if (budget is None) == (recipe is None):
+        raise click.UsageError(
+            "say either how (--recipe NAME) or what is needed (a budget: --latency 20ms --size 2MB "
+            "--memory 64MB --energy 5mJ --max-drop 1.0)"
+        )
+    if budget is not None and (target_bytes is not None or coding is not None or processes > 1):
+        raise click.UsageError(
+            "--target-bytes, --coding and --processes belong to a recipe; a search has --size and --workers"
+        )
     if Path(model).is_file():
         if len(profiles) != 1 or out is None:
             raise click.UsageError(
                 "compressing a file needs exactly one --profile and an output file: -o OUT"
             )
+        if budget is not None:
+            _require_folders(out, reports)
+            search_here(
+                Path(model),
+                profiles[0],
+                data,
+                out,
+                budget,
+                seconds=search_seconds,
+                workers=workers,
+                seed=seed,
+                resume=resume,
+                as_json=as_json,
+                write_reports=lambda report: _write_reports(reports, report),
+                print_report=print_report,
+            )
+            return
+        assert recipe is not None  # noqa: S101 - or there was a budget
         _here(
             Path(model),
             recipe,
@@ -108,6 +171,22 @@ def compress(
             "-o, --report, --processes and --resume belong to compressing a file here; for a job on the "
             "server see `edgepress artifact list` and `edgepress artifact show`"
         )
+    if budget is not None:
+        from .search import search_on_server
+
+        search_on_server(
+            api(url, token),
+            model,
+            profiles,
+            data,
+            budget,
+            seconds=search_seconds,
+            seed=seed,
+            detach=detach,
+            as_json=as_json,
+        )
+        return
+    assert recipe is not None  # noqa: S101 - or there was a budget
     _on_server(api(url, token), model, recipe, profiles, data, target_bytes, coding, seed, detach, as_json)
 
 
@@ -125,9 +204,7 @@ def _here(
     resume: Path | None,
     as_json: bool,
 ) -> None:
-    for target in (out, *reports):  # minutes of work must not end in a typing error
-        if not target.resolve().parent.is_dir():
-            raise click.BadParameter(f"the folder {target.resolve().parent} does not exist; create it first")
+    _require_folders(out, reports)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads leave the cores to others
     with errors.status("Loading torch and onnxruntime ..."):
         from edgepress_compression.compress import Progress as Step
@@ -176,9 +253,7 @@ def _here(
             raise click.ClickException(f"{error.strerror}: {error.filename or model}") from error
     with writing(out) as stream:
         stream.write(result.artifact)
-    for report in reports:
-        with writing(report) as stream:
-            stream.write(_report_file(report, result.report))
+    _write_reports(reports, result.report)
     result.finished()
     if as_json:
         emit_json(result.report)
@@ -187,6 +262,20 @@ def _here(
         click.echo(
             f"\nWrote {out} ({size(len(result.artifact))})" + "".join(f" and {one}" for one in reports) + "."
         )
+
+
+def _require_folders(out: Path, reports: tuple[Path, ...]) -> None:
+    """Minutes of work must not end in a typing error."""
+    for target in (out, *reports):
+        if not target.resolve().parent.is_dir():
+            raise click.BadParameter(f"the folder {target.resolve().parent} does not exist; create it first")
+
+
+def _write_reports(targets: tuple[Path, ...], report: dict[str, Any]) -> tuple[Path, ...]:
+    for target in targets:
+        with writing(target) as stream:
+            stream.write(_report_file(target, report))
+    return targets
 
 
 def _report_file(target: Path, report: dict[str, Any]) -> bytes:
