@@ -5,7 +5,8 @@
 Tables merge deeply: what the profile does not state, it takes over. Three rules keep every number with its
 own source:
 
-- a table that states a number also states ``source`` and ``basis``: a source speaks of its own number only;
+- a table that states a number also states ``source`` and ``basis``; where it takes over other numbers of the
+  table, both sources stand there with the numbers they are of, and the weaker basis holds;
 - ``arithmetic`` is not taken over into such a table, it gave the other number;
 - a table whose choice changes (``runtime``, ``int8``, ``int4``, ``fp16``, ``layout``) states its own
   ``reason``.
@@ -39,6 +40,8 @@ _OPTIONAL: Final = frozenset(
 )  # fmt: skip
 _REASONED: Final = frozenset({"runtime", "int8", "int4", "fp16", "layout"})
 _PROSE: Final = frozenset({"source", "basis", "arithmetic", "reason", "kind", "model"})
+_WEAKER: Final = ("measured", "datasheet", "derived", "estimate")  # each rests on less than the one before
+_SOURCE_MIN_CHARS, _SOURCE_MAX_CHARS = 8, 1000  # of the schema
 _OWN: Final = ("id", "name", "inherits")
 
 
@@ -168,6 +171,12 @@ def _merge(parent: Mapping[str, Any], own: Table, path: str, problems: list[Prob
                 fix=f'add reason = "..." to [{path}]',
             )
         )
+    taken_over = [key for key, value in parent.items() if _is_number(value) and key not in own]
+    stated = isinstance(own.get("basis"), str) and len(str(own.get("source", ""))) >= _SOURCE_MIN_CHARS
+    if numbers and taken_over and stated:
+        own = {**own, **_both_sources(parent, own, numbers, taken_over)}
+        if own["basis"] == "derived" and "arithmetic" not in own:
+            own["basis"] = "estimate"  # of numbers that one computation does not give
     for key, value in own.items():
         inner = f"{path}.{key}".lstrip(".")
         if value == "none" and inner in _OPTIONAL:
@@ -177,6 +186,18 @@ def _merge(parent: Mapping[str, Any], own: Table, path: str, problems: list[Prob
         else:
             merged[key] = value
     return merged
+
+
+def _both_sources(parent: Mapping[str, Any], own: Table, numbers: list[str], taken_over: list[str]) -> Table:
+    """Source and basis of a table whose numbers come from two places."""
+    theirs = str(parent.get("source", ""))
+    source = f"{', '.join(numbers)}: {own['source']}; {', '.join(taken_over)}: {theirs}"
+    if len(source) > _SOURCE_MAX_CHARS:
+        source = source[: _SOURCE_MAX_CHARS - 3] + "..."
+    # an unknown word stays, for the structure to complain of it
+    known = [basis for basis in (own["basis"], parent.get("basis")) if basis in _WEAKER]
+    weaker = max(known, key=_WEAKER.index) if own["basis"] in known else own["basis"]
+    return {"source": source, "basis": weaker}
 
 
 def _ran_differently(parent: Table, merged: Table) -> bool:

@@ -57,6 +57,18 @@ def test_no_number_takes_over_the_source_of_another() -> None:
         assert all(line in problem.fix for problem in found)
 
 
+def test_numbers_of_two_places_in_one_table_name_both_sources() -> None:
+    text = 'id = "a"\nname = "a"\ninherits = "raspberry-pi-4"\n[cpu]\nthreads = 2\n'
+    text += 'basis = "estimate"\nsource = "the camera has the other two"\n'
+    cpu = profile_from_text(text, "a").cpu
+    assert cpu.source.startswith("threads: the camera has the other two; cores, clock_mhz: Raspberry Pi 4 Mo")
+    assert cpu.basis == "estimate", "the weaker of the two: estimate and datasheet"
+    measured = profile_from_text(text.replace("estimate", "measured"), "a").cpu
+    assert measured.basis == "datasheet", "the clock was not measured"
+    whole = text.replace("threads = 2", "threads = 2\ncores = 2\nclock_mhz = 1500")
+    assert profile_from_text(whole, "a").cpu.source == "the camera has the other two"
+
+
 def test_arithmetic_stays_with_the_number_it_gave() -> None:
     text = 'id = "a"\nname = "a"\ninherits = "raspberry-pi-4"\n[compute.fp32]\ngflops = 40.0\n'
     text += 'basis = "measured"\nsource = "our own measurement"\n'

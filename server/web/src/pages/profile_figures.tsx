@@ -22,7 +22,7 @@ export function ProfileFigures({ profile }: { profile: ProfileDetail }) {
   return (
     <Card flush title="Figures" note="Each with what it rests on and where it can be looked up.">
       <div class="table-box" tabIndex={0} role="region" aria-label="Figures">
-        <table class="profile-figures stacking" data-testid="profile-figures">
+        <table class="profile-figures" data-testid="profile-figures">
           <thead>
             <tr>
               <th scope="col">Figure</th>
@@ -38,16 +38,17 @@ export function ProfileFigures({ profile }: { profile: ProfileDetail }) {
                   {group}
                 </th>
               </tr>
-              {rows.map((row) => {
+              {rows.map((row, i) => {
                 const figure = row.read(profile);
                 if (figure.source === null) return null;
+                const above = i > 0 ? rows[i - 1]!.read(profile).source : null;
                 return (
                   <tr key={row.field}>
                     <th scope="row">
                       {row.label}
                       <span class="sub mono">{row.field}</span>
                     </th>
-                    <td>{figure.text}</td>
+                    <td class="value">{figure.text}</td>
                     <td>
                       {figure.basis && (
                         <span title={BASIS_MEANS[figure.basis]}>
@@ -55,7 +56,7 @@ export function ProfileFigures({ profile }: { profile: ProfileDetail }) {
                         </span>
                       )}
                     </td>
-                    <td class="source">{figure.source}</td>
+                    <td class="source">{figure.source === above ? "as above" : figure.source}</td>
                   </tr>
                 );
               })}

@@ -87,7 +87,7 @@ function List({ all, chosen, toggle }: ListProps) {
   return (
     <Card flush title={plural(all.length, "profile")} note={`Tick up to ${MOST} to compare them.`}>
       <div class="table-box" tabIndex={0} role="region" aria-label="Profiles">
-        <table class="stacking profile-list">
+        <table class="profile-list">
           <thead>
             <tr>
               <th scope="col" class="tick">

@@ -27,7 +27,7 @@ export const BASIS_MEANS: Record<Basis, string> = {
 };
 
 export const ORIGIN: Record<ProfileDetail["origin"], Word> = {
-  shipped: { text: "Ships with edgepress", tone: "idle" },
+  shipped: { text: "Shipped", tone: "idle" },
   own: { text: "Own", tone: "good" },
   override: { text: "Override", tone: "busy" },
 };
