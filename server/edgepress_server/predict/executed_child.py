@@ -16,6 +16,8 @@ from edgepress_server.predict.executed_model import OPERATORS_MAX, ExecutedModel
 
 def look(kind: str, path: Path, layout: str) -> ExecutedModel:
     """Raises GraphError or ArtifactError, with what is wrong."""
+    from google.protobuf.message import DecodeError
+
     from edgepress_compression.graph.executed import executed
 
     model = path.read_bytes()
@@ -23,7 +25,10 @@ def look(kind: str, path: Path, layout: str) -> ExecutedModel:
         from edgepress_compression.artifact.read import decode
 
         model = decode(model)
-    found = executed(model, layout=layout)
+    try:
+        found = executed(model, layout=layout)
+    except DecodeError as error:
+        raise GraphError("The file is no ONNX model, or it is damaged.") from error
     if len(found.operators) > OPERATORS_MAX:
         raise GraphError(
             f"A runtime executes {len(found.operators):,} operators of this model; at most {OPERATORS_MAX:,} "

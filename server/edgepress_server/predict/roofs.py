@@ -15,7 +15,7 @@ from edgepress_devices.roofline import DataType, roofline
 class Roof:
     """A limit. `per_us`: operations (compute) or bytes (memory) a microsecond."""
 
-    name: str  # "fp32", "int8", "memory", "L2 cache", "data": calibrated, wherever it lies
+    name: str  # "fp32", "int8", "memory", "L2 cache"
     what: Literal["compute", "memory"]
     per_us: float
     basis: Literal["datasheet", "calibration"]
@@ -46,7 +46,7 @@ def roofs(profile: DeviceProfile, dtypes: Iterable[str]) -> list[Roof]:
             found.append(Roof(each, "compute", best[1], "calibration", best[0]))
     best = _best(kinds, "memory")
     if best is not None:
-        found.append(Roof("data", "memory", best[1], "calibration", best[0]))
+        found.append(Roof("memory", "memory", best[1], "calibration", best[0]))
     return found
 
 

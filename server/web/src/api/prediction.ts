@@ -1,6 +1,6 @@
 // What the API says a model or an artifact would do on a kind of device.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { at } from "./client";
 import { type Resource, touches, useResource } from "./resource";
 
@@ -88,7 +88,7 @@ interface Computing {
 export const ofModel = (name: string) => `/models/${at(name)}`;
 export const ofArtifact = (digest: string) => `/artifacts/${digest}`;
 
-const ASK_AGAIN_MS = 1000; // while the server works it out
+const ASK_AGAIN_MS = 500; // after an answer that the server works it out; it holds each a few seconds itself
 const FRESH_MS = 60_000; // devices measure on
 
 /** `subject` null: nothing to predict. While the server works it out there is no value and no error yet. */
@@ -101,10 +101,13 @@ export function useOnAllProfiles(subject: string): Resource<ProfileTotals> {
 }
 
 function useReady<T extends { state: "ready" }>(path: string | null): Resource<T> {
-  const [computing, setComputing] = useState(false);
-  const found = useResource<T | Computing>(path, { on: touches("profile"), pollMs: computing ? ASK_AGAIN_MS : FRESH_MS });
-  const waits = found.value?.state === "computing";
-  useEffect(() => setComputing(waits), [waits]);
-  if (found.value?.state === "computing") return { ...found, value: undefined, loading: found.error === null };
-  return { ...found, value: found.value as T | undefined };
+  const found = useResource<T | Computing>(path, { on: touches("profile"), pollMs: FRESH_MS });
+  const { value, reload } = found;
+  useEffect(() => {
+    if (value?.state !== "computing") return;
+    const timer = window.setTimeout(reload, ASK_AGAIN_MS);
+    return () => window.clearTimeout(timer);
+  }, [value, reload]);
+  if (value?.state === "computing") return { ...found, value: undefined, loading: found.error === null };
+  return { ...found, value };
 }

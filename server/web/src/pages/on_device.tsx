@@ -35,8 +35,8 @@ export function OnDevice({ model, artifact, profiles }: Props) {
             executes, one sample at a time
           </p>
         </div>
-        <label class="row">
-          <span class="note">Device profile</span>
+        <label class="on-device-choice">
+          <span class="note">Device</span>
           <select class="inline" value={profile} onChange={(event) => setSearch({ on: event.currentTarget.value })} data-testid="on-device-profile">
             {!known(profile) && <option value={profile}>{profile}</option>}
             {profiles.map((each) => (

@@ -4,7 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 import type { Layer, Prediction } from "../api/prediction";
 import { sharesByBound } from "../plot/roofs";
 import { micros, part, plural, short } from "../text/format";
-import { basisWords, BOUNDS, boundWord, gops } from "../text/prediction";
+import { basisWords, BOUNDS, boundWord } from "../text/prediction";
 import { Card } from "../ui/parts";
 
 export function BoundShares({ prediction }: { prediction: Prediction }) {
@@ -30,7 +30,7 @@ const COLUMNS: readonly { id: Column; title: string; class: string; key: (layer:
   { id: "intensity", title: "Operations a byte", class: "num col-2", key: (layer) => layer.operations_per_byte, down: true },
   { id: "rate", title: "Gop/s", class: "num col-2", key: (layer) => layer.operations_per_us, down: true },
 ];
-const AT_FIRST = 12;
+const AT_FIRST = 8;
 
 interface Props {
   prediction: Prediction;
@@ -58,7 +58,7 @@ export function LayerTable({ prediction, chosen, onChoose }: Props) {
         )
       }
     >
-      <div class="table-box tall" tabIndex={0} role="region" aria-label="Layers">
+      <div class={all ? "table-box tall" : "table-box"} tabIndex={0} role="region" aria-label="Layers">
         <table class="layers">
           <thead>
             <tr>
@@ -84,7 +84,7 @@ export function LayerTable({ prediction, chosen, onChoose }: Props) {
           </thead>
           <tbody>
             {shown.map(({ layer, i }) => (
-              <Row key={i} layer={layer} most={most} chosen={i === chosen} onChoose={() => onChoose(i)} />
+              <Row key={i} layer={layer} place={i + 1} most={most} chosen={i === chosen} onChoose={() => onChoose(i)} />
             ))}
             {prediction.overhead_us > 0 && (
               <tr>
@@ -108,7 +108,7 @@ export function LayerTable({ prediction, chosen, onChoose }: Props) {
   );
 }
 
-function Row({ layer, most, chosen, onChoose }: { layer: Layer; most: number; chosen: boolean; onChoose: () => void }) {
+function Row({ layer, place, most, chosen, onChoose }: { layer: Layer; place: number; most: number; chosen: boolean; onChoose: () => void }) {
   return (
     <tr class={chosen ? "chosen" : ""}>
       <th scope="row">
@@ -116,7 +116,7 @@ function Row({ layer, most, chosen, onChoose }: { layer: Layer; most: number; ch
           {layer.name}
         </button>
         <span class="sub">
-          {layer.kind}
+          {place}. {layer.kind}
           {!layer.known && ", a kind that no device has timed"}
         </span>
       </th>
@@ -129,7 +129,7 @@ function Row({ layer, most, chosen, onChoose }: { layer: Layer; most: number; ch
       </td>
       <td>{layer.bound}</td>
       <td class="num col-2">{layer.operations > 0 ? short(layer.operations_per_byte) : "moves only"}</td>
-      <td class="num col-2">{layer.operations > 0 ? gops(layer.operations_per_us) : ""}</td>
+      <td class="num col-2">{layer.operations > 0 ? short(layer.operations_per_us / 1000) : ""}</td>
     </tr>
   );
 }
@@ -137,6 +137,6 @@ function Row({ layer, most, chosen, onChoose }: { layer: Layer; most: number; ch
 function sorted(layers: readonly Layer[], column: Column, down: boolean): { layer: Layer; i: number }[] {
   const { key } = COLUMNS.find((each) => each.id === column)!;
   const rows = layers.map((layer, i) => ({ layer, i, key: key(layer, i) }));
-  rows.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.i - b.i));
-  return down ? rows.reverse() : rows;
+  const way = down ? -1 : 1;
+  return rows.sort((a, b) => (a.key < b.key ? -way : a.key > b.key ? way : a.i - b.i)); // ties as they run
 }

@@ -2,8 +2,8 @@
 
 import type { ComponentChildren } from "preact";
 import type { Basis, Prediction } from "../api/prediction";
-import { bytes, count, micros, millijoules, plural, ratio } from "../text/format";
-import { about, against, basisWord, basisWords, latencyRange, measuredWords } from "../text/prediction";
+import { bytes, count, micros, millijoules, plural } from "../text/format";
+import { about, against, basisWord, basisWords, changeWords, latencyRange, measuredWords } from "../text/prediction";
 import { useNow } from "../ui/now";
 import { Badge } from "../ui/parts";
 
@@ -52,12 +52,12 @@ export function TotalTiles({ prediction, before }: Props) {
         </dd>
         <Change from={before?.memory_bytes} to={prediction.memory_bytes} text={bytes} better="smaller" worse="larger" />
       </Tile>
-      <Tile name="Energy of an inference" basis={measured?.energy_mj ? energyBasis(measured.energy_method) : prediction.energy_basis}>
+      <Tile name="Energy" basis={measured?.energy_mj ? energyBasis(measured.energy_method) : prediction.energy_basis}>
         {measured?.energy_mj ? (
           <>
             <dd class="figure">{measured.energy_method?.startsWith("estimate") ? about(millijoules(measured.energy_mj)) : millijoules(measured.energy_mj)}</dd>
             <dd class="aside">
-              reported by {plural(measured.energy_devices, "device")}, {measured.energy_method}
+              of an inference, told by {plural(measured.energy_devices, "device")}, {measured.energy_method}
             </dd>
             {prediction.energy_mj !== null && <dd class="aside">{against(millijoules(prediction.energy_mj), measured.energy_ratio)}</dd>}
           </>
@@ -69,7 +69,7 @@ export function TotalTiles({ prediction, before }: Props) {
         ) : (
           <>
             <dd class="figure">{about(millijoules(prediction.energy_mj))}</dd>
-            <dd class="aside">power beyond idle × latency; {basisWord(prediction.energy_basis)} power</dd>
+            <dd class="aside">of an inference: power beyond idle × latency, {basisWord(prediction.energy_basis)} power</dd>
           </>
         )}
         <Change from={before?.energy_mj} to={prediction.energy_mj} text={millijoules} better="less" worse="more" />
@@ -112,11 +112,9 @@ interface ChangeProps {
 /** Both predicted in the same way: their ratio holds better than either of them. */
 function Change({ from, to, text, better, worse }: ChangeProps) {
   if (!from || !to) return null;
-  const times = from / to;
-  const words = Math.abs(times - 1) < 0.01 ? "the same" : times > 1 ? `${ratio(times)} ${better}` : `${ratio(1 / times)} ${worse}`;
   return (
     <dd class="aside">
-      before {about(text(from))}: {words}
+      before {about(text(from))}: {changeWords(from, to, better, worse)}
     </dd>
   );
 }

@@ -94,7 +94,7 @@ function Mark({ dot, at, class: extra }: { dot: Dot; at: At; class: string }) {
   const { left, top } = at(dot);
   return (
     <svg class={`mark ${extra}`} x={`${left}%`} y={`${top}%`}>
-      <circle class="reach" r={Math.max(10, dot.radius)} />
+      <circle class="reach" r={Math.max(12, dot.radius)} />
       <Shape bound={dot.layer.bound} r={dot.radius} />
     </svg>
   );

@@ -95,6 +95,7 @@ export function roofLines(roofs: readonly Roof[], x: Axis, y: Axis): RoofLine[] 
   return lines;
 }
 
+/** A calibration knows one rate for data, wherever it lies. */
 const label = (roof: Roof) => (roof.basis === "calibration" ? `${roof.name}, sustained` : roof.name);
 
 /** The share of the whole time by what it goes to, the overhead of calls included; sums to 1. */

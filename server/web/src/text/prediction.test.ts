@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Layer, Measured } from "../api/prediction";
-import { about, against, basisWords, layerWords, measuredWords, offBy } from "./prediction";
+import { about, against, basisWords, changeWords, layerWords, measuredWords, offBy } from "./prediction";
 
 const layer: Layer = {
   name: "conv1", op_type: "Conv", kind: "pointwise nchw fp32", known: true, dtype: "fp32", latency_us: 134.4, share: 0.07,
@@ -22,6 +22,10 @@ describe("a predicted figure", () => {
   it.each([[1.001, "the same"], [0.92, "8 % below"], [2.5, "2.5 times as much"], [0.25, "4 times too little"]])("off by %s is %s", (ratio, words) => {
     expect(offBy(ratio)).toBe(words);
   });
+});
+
+it.each([[200, 100, "2.0× faster"], [100, 95, "5 % faster"], [100, 100.1, "the same"], [100, 250, "2.5× slower"]])("from %s to %s is %s", (from, to, words) => {
+  expect(changeWords(from, to, "faster", "slower")).toBe(words);
 });
 
 it("a layer is told with its time, its bound and its kind", () => {

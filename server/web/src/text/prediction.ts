@@ -1,7 +1,7 @@
 // Predicted figures as people read them: never so that they look measured.
 
 import type { Basis, Bound, Layer, Measured, Totals } from "../api/prediction";
-import { ABSENT, ago, bytes, micros, part, plural, short } from "./format";
+import { ABSENT, ago, bytes, micros, part, plural, ratio, short } from "./format";
 
 export const BOUNDS: readonly { id: Bound; text: string }[] = [
   { id: "compute", text: "compute-bound" },
@@ -32,6 +32,14 @@ export function offBy(ratio: number): string {
   if (ratio >= 2) return `${short(ratio)} times as much`;
   if (ratio <= 0.5) return `${short(1 / ratio)} times too little`;
   return `${Math.round(Math.abs(change) * 100)} % ${change > 0 ? "above" : "below"}`;
+}
+
+/** From before to after, both predicted in the same way: "2.2× faster", "5 % smaller". */
+export function changeWords(from: number, to: number, better: string, worse: string): string {
+  const times = from > to ? from / to : to / from;
+  if (times < 1.005) return "the same";
+  const size = times < 1.2 ? `${Math.round(100 * Math.abs(1 - to / from))} %` : ratio(times);
+  return `${size} ${from > to ? better : worse}`;
 }
 
 export function measuredWords(measured: Measured, now: number): string {
