@@ -3,6 +3,8 @@ import { useEffect } from "preact/hooks";
 import { SessionContext, useSession } from "./api/session";
 import { DevicePage } from "./pages/device";
 import { DevicesPage } from "./pages/devices";
+import { FindingPage } from "./pages/finding";
+import { FindingsPage } from "./pages/findings";
 import { JobsPage } from "./pages/jobs";
 import { ModelPage } from "./pages/model";
 import { ModelsPage } from "./pages/models";
@@ -30,6 +32,8 @@ const ROUTES: readonly (readonly [string, Render])[] = [
   ["/models/:name", ({ name = "" }) => <ModelPage key={name} name={name} />],
   ["/jobs", () => <JobsPage />],
   ["/push/:id", ({ id = "" }) => <PushPage key={id} id={id} />],
+  ["/findings", () => <FindingsPage />],
+  ["/findings/:id", ({ id = "" }) => <FindingPage key={id} id={id} />],
   ["/rollouts", () => <RolloutsPage />],
   ["/rollouts/:id", ({ id = "" }) => <RolloutPage key={id} id={id} />],
   ["/profiles", () => <ProfilesPage />],

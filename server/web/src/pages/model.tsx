@@ -13,6 +13,7 @@ import { useQuery } from "../ui/route";
 import { ArtifactDetail } from "./artifact_detail";
 import { ParetoCards } from "./artifact_pareto";
 import { CompareTable } from "./artifact_table";
+import { Budgets } from "./budgets";
 import { CompressDialog } from "./compress_dialog";
 import { JobTable } from "./jobs";
 import { OnDevice } from "./on_device";
@@ -49,6 +50,7 @@ export function ModelPage({ name }: { name: string }) {
         {(value) => (
           <>
             <Facts model={value} />
+            <Budgets model={value} profiles={profiles} />
             <Jobs model={value} />
             <Artifacts model={value} profiles={profiles.value ?? []} />
           </>

@@ -11,6 +11,7 @@ import { Link } from "../ui/link";
 import { Badge, Card, Failure, Loaded, Meter, Page } from "../ui/parts";
 import { Activity } from "./activity";
 import { devicesChange, DeviceTable } from "./devices";
+import { OpenFindings } from "./open_findings";
 
 const RANGE_MS = 10 * 60_000;
 const METRICS = ["latency_p95_us", "rss_bytes", "power_mw"];
@@ -34,6 +35,7 @@ export function OverviewPage() {
             <>
               {fleet.error && !fleet.value && <Failure error={fleet.error} retry={fleet.reload} />}
               <Tiles fleet={fleet.value} devices={all} />
+              <OpenFindings />
               <UnderWay rollouts={rollouts.value ?? []} jobs={jobs.value ?? []} />
               <LiveFleet devices={all} profiles={profiles.value ?? []} />
             </>

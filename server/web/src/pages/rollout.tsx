@@ -14,6 +14,7 @@ import {
   rolloutTotal,
   rolloutWords,
 } from "../text/words";
+import { Why } from "./rollout_why";
 import { Confirm, useAction } from "../ui/dialog";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
@@ -29,7 +30,6 @@ export function RolloutPage({ id }: { id: string }) {
     <Page
       title={release ? `${release.model}, release ${release.counter}` : "Rollout"}
       above={<Link href="/rollouts">Rollouts</Link>}
-      lead={release?.note || undefined}
     >
       <Loaded from={rollout}>{(value) => <RolloutView rollout={value} actions />}</Loaded>
     </Page>
@@ -85,6 +85,7 @@ export function RolloutView({ rollout, actions }: { rollout: Rollout; actions?: 
           </Fact>
         </dl>
       </Card>
+      <Why rollout={rollout} />
       <Card flush title="Devices">
         <DeviceRows devices={rollout.devices} />
       </Card>

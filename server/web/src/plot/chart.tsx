@@ -13,6 +13,11 @@ export interface ChartLine {
   line: Line;
 }
 
+export interface Mark {
+  at: number; // Unix ms
+  label: string; // a few characters
+}
+
 interface ChartProps {
   title: string;
   note?: string | null | undefined; // beside the title: how a power figure came about
@@ -27,10 +32,57 @@ interface ChartProps {
   absent?: string | undefined; // why there is nothing to draw
   height?: number;
   fit?: boolean; // a history shorter than the range fills the width, from a minute on
+  limit?: number | undefined; // a value not to be passed: a dashed line across
+  marks?: readonly Mark[]; // moments, upright lines with their label
   compact?: boolean; // many lines: the extents only for screen readers
 }
 
 const cursorGroup = uPlot.sync("edgepress");
+
+interface View {
+  from: number;
+  to: number;
+  format: (value: number | null) => string;
+  limit: number | undefined;
+  marks: readonly Mark[];
+}
+
+/** The limit and the moments, over the lines. */
+function drawOver(u: uPlot, view: View, style: CSSStyleDeclaration) {
+  const { ctx, bbox } = u;
+  const ratio = bbox.width / Math.max(1, u.over.clientWidth);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);
+  ctx.clip();
+  ctx.font = `${11 * ratio}px ${style.fontFamily}`;
+  ctx.lineWidth = 1.5 * ratio;
+  if (view.limit !== undefined) {
+    const y = u.valToPos(view.limit, "y", true);
+    ctx.strokeStyle = ctx.fillStyle = style.getPropertyValue("--bad");
+    ctx.setLineDash([6 * ratio, 4 * ratio]);
+    stroke(ctx, bbox.left, y, bbox.left + bbox.width, y);
+    ctx.textAlign = "left";
+    ctx.fillText(`budget ${view.format(view.limit)}`, bbox.left + 4 * ratio, y - 4 * ratio);
+  }
+  ctx.strokeStyle = ctx.fillStyle = style.getPropertyValue("--muted");
+  ctx.lineWidth = ratio;
+  ctx.setLineDash([2 * ratio, 3 * ratio]);
+  ctx.textAlign = "center";
+  for (const mark of view.marks) {
+    const x = u.valToPos(mark.at / 1000, "x", true);
+    stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
+    ctx.fillText(mark.label, x, bbox.top + 11 * ratio);
+  }
+  ctx.restore();
+}
+
+function stroke(ctx: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number) {
+  ctx.beginPath();
+  ctx.moveTo(x0, y0);
+  ctx.lineTo(x1, y1);
+  ctx.stroke();
+}
 
 /** Index of the first x at which some line has a value. */
 function firstUsed(y: readonly (readonly (number | null | undefined)[])[]): number {
@@ -42,11 +94,11 @@ export function Chart(props: ChartProps) {
   const { title, note, lines, format, rangeMs, stepMs, now, testid } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const view = useRef({ from: now - rangeMs, to: now, format });
+  const view = useRef<View>({ from: now - rangeMs, to: now, format, limit: props.limit, marks: props.marks ?? [] });
   const grid = useMemo(() => onGrid(lines.map((each) => each.line), stepMs), [lines, stepMs]);
   const oldest = grid.x[firstUsed(grid.y)];
   const from = props.fit && oldest !== undefined ? Math.max(now - rangeMs, Math.min(oldest * 1000, now - 60_000)) : now - rangeMs;
-  view.current = { from, to: now, format };
+  view.current = { from, to: now, format, limit: props.limit, marks: props.marks ?? [] };
   const dark = useDark();
   const [at, setAt] = useState<number | null>(null); // index under the cursor
   const labels = lines.map((each) => each.label).join("\n");
@@ -77,6 +129,8 @@ export function Chart(props: ChartProps) {
           y: {
             range: (_, low, high) => {
               if (low === null || high === null) return [0, 1];
+              const limit = view.current.limit;
+              if (limit !== undefined) [low, high] = [Math.min(low, limit), Math.max(high, limit)];
               const room = Math.max((high - low) * 0.12, Math.abs(high) * 0.02, 1e-9);
               return [props.zero ? 0 : Math.max(0, low - room), high + room];
             },
@@ -112,7 +166,10 @@ export function Chart(props: ChartProps) {
             ...(lineDash(i) ? { dash: lineDash(i)! } : {}),
           })),
         ],
-        hooks: { setCursor: [(u) => setAt(u.cursor.idx ?? null)] },
+        hooks: {
+          setCursor: [(u) => setAt(u.cursor.idx ?? null)],
+          draw: [(u) => drawOver(u, view.current, style)],
+        },
       },
       [grid.x, ...grid.y],
       element,
@@ -139,6 +196,9 @@ export function Chart(props: ChartProps) {
     plot.current?.redraw(false, true);
     plot.current?.setScale("x", { min: from / 1000, max: now / 1000 });
   }, [now, from]);
+
+  const marked = [props.limit, ...(props.marks ?? []).flatMap((mark) => [mark.at, mark.label])].join("\n");
+  useEffect(() => plot.current?.redraw(false), [marked]);
 
   const summaries = lines.map((each) => summarize(each.line));
   const instant = at === null ? undefined : grid.x[at];

@@ -13,6 +13,8 @@ const HREF: Record<string, (subject: string) => string | null> = {
   model: (name) => `/models/${encodeURIComponent(name)}`,
   rollout: (id) => `/rollouts/${encodeURIComponent(id)}`,
   profile: (id) => `/profiles/${encodeURIComponent(id)}`,
+  finding: (id) => `/findings/${encodeURIComponent(id)}`,
+  budget: (model) => `/models/${encodeURIComponent(model)}`,
   job: () => "/jobs",
   push: (id) => `/push/${encodeURIComponent(id)}`,
 };
@@ -46,6 +48,8 @@ const ACTIONS: Record<string, string> = {
 export function eventWords(change: Change): EventWords | null {
   if (change.kind === "telemetry" || change.kind === "person" || QUIET.has(change.action)) return null;
   if (PASSING.has(`${change.kind} ${change.action}`)) return null;
+  if (change.kind === "finding") return findingWords(change);
+  if (change.kind === "budget") return budgetWords(change);
   const text = change.action === "state" ? stateText(change) : (ACTIONS[change.action] ?? spaced(change.action));
   if (text === null) return null;
   const model = change.data["model"];
@@ -55,6 +59,31 @@ export function eventWords(change: Change): EventWords | null {
     href: HREF[change.kind]?.(change.subject) ?? null,
     text,
   };
+}
+
+const said = (value: unknown) => (typeof value === "string" ? value : "");
+
+/** What is wrong, and what ends it; the steps between are on its page. */
+function findingWords(change: Change): EventWords | null {
+  const model = said(change.data["model"]);
+  const profile = said(change.data["profile"]);
+  const told: Record<string, string> = {
+    missed: said(change.data["message"]) || "misses its budget",
+    search: "is searched for anew, with what its devices measure now",
+    released: "has a new release that is to keep its budget",
+    resolved: `is settled: ${said(change.data["message"])}`,
+    dismissed: "misses its budget; a person leaves it so",
+  };
+  const text = told[change.action];
+  if (text === undefined || (change.action === "released" && !said(change.data["message"]).startsWith("Release"))) return null;
+  if (change.action === "resolved" && !said(change.data["message"])) return null;
+  return { subject: `${model} on ${profile}`, href: HREF["finding"]!(change.subject), text };
+}
+
+function budgetWords(change: Change): EventWords {
+  const profile = said(change.data["profile"]);
+  const text = change.action === "set" ? `has a budget on ${profile}: ${said(change.data["words"])}` : `has no budget on ${profile} any more`;
+  return { subject: change.subject, href: HREF["budget"]!(change.subject), text };
 }
 
 const spaced = (word: string) => word.replaceAll("_", " ");
