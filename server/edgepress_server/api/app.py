@@ -31,6 +31,7 @@ from edgepress_server.api import (
     recipes,
     releases,
     rollouts,
+    searches,
     sessions,
     telemetry,
 )
@@ -53,6 +54,7 @@ _SECTIONS = (
     datasets,
     recipes,
     jobs,
+    searches,
     artifacts,
     predictions,
     releases,

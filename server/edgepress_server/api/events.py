@@ -29,7 +29,7 @@ class EventAnswer(Answer):
     id: int
     at: int
     kind: str = Field(
-        description="device, model, dataset, job, artifact, release, rollout, push, telemetry, person, server"
+        description="device, model, dataset, job, search, artifact, release, rollout, push, telemetry, person, server"
     )
     subject: str = Field(description="Name, id or digest of what changed")
     action: str

@@ -26,10 +26,12 @@ class PushPath(Asked):
 
 
 class PushAsked(Asked):
-    """To the named devices, or to every enrolled device of the profiles."""
+    """To the named devices, or to every enrolled device of the profiles: what a recipe makes, or one artifact
+    that is there."""
 
     model: Annotated[str, Field(max_length=80)]
-    recipe: Annotated[str, Field(max_length=80)]
+    recipe: Annotated[str, Field(max_length=80)] | None = None
+    artifact: Annotated[str | None, Field(max_length=80, description="Digest, in place of a recipe")] = None
     devices: Names | None = None
     profiles: Names | None = None
     dataset: Annotated[str, Field(max_length=80)] | None = Field(None, description="null: the model's own")
@@ -71,26 +73,21 @@ def push_model(body: PushAsked) -> Response:
     dataset = body.dataset if body.dataset is not None else model.dataset
     if dataset is not None:
         store.datasets.get(dataset)
-    check_recipe(body.recipe, dataset=dataset)
+    if (body.recipe is None) == (body.artifact is None):
+        raise InvalidInputError("push_what", "Say what to push: either `recipe` or `artifact`.")
+    if body.recipe is not None:
+        check_recipe(body.recipe, dataset=dataset)
     with store.transaction():
         targets = _targets(body.devices, body.profiles)
         jobs: dict[str, str] = {}
-        artifacts: dict[str, str] = {}
-        for profile in sorted({device.profile for device in targets}):
-            store.profiles.resolve(profile)
-            made = store.artifacts.newest(
-                model=model.name, profile=profile, recipe=body.recipe, dataset=dataset
-            )
-            if made is not None:
-                artifacts[profile] = made.digest
-                continue
-            job = store.jobs.submit(
-                model=model.name, recipe=body.recipe, profile=profile, dataset=dataset, actor=person().name
-            )
-            jobs[profile] = job.id
+        if body.recipe is not None:
+            recipe = body.recipe
+            artifacts, jobs = _made_by(model.name, recipe, dataset, targets)
+        else:
+            recipe, artifacts = _made_already(model.name, body.artifact or "", targets)
         push = store.pushes.create(
             model=model.name,
-            recipe=body.recipe,
+            recipe=recipe,
             dataset=dataset,
             devices=[device.name for device in targets],
             policy=body.policy.plain(),
@@ -106,6 +103,42 @@ def push_model(body: PushAsked) -> Response:
 def get_push(path: PushPath) -> Response:
     """How far a push is"""
     return _answer(context().store.pushes.get(path.id))
+
+
+def _made_by(
+    model: str, recipe: str, dataset: str | None, targets: Sequence[Device]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Profile -> the newest artifact of a recipe, and profile -> the job that makes what is missing."""
+    store = context().store
+    artifacts: dict[str, str] = {}
+    jobs: dict[str, str] = {}
+    for profile in sorted({device.profile for device in targets}):
+        store.profiles.resolve(profile)
+        made = store.artifacts.newest(model=model, profile=profile, recipe=recipe, dataset=dataset)
+        if made is not None:
+            artifacts[profile] = made.digest
+            continue
+        job = store.jobs.submit(
+            model=model, recipe=recipe, profile=profile, dataset=dataset, actor=person().name
+        )
+        jobs[profile] = job.id
+    return artifacts, jobs
+
+
+def _made_already(model: str, digest: str, targets: Sequence[Device]) -> tuple[str, dict[str, str]]:
+    """The recipe's name, and profile -> this artifact. Raises NotFoundError, ConflictError."""
+    artifact = context().store.artifacts.get(digest)
+    if artifact.model != model:
+        raise ConflictError(
+            "another_model", f"Artifact {digest[:12]} was made from model {artifact.model}, not {model}."
+        )
+    others = sorted({device.profile for device in targets} - {artifact.profile})
+    if others:
+        raise ConflictError(
+            "artifact_profile",
+            f"Artifact {digest[:12]} is for {artifact.profile}; leave out the devices of {', '.join(others)}.",
+        )
+    return artifact.recipe, {artifact.profile: artifact.digest}
 
 
 def _targets(names: Sequence[str] | None, profiles: Sequence[str] | None) -> list[Device]:
