@@ -175,7 +175,7 @@ def _ask_child(kind: Kind, path: Path, layout: str) -> bytes:
     except (ValueError, LookupError, TypeError):
         log.error("a look at %s failed:\n%s", path, done.stderr[-8000:].decode("utf-8", "replace"))
         said = (
-            "The program that looks into the model ended without an answer: the model is damaged, or it needs "
-            "more memory than the server has."
+            "The program that looks into the model ended without an answer: the model is damaged, or it "
+            "needs more memory than the server has."
         )
     raise NotPredictableError(said)

@@ -16,7 +16,7 @@ from edgepress_server.predict.executed_model import OPERATORS_MAX, ExecutedModel
 
 def look(kind: str, path: Path, layout: str) -> ExecutedModel:
     """Raises GraphError or ArtifactError, with what is wrong."""
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     from edgepress_compression.graph.executed import executed
 
