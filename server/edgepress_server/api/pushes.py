@@ -136,7 +136,7 @@ def _made_already(model: str, digest: str, targets: Sequence[Device]) -> tuple[s
     if others:
         raise ConflictError(
             "artifact_profile",
-            f"Artifact {digest[:12]} is for {artifact.profile}; leave out the devices of {', '.join(others)}.",
+            f"Artifact {digest[:12]} is for {artifact.profile}; leave out devices of {', '.join(others)}.",
         )
     return artifact.recipe, {artifact.profile: artifact.digest}
 

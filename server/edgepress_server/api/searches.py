@@ -151,7 +151,7 @@ def list_trials(path: SearchPath) -> Response:
     return answers(trial_answers(store, store.searches.get(path.id)))
 
 
-@api.get("/searches/<id>/trials/<int:number>", responses={200: TrialDetail})
+@api.get("/searches/<id>/trials/<number>", responses={200: TrialDetail})
 @needs("viewer")
 def get_trial(path: TrialPath) -> Response:
     """One trial with its recipe as TOML"""
@@ -167,7 +167,7 @@ def cancel_search(path: SearchPath) -> Response:
     return answer(whole(store, store.searches.cancel(path.id, actor=person().name)))
 
 
-@api.post("/searches/<id>/trials/<int:number>/artifact", responses={200: TrialArtifact, 202: TrialArtifact})
+@api.post("/searches/<id>/trials/<number>/artifact", responses={200: TrialArtifact, 202: TrialArtifact})
 @needs("operator")
 def make_artifact(path: TrialPath) -> Response:
     """The artifact of a trial, to be released
