@@ -21,8 +21,8 @@ MOVE = {
 READY: dict[str, Any] = {
     "state": "ready", "profile": "raspberry-pi-4", "threads": 4, "latency_us": 1000.0, "low_us": 926.0,
     "high_us": 1080.0, "words": "calibrated on 3 devices (+-8 %)", "measured": None,
-    "memory_bytes": 70_000_000, "memory_basis": "datasheet", "energy_mj": 3.1, "energy_basis": "datasheet", "operations": 2_000_000,
-    "overhead_us": 0.0, "layers": [MOVE, LAYER],
+    "memory_bytes": 70_000_000, "memory_basis": "datasheet", "energy_mj": 3.1, "energy_basis": "datasheet",
+    "operations": 2_000_000, "overhead_us": 0.0, "layers": [MOVE, LAYER],
 }  # fmt: skip
 MEASURED = {
     "p50_us": 950.0, "p95_us": 1200.0, "words": "measured on 2 devices", "latency_ratio": 1.05,
