@@ -32,6 +32,7 @@ def put(store: Store, error: float, *, activate: bool = True) -> CalibrationRow:
         basis=basis_of(store.profiles.resolve(PROFILE)),
         reports=[1],
         error_before=None,
+        error_after=error,
         message=f"prediction error {100 * error:.0f} %",
         activate=activate,
     )

@@ -72,6 +72,7 @@ class CalibrationAnswer(Answer):
     rejected: list[RejectedAnswer]
     samples: int
     error_before: float | None = Field(description="Of the one before on the same nets; null: unknown")
+    error_after: float = Field(description="Of this one on the same nets")
     error: ErrorAnswer
     run_overhead_us: float
     node_overhead_us: float
@@ -108,7 +109,9 @@ class ArtifactErrorAnswer(Answer):
 class CalibrationStatus(Answer):
     profile: str
     active: CalibrationAnswer | None = Field(description="null: predictions rest on the datasheet")
+    newest: CalibrationAnswer | None = Field(description="The last fitted one, whether or not it is used")
     stale: bool = Field(description="The profile's figures changed since; a new fit is under way")
+    pending: bool = Field(description="Reports or figures came that no fit has looked at yet")
     fit: FitAnswer | None = Field(description="The last fit, or the one under way; null: there was none")
     errors: list[ArtifactErrorAnswer]
 
@@ -145,12 +148,16 @@ def _status(profile_id: str) -> CalibrationStatus:
     with store.database.snapshot():
         profile = store.profiles.resolve(profile_id)
         row = store.calibrations.active_row(profile_id)
+        newest = store.calibrations.history(profile_id, 1)
         fit = store.refits.last(profile_id)
+        settled = store.refits.settled(profile_id)
         errors = store.calibrations.errors(profile_id)
     return CalibrationStatus(
         profile=profile_id,
         active=None if row is None else _answer(row, profile),
+        newest=_answer(newest[0], profile) if newest else None,
         stale=row is not None and row.basis != basis_of(profile),
+        pending=not settled,
         fit=None if fit is None else FitAnswer(running=fit.running, message=fit.message, at=fit.at),
         errors=[_error(one) for one in errors],
     )
@@ -176,6 +183,7 @@ def _answer(row: CalibrationRow, profile: DeviceProfile) -> CalibrationAnswer:
         rejected=[RejectedAnswer.model_validate(one) for one in fitted.rejected],
         samples=fitted.samples,
         error_before=row.error_before,
+        error_after=row.error_after,
         error=ErrorAnswer.model_validate(fitted.error),
         run_overhead_us=fitted.run_overhead_us,
         node_overhead_us=fitted.node_overhead_us,

@@ -21,6 +21,7 @@ from edgepress_devices.profile import (
     validate_profile,
 )
 
+from .calibrate import calibrate, calibration
 from .client import DEFAULT_URL
 from .output import api, emit_json, json_option, server_options, table
 from .profile_new import new
@@ -33,6 +34,8 @@ def profile() -> None:
 
 
 profile.add_command(new)
+profile.add_command(calibrate)
+profile.add_command(calibration)
 
 
 def ask_server_options(command: Any) -> Any:

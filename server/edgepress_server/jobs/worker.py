@@ -32,6 +32,7 @@ from edgepress_server.jobs.checkpoints import forget_ended
 from edgepress_server.jobs.child_process import child_environment, end_child, exit_words, log_file
 from edgepress_server.jobs.measure import advance_measurements
 from edgepress_server.jobs.push import advance_pushes
+from edgepress_server.jobs.refits import Refitter, StartRefitChild, start_refit_child
 from edgepress_server.jobs.search_outcome import drop_files
 from edgepress_server.jobs.search_seats import SearchSeats, StartSearchChild, start_search_child
 from edgepress_server.predict import ExecutedModels
@@ -79,6 +80,7 @@ class Worker:
         keys: Keys,
         start: StartChild,
         start_search: StartSearchChild = start_search_child,
+        start_refit: StartRefitChild = start_refit_child,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._settings = settings
@@ -87,6 +89,7 @@ class Worker:
         self._start = start
         self._searches = SearchSeats(settings, store, self.name, start_search)
         self._heartbeat_due_s = 0.0
+        self._refitter = Refitter(settings, store, self.name, start_refit)
         self._watcher = Watcher(store, keys, ExecutedModels(store.data_dir / "executed"))
 
     def run(self, stop: threading.Event) -> None:
@@ -94,6 +97,12 @@ class Worker:
         self._store.blobs.sweep()
         forget_ended(self._store)
         drop_files(self._store)
+        try:
+            self._loop(stop)
+        finally:
+            self._refitter.stop()
+
+    def _loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
                 self._background()
@@ -107,11 +116,12 @@ class Worker:
                 stop.wait(POLL_S)
 
     def _background(self) -> None:
-        """What goes on whether or not a job runs: signs of life, pushes, the watch over budgets."""
+        """What goes on whether or not a job runs: signs of life, pushes, fits, the watch over budgets."""
         if time.monotonic() >= self._heartbeat_due_s:
             self._store.facts.heartbeat("worker")
             self._heartbeat_due_s = time.monotonic() + HEARTBEAT_MS / 1000
         advance_pushes(self._store, self._keys)
+        self._refitter.tick()
         self._watcher.tick()
         advance_measurements(self._store, self._keys)
 
@@ -173,6 +183,9 @@ class Worker:
             if _is_dead(job.worker or ""):
                 self._store.jobs.release_worker(job.worker or "")
         self._searches.release_dead(_is_dead)
+        for name in self._store.refits.workers():
+            if _is_dead(name):
+                self._store.refits.release_worker(name)
 
 
 def _is_dead(worker: str) -> bool:

@@ -105,6 +105,7 @@ class Calibrations:
         basis: str,
         reports: Sequence[int],
         error_before: float | None,
+        error_after: float,
         message: str,
         activate: bool,
     ) -> CalibrationRow:
@@ -127,7 +128,7 @@ class Calibrations:
                     basis,
                     json.dumps(sorted(reports)),
                     error_before,
-                    calibration.error.model_median,
+                    error_after,
                     message,
                 ),
             )

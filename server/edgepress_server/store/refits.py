@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,7 +94,9 @@ class Refits:
                         self._database.now_ms(),
                     ),
                 )
-                return refit
+                if refit.attempt <= MAX_ATTEMPTS:
+                    return refit
+                self.interrupted(refit, "The server stopped while it ran.")  # and that is enough
         return None
 
     def finish(self, refit: Refit, message: str = "") -> None:
@@ -131,6 +134,43 @@ class Refits:
                     "UPDATE refits SET worker = NULL, lease_until = NULL WHERE profile = ?", (refit.profile,)
                 )
 
+    def give_back(self, refit: Refit) -> None:
+        """The server stops in good order: due again, the attempt not counted."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE refits SET worker = NULL, lease_until = NULL, attempts = attempts - 1"
+                " WHERE profile = ? AND worker = ? AND attempts = ?",
+                (refit.profile, refit.worker, refit.attempt),
+            )
+
+    def release_worker(self, worker: str) -> None:
+        """This worker is known to be dead: do not wait for its lease."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE refits SET worker = NULL, lease_until = NULL WHERE worker = ?", (worker,)
+            )
+
+    def workers(self) -> set[str]:
+        """Who holds a fit."""
+        rows = self._database.rows("SELECT worker FROM refits WHERE worker IS NOT NULL")
+        return {row["worker"] for row in rows}
+
+    def held(self, profile: str, worker: str, attempt: int) -> Refit:
+        """What this worker took, with everything that came since.
+
+        Raises ConflictError when it is not its own, NotFoundError, InvalidProfile.
+        """
+        with self._database.snapshot():
+            refit = self._look(
+                profile,
+                self._reports.inputs().get(profile, []),
+                self._predictions.running().get(profile, []),
+                worker,
+                attempt,
+            )
+            self.check_held(refit)
+            return refit
+
     def check_held(self, refit: Refit) -> None:
         row = self._database.row("SELECT worker, attempts FROM refits WHERE profile = ?", (refit.profile,))
         if row is None or (row["worker"], row["attempts"]) != (refit.worker, refit.attempt):
@@ -166,20 +206,34 @@ class Refits:
             row = rows.get(profile)
             if row is not None and row["worker"] is not None and row["lease_until"] > now:
                 continue
+            attempt = 1 + (row["attempts"] if row is not None else 0)
             try:
-                basis, identity = basis_of(self._profiles.resolve(profile)), self.identity(profile)
+                refit = self._look(
+                    profile, inputs.get(profile, []), running.get(profile, []), worker, attempt
+                )
             except (NotFoundError, InvalidProfile) as error:
                 log.warning("profile %s is not calibrated: %s", profile, error)
                 continue
-            ids = inputs.get(profile, [])
-            signature = json.dumps([basis, ids])
-            fit_due = bool(ids) and (row is None or row["inputs"] != signature)
-            missing = self._predictions.missing(profile, identity, running.get(profile, []))
-            if fit_due or missing:
-                attempt = 1 + (row["attempts"] if row is not None else 0)
-                kept = signature if ids else ""
-                found.append(Refit(profile, kept, tuple(ids), fit_due, tuple(missing), worker, attempt))
+            if refit.fit_due or refit.predict:
+                found.append(refit)
         return found
+
+    def _look(
+        self, profile: str, reports: Sequence[int], running: Sequence[str], worker: str, attempt: int
+    ) -> Refit:
+        """What there is to do for a profile. Raises NotFoundError, InvalidProfile."""
+        row = self._database.row("SELECT inputs FROM refits WHERE profile = ?", (profile,))
+        basis, identity = basis_of(self._profiles.resolve(profile)), self.identity(profile)
+        signature = json.dumps([basis, list(reports)]) if reports else ""
+        return Refit(
+            profile=profile,
+            inputs=signature,
+            reports=tuple(reports),
+            fit_due=bool(reports) and (row is None or row["inputs"] != signature),
+            predict=tuple(self._predictions.missing(profile, identity, running)),
+            worker=worker,
+            attempt=attempt,
+        )
 
     def _message(self, profile: str) -> str:
         last = self.last(profile)
