@@ -44,7 +44,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class KindFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of operator (`Operator.kind`)."""
 
-    operations_per_us: _Rate | None = None  # sustained; None: it only moves numbers
+    operations_per_us: _Rate | None = None  # sustained; None: it only moves numbers, or passes over them
     bytes_per_us: _Rate
     overhead_us: _Microseconds  # of one call
     samples: _Count  # kernels of different shapes
@@ -94,6 +94,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     samples: _Count  # kernels' times that were used
     node_overhead_us: _Microseconds  # of a node whatever it does, beyond its kernel
     run_overhead_us: _Microseconds  # of a run
+    profile_us: dict[_Short, _Microseconds] = {}  # what the runtime's profile adds to a kernel, by type
     kinds: Annotated[dict[_Short, KindFit], msgspec.Meta(min_length=1, max_length=100)]
     error: CrossValidation
     power: CalibratedPower | None = None

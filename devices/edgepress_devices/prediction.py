@@ -12,7 +12,7 @@ that the runtime executes: nothing is run and nothing is imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -72,7 +72,8 @@ def predict(
         rows = [_from_datasheet(one, profile, weight_bytes) for one in operators]
         overhead_us, error = 0.0, DATASHEET_ERROR
     else:
-        rows = [_from_calibration(one, calibration, weight_bytes) for one in operators]
+        traffic = model_traffic(operators)
+        rows = [_from_calibration(one, calibration, traffic) for one in operators]
         overhead_us = calibration.run_overhead_us + len(rows) * calibration.node_overhead_us
         error = _expected_error(rows, calibration)
     latency_us = overhead_us + math.fsum(row.latency_us for row in rows)
@@ -131,13 +132,19 @@ def traffic_us(one: Operator, limits: Roofline, weight_bytes: int) -> float:
 # --- calibration -------------------------------------------------------------------------------------------
 
 
-def _from_calibration(one: Operator, calibration: Calibration, weight_bytes: int) -> OperatorPrediction:
+def model_traffic(operators: Iterable[Operator]) -> int:
+    """Bytes that a model moves in one inference. Whatever an operator left in the caches at its last run is
+    pushed out of them by so much since: it runs cold in a large model, and warm in a small one."""
+    return sum(one.bytes_moved for one in operators)
+
+
+def _from_calibration(one: Operator, calibration: Calibration, traffic: int) -> OperatorPrediction:
     fit, known = find_kind(calibration, one)
     compute_us = 0.0 if fit.operations_per_us is None else one.flops / fit.operations_per_us
     memory_us = one.bytes_moved / fit.bytes_per_us
     factor = 1.0
     if fit.correction is not None and known:
-        factor = math.exp(_correction(fit.correction, features(one, fit.correction.features, weight_bytes)))
+        factor = math.exp(_correction(fit.correction, features(one, fit.correction.features, traffic)))
     return _row(one, compute_us, memory_us, fit.overhead_us, factor, known=known)
 
 
@@ -157,9 +164,12 @@ def find_kind(calibration: Calibration, one: Operator) -> tuple[KindFit, bool]:
     return next(iter(kinds.values())), False
 
 
-def features(one: Operator, names: Sequence[str], weight_bytes: int) -> list[float]:
-    """What a correction depends on: logarithms to base 2, so that 1 is a factor of two."""
-    return [_FEATURES[name](one, weight_bytes) for name in names]
+def features(one: Operator, names: Sequence[str], traffic: int) -> list[float]:
+    """What a correction depends on: logarithms to base 2, so that 1 is a factor of two.
+
+    `traffic`: bytes that the whole model moves.
+    """
+    return [_FEATURES[name](one, traffic) for name in names]
 
 
 def _log(number: float) -> float:
@@ -177,7 +187,7 @@ _FEATURES: Final[Mapping[str, Callable[[Operator, int], float]]] = {
     "kernel": lambda one, _: _log(one.kernel),
     "stride": lambda one, _: _log(one.stride),
     "block": lambda one, _: 0.0 if one.columns % 16 == 0 else 1.0,  # channels left over from full blocks
-    "model": lambda _, weight_bytes: _log(weight_bytes),  # whether weights stay in a cache between runs
+    "model": lambda _, traffic: _log(traffic),
 }
 FEATURE_NAMES: Final = tuple(_FEATURES)
 
@@ -196,7 +206,7 @@ def _correction(one: Correction, point: Sequence[float]) -> float:
 
 
 _FAR = 40.0  # exp(-20)
-_FACTOR_LOG = math.log(20.0)  # no shape is that much better or worse than its kind
+_FACTOR_LOG = math.log(50.0)  # no shape is that much better or worse than its kind
 
 
 def _row(

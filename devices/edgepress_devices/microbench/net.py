@@ -69,11 +69,17 @@ class Net:
                 "group": group,
             })
         )  # fmt: skip
-        side = lambda size: (size + 2 * pad - kernel) // stride + 1  # noqa: E731
-        self.shapes[name] = (1, filters, side(height), side(width))
+        self.shapes[name] = (1, filters, *_sides(height, width, kernel, stride))
         if relu:
             self._nodes.append(onnx.node("Relu", (out,), (name,)))
         return self._pair(name, name, positive=relu)
+
+    def stem(self, filters: int, kernel: int, *, side: int, stride: int = 1, channels: int = 3) -> str:
+        """The first convolution, of a picture; in fp32 in every form, as quantized models keep it."""
+        form, self._form = self._form, "fp32"
+        x = self.conv(self.input(1, channels, side, side), filters, kernel, stride=stride)
+        self._form = form
+        return self._pair(x, self._fresh("rounded"), positive=True)
 
     def pool(self, x: str, kind: str = "MaxPool", kernel: int = 3, stride: int = 2) -> str:
         name, (_, channels, height, width) = self._fresh("pool"), self.shapes[x]
@@ -82,8 +88,7 @@ class Net:
             "kernel_shape": (kernel, kernel), "strides": (stride, stride), "pads": (pad,) * 4,
         }  # fmt: skip
         self._nodes.append(onnx.node(kind, (x,), (name,), attributes))
-        side = lambda size: (size + 2 * pad - kernel) // stride + 1  # noqa: E731
-        self.shapes[name] = (1, channels, side(height), side(width))
+        self.shapes[name] = (1, channels, *_sides(height, width, kernel, stride))
         return self._pair(name, name, positive=x in self._positive)
 
     def mean(self, x: str) -> str:
@@ -339,3 +344,9 @@ class Net:
         raw = struct.pack(f"<{len(numbers)}q", *numbers)
         self._tensors.append(onnx.tensor(name, (len(numbers),), onnx.INT64, raw))
         return name
+
+
+def _sides(height: int, width: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Of what a window makes that is padded by half of itself."""
+    reach = kernel - 2 * (kernel // 2)
+    return (height - reach) // stride + 1, (width - reach) // stride + 1

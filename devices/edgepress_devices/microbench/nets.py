@@ -33,15 +33,14 @@ def plain(net: Net, size: int, widths: tuple[int, ...], kernel: int = 3) -> None
 
 def lenet(net: Net, size: int, widths: tuple[int, int], units: int, kernel: int) -> None:
     """Two convolutions of pooled pictures, then dense layers on all that is left (LeNet)."""
-    x = net.input(1, 1, size, size)
-    for width in widths:
-        x = net.pool(net.conv(x, width, kernel, relu=False), kernel=2)
+    x = net.pool(net.stem(widths[0], kernel, side=size, channels=1), kernel=2)
+    x = net.pool(net.conv(x, widths[1], kernel, relu=False), kernel=2)
     net.output(net.dense(net.dense(net.flat(x), units), 10, relu=False))
 
 
 def separable(net: Net, size: int, widths: tuple[int, ...]) -> None:
     """Depthwise and pointwise convolutions (MobileNet)."""
-    x = net.conv(net.input(1, 3, size, size), widths[0], 3, stride=2)
+    x = net.stem(widths[0], 3, side=size, stride=2)
     for number, width in enumerate(widths[1:]):
         channels = net.shapes[x][1]
         grown = width > channels
@@ -52,7 +51,7 @@ def separable(net: Net, size: int, widths: tuple[int, ...]) -> None:
 
 def inverted(net: Net, size: int, widths: tuple[int, ...], expansion: int) -> None:
     """Residual blocks that widen inside (MobileNetV2, EfficientNet)."""
-    x = net.conv(net.input(1, 3, size, size), 24, 3, stride=2)
+    x = net.stem(24, 3, side=size, stride=2)
     for number, width in enumerate(widths):
         channels = net.shapes[x][1]
         same = width == channels
@@ -71,7 +70,7 @@ def inverted(net: Net, size: int, widths: tuple[int, ...], expansion: int) -> No
 
 def residual(net: Net, size: int, widths: tuple[int, ...]) -> None:
     """Two 3 x 3 convolutions and a sum (ResNet)."""
-    x = net.conv(net.input(1, 3, size, size), widths[0], 3)
+    x = net.stem(widths[0], 3, side=size)
     for width in widths:
         grown = width != net.shapes[x][1]
         inside = net.conv(x, width, 3, stride=2 if grown else 1)
@@ -83,7 +82,7 @@ def residual(net: Net, size: int, widths: tuple[int, ...]) -> None:
 
 def fire(net: Net, size: int, widths: tuple[int, ...]) -> None:
     """Squeeze, then expand two ways and put side by side (SqueezeNet)."""
-    x = net.pool(net.conv(net.input(1, 3, size, size), 48, 3, stride=2))
+    x = net.pool(net.stem(48, 3, side=size, stride=2))
     for number, width in enumerate(widths):
         squeezed = net.conv(x, width, 1)
         x = net.concat(net.conv(squeezed, 4 * width, 1), net.conv(squeezed, 4 * width, 3))
@@ -94,7 +93,7 @@ def fire(net: Net, size: int, widths: tuple[int, ...]) -> None:
 
 def split(net: Net, size: int, channels: int) -> None:
     """Activations, sums and resizing on their own (detectors)."""
-    x = net.conv(net.input(1, 3, size, size), channels, 3, stride=2)
+    x = net.stem(channels, 3, side=size, stride=2)
     x = net.pool(x, "AveragePool")
     a = net.conv(x, channels, 1, relu=False)
     b = net.one("Sigmoid", net.conv(x, channels, 5, group=channels, relu=False))
@@ -132,7 +131,7 @@ def attention(net: Net, rows: int, columns: int, heads: int, layers: int = 1) ->
 
 def shuffled(net: Net, size: int, channels: int, units: int) -> None:
     """Units that work on half of the channels and shuffle them (ShuffleNetV2)."""
-    x = net.pool(net.conv(net.input(1, 3, size, size), channels, 3, stride=2))
+    x = net.pool(net.stem(channels, 3, side=size, stride=2))
     for _ in range(units):
         still, inside = net.shuffled_halves(x)
         half = channels // 2
@@ -146,7 +145,7 @@ def shuffled(net: Net, size: int, channels: int, units: int) -> None:
 
 def thin_residual(net: Net, size: int, widths: tuple[int, ...]) -> None:
     """Residual blocks whose shortcut has no weights (ResNet's option A)."""
-    x = net.conv(net.input(1, 3, size, size), widths[0], 3)
+    x = net.stem(widths[0], 3, side=size)
     for width in widths:
         grown = width != net.shapes[x][1]
         inside = net.conv(net.conv(x, width, 3, stride=2 if grown else 1), width, 3, relu=False)
@@ -172,6 +171,7 @@ _NETS: Final = {
     "separable-49": lambda net: separable(net, 49, (64, 64, 64, 64, 90, 90)),
     "inverted-224": lambda net: inverted(net, 224, (16, 24, 24, 40, 40, 96, 96), 6),
     "inverted-112": lambda net: inverted(net, 112, (32, 48, 48, 120, 120, 180), 4),
+    "inverted-128-wide": lambda net: inverted(net, 128, (48, 96, 192, 192, 320), 6),
     "residual-32": lambda net: residual(net, 32, (16, 16, 32, 32, 64, 64)),
     "residual-56": lambda net: residual(net, 56, (40, 80, 80, 160)),
     "residual-16": lambda net: residual(net, 16, (8, 20, 20)),
@@ -198,6 +198,7 @@ _NETS: Final = {
     "attention-32": lambda net: attention(net, 32, 256, 4),
     "attention-64": lambda net: attention(net, 64, 320, 8),
     "attention-80": lambda net: attention(net, 80, 448, 14),
+    "attention-64-deep": lambda net: attention(net, 64, 400, 10, 3),
     "attention-128": lambda net: attention(net, 128, 192, 6),
 }
 NAMES: Final = tuple(_NETS)

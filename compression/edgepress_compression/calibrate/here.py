@@ -1,0 +1,89 @@
+"""Times the calibration nets on this very machine: the same nets, order and statistics as on a device."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import psutil
+
+from edgepress_compression.evaluate import ORT_ERRORS
+from edgepress_devices.microbench.board_look import BoardLook
+from edgepress_devices.microbench.report import calibration_nets, forms_of, make_report, reference_net
+from edgepress_devices.microbench.session_runner import SessionRunner
+from edgepress_devices.microbench.timing import Candidate, CannotRunError, Runner, Session, time_nets
+from edgepress_devices.profile import DeviceProfile
+from edgepress_devices.protocol import ProfilingReport
+
+RUNTIME = f"onnxruntime {onnxruntime.__version__}"
+HERE = "this machine"  # the name of the device that such a report is of
+
+
+def calibrate_here(
+    profile: DeviceProfile,
+    seconds: float,
+    *,
+    threads: int | None = None,
+    extra: Callable[[Session], Sequence[Candidate]] = lambda session: (),
+    progress: Callable[[int], None] = lambda percent: None,
+) -> ProfilingReport:
+    """Measures for that long, on the profile's threads or as many cores as there are, if these are fewer.
+
+    `extra` gives other models to time in turns with the nets, so that a prediction can be compared with what
+    the machine did in the same minutes. `progress` gets 0..99. Raises CannotRunError where nothing runs.
+    """
+    count = threads or min(profile.cpu.threads, os.cpu_count() or 1)
+    before = int(psutil.Process().memory_info().rss)
+    look = BoardLook()
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+            session = _sessions(Path(folder), count)
+            timed = time_nets(
+                [*calibration_nets(session, forms_of(profile)), *extra(session)],
+                seconds=seconds,
+                reference=reference_net(session),
+                look=look.look,
+                progress=progress,
+            )
+    finally:
+        look.close()
+    if not timed.nets:
+        reasons = "; ".join(sorted({one.reason for one in timed.skipped}))
+        raise CannotRunError(f"nothing could be measured here: {reasons}")
+    return make_report(
+        timed, job_id="here", what="device", runtime=RUNTIME, threads=count, runtime_rss_bytes=before
+    )
+
+
+def _sessions(folder: Path, threads: int) -> Session:
+    def open_one(model: bytes, profile: bool) -> Runner:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4
+        options.enable_profiling = profile
+        options.profile_file_prefix = str(folder / "profile")
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except ORT_ERRORS as error:
+            raise CannotRunError(f"onnxruntime refuses it: {str(error).splitlines()[0][:200]}") from error
+        return SessionRunner(session, _feeds(session), profiled=profile, errors=ORT_ERRORS)
+
+    return open_one
+
+
+def _feeds(session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
+    """Half in every float, 1 in every integer; free lengths 64, one sample."""
+    feeds = {}
+    for value in session.get_inputs():
+        shape = [
+            side if isinstance(side, int) else (1 if number == 0 else 64)
+            for number, side in enumerate(value.shape)
+        ]
+        feeds[value.name] = (
+            np.ones(shape, np.int64) if "int64" in value.type else np.full(shape, 0.5, np.float32)
+        )
+    return feeds
