@@ -85,6 +85,11 @@ class FiguresAnswer(Answer):
     accuracy: float | None
     drop: float | None = Field(description="From the original, same samples; fractions")
     drop_error: float | None = Field(description="Standard error")
+    loss: float | None = Field(
+        description="The drop that the budget is judged by: where samples are few, expected from how sure "
+        "the answers are"
+    )
+    loss_error: float | None
     samples: int | None
     split: str | None
     accuracy_basis: str | None

@@ -20,6 +20,7 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "dataset": ("model", "dataset"),
     "recipe": ("recipe", "recipe"),
     "compress": ("compress", "compress"),
+    "search": ("search", "search"),
     "compare": ("compare", "compare"),
     "report": ("report", "report"),
     "artifact": ("artifact", "artifact"),
