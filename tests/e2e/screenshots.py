@@ -37,6 +37,8 @@ def pages(page: Page, base: str) -> Iterator[tuple[str, str]]:
     if devices:
         telling = max(devices, key=lambda d: (d["status"] == "online", d["running"] is not None, d["name"]))
         yield "device", f"/devices/{telling['name']}"
+    yield "profiles", "/profiles"
+    yield "profile", "/profiles/raspberry-pi-4"
     yield "models", "/models"
     models = read("/models")
     if models:

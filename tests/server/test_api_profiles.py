@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 
 import pytest
+from profiling_story import calibration
 from server_story import Browser
 
 from edgepress_devices.profile import InvalidProfile, load_profile, shipped_ids, shipped_text
 from edgepress_server.errors import NotFoundError
 from edgepress_server.store import Store
+from edgepress_server.store.calibrations import basis_of
 
 OWN = """
 id = "pi-4-2gb"
@@ -195,3 +197,24 @@ def test_a_device_learns_the_figures_of_a_profile_that_no_agent_ships(
 def test_shipped_texts_are_answered_too(viewer: Browser) -> None:
     answer = viewer.client.get("/api/v1/profiles/x86-pc?format=toml")
     assert answer.text == shipped_text("x86-pc")
+
+
+def test_a_profile_with_the_same_figures_goes_by_the_calibration_of_what_it_stands_on(
+    operator: Browser, store: Store
+) -> None:
+    parent = store.profiles.resolve("raspberry-pi-4")
+    store.calibrations.put(
+        "raspberry-pi-4",
+        calibration(),
+        basis=basis_of(parent),
+        reports=[],
+        error_before=None,
+        error_after=0.1,
+        message="fitted",
+        activate=True,
+    )
+    put(operator, "pi-4-kitchen", 'id = "pi-4-kitchen"\nname = "Kitchen"\ninherits = "raspberry-pi-4"\n')
+    put(operator, "pi-4-2gb", OWN)
+    assert store.profiles.resolve("pi-4-kitchen").calibration == calibration()
+    assert store.profiles.resolve("pi-4-2gb").calibration is None, "it was fitted to other memory"
+    assert "calibration" not in operator.get("/profiles/pi-4-kitchen")

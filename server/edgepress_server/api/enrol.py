@@ -114,6 +114,7 @@ def _resolved(profile_id: str) -> dict[str, Any] | None:
         if profiles.origin(profile_id) == "shipped":
             return None
         figures: dict[str, Any] = msgspec.to_builtins(profiles.resolve(profile_id))
+        figures.pop("calibration", None)  # long, and for predictions, which the server makes
     except (NotFoundError, InvalidProfile):
         return None
     return figures

@@ -33,7 +33,10 @@ class ProfileText(Asked):
 
 
 class ProfileAnswer(Answer):
-    """A profile with what it inherits filled in (docs/profiles.md), and three numbers from inside it."""
+    """A profile with what it inherits filled in (docs/profiles.md), and three numbers from inside it.
+
+    Its calibration has an address of its own.
+    """
 
     model_config = ConfigDict(extra="allow")
     id: str
@@ -73,6 +76,7 @@ def _answers(profiles: list[DeviceProfile]) -> list[ProfileAnswer]:
 
 def _answer(profile: DeviceProfile, row: ProfileRow | None) -> ProfileAnswer:
     fields: dict[str, Any] = msgspec.to_builtins(profile)
+    fields.pop("calibration", None)  # long; /profiles/{id}/calibration has it
     return ProfileAnswer(
         **fields,
         cores=profile.cores,

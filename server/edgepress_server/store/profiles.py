@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+import msgspec
+
 from edgepress_devices.profile import (
     DeviceProfile,
     InvalidProfile,
@@ -28,7 +30,7 @@ from edgepress_devices.profile import (
     validate_profile,
 )
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
-from edgepress_server.store.calibrations import Calibrations
+from edgepress_server.store.calibrations import Calibrations, basis_of
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 
@@ -69,10 +71,7 @@ class Profiles:
         Raises NotFoundError with the closest names, InvalidProfile where a stored one does not fit this
         version.
         """
-        text = self.lookup(profile_id)
-        if text is None:
-            raise self._unknown(profile_id)
-        return self._calibrations.attach(profile_from_text(text, profile_id, self.lookup))
+        return self._calibrated(self._filled(profile_id))
 
     def all(self) -> list[DeviceProfile]:
         """Every profile as it holds here, by id; one that does not fit this version is left out."""
@@ -83,7 +82,7 @@ class Profiles:
             except InvalidProfile as error:
                 found.pop(row.id, None)
                 log.warning("a stored profile cannot be used: %s", error)
-        return [self._calibrations.attach(found[name]) for name in sorted(found)]
+        return [self._calibrated(found[name]) for name in sorted(found)]
 
     def list(self) -> list[ProfileRow]:
         """What is stored here, by id: own profiles and overrides."""
@@ -118,6 +117,23 @@ class Profiles:
     def validate(self, text: str) -> Sequence[Problem]:
         """All problems that this text would have here."""
         return validate_profile(text, self.lookup)
+
+    def _filled(self, profile_id: str) -> DeviceProfile:
+        text = self.lookup(profile_id)
+        if text is None:
+            raise self._unknown(profile_id)
+        return profile_from_text(text, profile_id, self.lookup)
+
+    def _calibrated(self, profile: DeviceProfile) -> DeviceProfile:
+        """With its active calibration, or that of a profile which it stands on and whose figures it has."""
+        found = self._calibrations.attach(profile)
+        above = profile
+        while found.calibration is None and above.inherits is not None and above.inherits != above.id:
+            above = self._filled(above.inherits)
+            row = self._calibrations.active_row(above.id)
+            if row is not None and row.basis == basis_of(profile):
+                found = msgspec.structs.replace(profile, calibration=row.calibration)
+        return found
 
     # --- changing -------------------------------------------------------------------------------------
 

@@ -116,8 +116,9 @@ export function beginning(id: string, name: string, base: string): string {
   ].join("\n");
 }
 
-/** Which profiles are compared: those of the address that exist, at most `most`; else the first ones. */
+const FIRST_SHOWN = ["raspberry-pi-4", "x86-pc"];
+/** Which profiles are compared: those of the address that exist, at most `most`; else two that most people know. */
 export function compared(asked: string | null, known: readonly string[], most: number): string[] {
   const wanted = [...new Set((asked ?? "").split(","))].filter((id) => known.includes(id)).slice(0, most);
-  return asked === null ? known.slice(0, 2) : wanted;
+  return asked === null ? FIRST_SHOWN.filter((id) => known.includes(id)) : wanted;
 }
