@@ -244,8 +244,8 @@ class Findings:
                 f"UPDATE findings SET {sets}, updated_at = :now, ended_at = :ended WHERE id = :id",  # noqa: S608
                 {**columns, "now": now, "ended": now if state in OVER else None, "id": finding.id},
             )
-            if state != finding.state:
-                self._event(finding, state, columns.get("accepted_by"), message)
+            if state != finding.state:  # pages look again; the log has the step's own words
+                self._event(finding, "state", None, message)
             return self.get(finding.id)
 
     def tell(

@@ -174,11 +174,12 @@ def _calibrating(facts: Facts) -> Action:
     still = [job for job in facts.jobs if job.open]
     done = [job for job in facts.jobs if job.done]
     if still and waited_ms < CALIBRATE_MS:
-        return Wait("; ".join(f"{job.device}: {job.message}" for job in still))
+        return Wait("; ".join(dict.fromkeys(f"{job.device}: {job.message}" for job in still)))
     if done and not facts.fitted and waited_ms < CALIBRATE_MS + FIT_MS:
         return Wait("The times are in; the profile is fitted to them.")
     if not done:
-        why = "; ".join(f"{job.device} {job.message}" for job in facts.jobs) or "no device was asked"
+        each = dict.fromkeys(f"{job.device}: {job.message.rstrip('.')}" for job in facts.jobs)
+        why = "; ".join(each) or "no device was asked"
         return StartSearch(f"No device told new times ({why}).")
     return StartSearch()
 

@@ -103,14 +103,13 @@ def _state_of_devices(verdict: Verdict) -> str:
 def device_advice(profile: str, devices: Sequence[str]) -> str:
     """What to do about devices that differ from their profile. No model is changed for them."""
     one = devices[0] if devices else "NAME"
+    alone = len(devices) == 1
     return (
-        f"The model is not changed for {'this device' if len(devices) == 1 else 'these devices'}: most of "
-        f"{profile} "
-        f"keep the budget. See what differs there (`edgepress device show {one}`). If it is to stay so, give "
-        f"{'it' if len(devices) == 1 else 'them'} a profile that inherits {profile} "
-        f"(`edgepress profile new {profile}-slow --inherits {profile}`, then `edgepress device set {one} "
-        "--profile "
-        f"{profile}-slow`) and a budget there."
+        f"The model is not changed for {'this device' if alone else 'these devices'}: most of {profile} keep the "
+        f"budget. See what differs there (`edgepress device show {one}`). If it is to stay so, mark "
+        f"{'it' if alone else 'them'} (`edgepress device label {one} speed=slow`), or make a profile that inherits "
+        f"{profile} (`edgepress profile new {profile}-slow --inherits {profile} -o slow.toml`, `edgepress profile "
+        f"put slow.toml`), register {'it' if alone else 'them'} anew with that, and set a budget there."
     )
 
 

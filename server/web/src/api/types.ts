@@ -309,6 +309,7 @@ export interface Fleet {
 
 export interface Series {
   t: number[];
+  step_ms?: number; // as the server used it
   series: Record<string, (number | null)[]>;
   methods?: Record<string, string | null>;
 }

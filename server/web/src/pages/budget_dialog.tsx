@@ -95,8 +95,8 @@ export function BudgetDialog({ model, profiles, budget, onClose }: Props) {
               data-testid="budget-auto"
             />
             Act by itself
-            <small>measure the devices, search, release and roll out what is found, without asking</small>
           </label>
+          <p class="hint">Measure the devices, search, release and roll out what is found, without asking.</p>
           {!watches(form) && <p class="hint">Give a latency, a memory, an energy or a prediction error to watch for.</p>}
         </div>
         <footer>

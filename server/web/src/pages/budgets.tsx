@@ -19,6 +19,7 @@ export function Budgets({ model, profiles }: { model: Model; profiles: Resource<
   const may = useMay("operator");
   return (
     <Card
+      flush={(budgets.value ?? []).length > 0}
       title="Budgets"
       note="What devices are to keep; their telemetry is watched for it"
       testid="budgets"

@@ -106,6 +106,8 @@ function Telemetry({ finding }: { finding: Finding }) {
   const stepMs = stepFor(Math.max((open ? now : to) - from, 60_000));
   const all = useWindow(devices, metric, from, open ? null : to, stepMs);
   const end = open ? now : to;
+  // Older telemetry is kept by the minute: the server says how far apart its answers are.
+  const drawnMs = Math.max(stepMs, ...[...all.of.values()].map((series) => series.step_ms ?? 0));
   const marks = finding.steps.map((step) => ({ at: step.at, label: String(step.number) }));
   return (
     <>
@@ -118,7 +120,7 @@ function Telemetry({ finding }: { finding: Finding }) {
         limit={limit}
         marks={marks}
         rangeMs={end - from}
-        stepMs={stepMs}
+        stepMs={drawnMs}
         now={end}
         loading={all.loading}
         height={220}

@@ -4,7 +4,7 @@ import { findingWords, isOver, sentence } from "../text/findings";
 import { ago, date } from "../text/format";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
-import { Badge, Card, Empty, Loaded, Page } from "../ui/parts";
+import { Badge, Card, Empty, Loaded, Message, Page } from "../ui/parts";
 
 export function FindingsPage() {
   const findings = useResource<Finding[]>("/findings", { on: touches("finding"), everyMs: 800 });
@@ -66,7 +66,9 @@ function Rows({ title, findings, none }: { title: string; findings: readonly Fin
                 </td>
                 <td class="grow">
                   {sentence(finding.sentence)}
-                  <span class="sub">{finding.message}</span>
+                  <span class="sub">
+                    <Message text={finding.message} />
+                  </span>
                 </td>
                 <td class="num" title={date(finding.since)}>
                   {ago(finding.since, now)}

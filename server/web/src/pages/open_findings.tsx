@@ -4,7 +4,7 @@ import { findingWords, sentence } from "../text/findings";
 import { ago } from "../text/format";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
-import { Badge, Card, Failure } from "../ui/parts";
+import { Badge, Card, Failure, Message } from "../ui/parts";
 
 const SHOWN = 5;
 
@@ -34,7 +34,11 @@ export function OpenFindings() {
               <span class="note">since {ago(finding.since, now)}</span>
             </div>
             <p>{sentence(finding.sentence)}</p>
-            {finding.message && <p class="note">{finding.message}</p>}
+            {finding.message && (
+              <p class="note">
+                <Message text={finding.message} />
+              </p>
+            )}
           </li>
         ))}
       </ul>

@@ -69,11 +69,16 @@ function drawOver(u: uPlot, view: View, style: CSSStyleDeclaration) {
   ctx.lineWidth = ratio;
   ctx.setLineDash([2 * ratio, 3 * ratio]);
   ctx.textAlign = "center";
+  const near = 14 * ratio; // labels closer than this are written as one: "2-4"
+  const groups: { x: number; first: string; last: string }[] = [];
   for (const mark of view.marks) {
     const x = u.valToPos(mark.at / 1000, "x", true);
-    stroke(ctx, x, bbox.top, x, bbox.top + bbox.height);
-    ctx.fillText(mark.label, x, bbox.top + 11 * ratio);
+    const group = groups[groups.length - 1];
+    if (group && x - group.x < near) group.last = mark.label;
+    else groups.push({ x, first: mark.label, last: mark.label });
+    stroke(ctx, x, bbox.top + 14 * ratio, x, bbox.top + bbox.height);
   }
+  for (const { x, first, last } of groups) ctx.fillText(first === last ? first : `${first}-${last}`, x, bbox.top + 11 * ratio);
   ctx.restore();
 }
 

@@ -36,3 +36,24 @@ it("devices, rollouts and jobs are told in words, with a link where there is a p
     text: "failed",
   });
 });
+
+const about = { model: "lenet", profile: "pi" };
+
+it("tells what is missed in its own sentence, and leads to its page", () => {
+  expect(eventWords(change("finding", "missed", { ...about, message: "The p95 is 41 ms" }))).toMatchObject({
+    subject: "A budget",
+    text: "is missed: The p95 is 41 ms",
+  });
+  expect(eventWords(change("finding", "missed", about))?.href).toMatch(/^\/findings\//);
+});
+
+it("leaves the steps of a finding to its page", () => {
+  for (const action of ["state", "profiling", "calibrated", "found"]) {
+    expect(eventWords(change("finding", action, about))).toBeNull();
+  }
+});
+
+it("says what a budget asks", () => {
+  expect(eventWords(change("budget", "set", { profile: "pi", words: "p95 20 ms" }))?.text).toBe("has a budget on pi: p95 20 ms");
+  expect(eventWords(change("budget", "cleared", { profile: "pi" }))?.text).toBe("has no budget on pi any more");
+});

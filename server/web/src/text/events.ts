@@ -67,17 +67,16 @@ const said = (value: unknown) => (typeof value === "string" ? value : "");
 function findingWords(change: Change): EventWords | null {
   const model = said(change.data["model"]);
   const profile = said(change.data["profile"]);
+  const on = `${model} on ${profile}`;
   const told: Record<string, string> = {
-    missed: said(change.data["message"]) || "misses its budget",
-    search: "is searched for anew, with what its devices measure now",
-    released: "has a new release that is to keep its budget",
+    missed: `is missed: ${said(change.data["message"])}`,
+    search: `is missed by ${on}: a search was started`,
+    released: `is missed by ${on}: what was found is rolled out`,
     resolved: `is settled: ${said(change.data["message"])}`,
-    dismissed: "misses its budget; a person leaves it so",
+    dismissed: `is missed by ${on}, and left so`,
   };
   const text = told[change.action];
-  if (text === undefined || (change.action === "released" && !said(change.data["message"]).startsWith("Release"))) return null;
-  if (change.action === "resolved" && !said(change.data["message"])) return null;
-  return { subject: `${model} on ${profile}`, href: HREF["finding"]!(change.subject), text };
+  return text === undefined ? null : { subject: "A budget", href: HREF["finding"]!(change.subject), text };
 }
 
 function budgetWords(change: Change): EventWords {
