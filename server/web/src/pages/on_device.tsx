@@ -111,6 +111,7 @@ function Layers({ prediction, before }: { prediction: Prediction; before: Predic
 
 function OnAllProfiles({ subject, chosen, onChoose }: { subject: string; chosen: string; onChoose: (id: string) => void }) {
   const all = useOnAllProfiles(subject);
+  if (all.error?.code === "not_predictable") return null; // said above, once
   return (
     <Card flush title="On every kind of device" note="Latency on a logarithmic scale; the line is where it most likely lies" testid="on-all-profiles">
       <Loaded from={all} lines={5}>

@@ -44,7 +44,7 @@ export function Roofline({ layers, roofs, before, says, chosen, onChoose, onLook
       y={{ axis: plot.y, title: "Gop/s", format: (value) => short(value / 1000) }}
     >
       {plot.roofs.map((line) => (
-        <RoofMark key={line.label} line={line} at={at} />
+        <RoofMark key={`${line.roof.basis} ${line.roof.name}`} line={line} at={at} />
       ))}
       {pale.map((dot, i) => (
         <Mark key={i} dot={dot} at={at} class="pale" />
@@ -58,7 +58,7 @@ export function Roofline({ layers, roofs, before, says, chosen, onChoose, onLook
               key={own}
               class={`layer ${dot.layer.bound} ${own === chosen ? "chosen" : ""}`}
               role="button"
-              tabIndex={own === first ? 0 : -1}
+              tabindex={own === first ? 0 : -1} // as SVG spells it: Preact passes names on as they are
               aria-pressed={own === chosen}
               aria-label={text}
               data-layer={own}
@@ -106,21 +106,21 @@ export function Shape({ bound, r }: { bound: Bound; r: number }) {
   return <path class="shape" d={`M0 ${-1.2 * r} L${1.1 * r} ${0.8 * r} L${-1.1 * r} ${0.8 * r} Z`} />;
 }
 
-/** Its name stands at the end of a level roof, and near the foot of a slope. */
+/** Its name stands at the end of a level roof, and beside a slope. */
 function RoofMark({ line, at }: { line: RoofLine; at: At }) {
   const [from, to] = [at(line.from), at(line.to)];
   const level = line.roof.what === "compute";
-  const foot = { left: from.left + 0.12 * (to.left - from.left), top: from.top + 0.12 * (to.top - from.top) };
+  const foot = { left: from.left + 0.36 * (to.left - from.left), top: from.top + 0.36 * (to.top - from.top) };
   return (
     <g class={`roof ${line.roof.basis}`}>
       <line x1={`${from.left}%`} y1={`${from.top}%`} x2={`${to.left}%`} y2={`${to.top}%`} />
       {level ? (
         <text x="100%" y={`${to.top}%`} dy="-5" text-anchor="end">
-          {line.label}
+          {line.roof.name}
         </text>
       ) : (
-        <text x={`${foot.left}%`} y={`${foot.top}%`} dx="-6" dy="-6" text-anchor={foot.left > 12 ? "end" : "start"}>
-          {line.label}
+        <text x={`${foot.left}%`} y={`${foot.top}%`} dx="-8" dy="-2" text-anchor="end">
+          {line.roof.name}
         </text>
       )}
     </g>

@@ -21,7 +21,7 @@ describe("the roofline plot", () => {
       expect(placeOn(plot.y, dot.y)).toBeGreaterThan(0);
       expect(placeOn(plot.y, dot.y)).toBeLessThan(100);
     }
-    expect(plot.roofs.map((line) => line.label).sort()).toEqual(["L2 cache", "fp32", "int8", "memory"]);
+    expect(plot.roofs.map((line) => line.roof.name).sort()).toEqual(["L2 cache", "fp32", "int8", "memory"]);
   });
   it("leaves out what only moves numbers: zero has no logarithm", () => {
     const plot = layOut([layer({}), layer({ name: "reorder", operations_per_byte: 0, operations_per_us: 0 })], PI);
@@ -52,7 +52,7 @@ describe("the roofline plot", () => {
 describe("roofs", () => {
   const [x, y] = [{ low: 0.01, high: 1000, log: true }, { low: 10, high: 1e6, log: true }];
   const lines = roofLines(PI, x, y);
-  const named = (label: string) => lines.find((line) => line.label === label)!;
+  const named = (label: string) => lines.find((line) => line.roof.name === label)!;
   it("of memory climb by one operation a byte to the highest peak", () => {
     const { from, to } = named("memory");
     expect(from.y / from.x).toBeCloseTo(12_800);
@@ -64,14 +64,14 @@ describe("roofs", () => {
     expect([from.x, from.y, to.x, to.y]).toEqual([0.75, 48_000, 1000, 48_000]);
   });
   it("of a calibration meet each other and not the datasheet's", () => {
-    const both = roofLines([...PI, roof("fp32", "compute", 30_000, "calibration"), roof("data", "memory", 3000, "calibration")], x, y);
-    const sustained = both.filter((line) => line.label.endsWith(", sustained"));
-    expect(sustained.map((line) => line.label)).toEqual(["fp32, sustained", "data, sustained"]);
+    const both = roofLines([...PI, roof("fp32", "compute", 30_000, "calibration"), roof("memory", "memory", 3000, "calibration")], x, y);
+    const sustained = both.filter((line) => line.roof.basis === "calibration");
+    expect(sustained.map((line) => line.roof.name)).toEqual(["fp32", "memory"]);
     expect(sustained.map((line) => [line.from, line.to]).flat().filter((end) => end.x === 10 && end.y === 30_000).length).toBe(2);
   });
   it("outside of the axes are cut off at the edge, or left out", () => {
     const narrow = roofLines(PI, { low: 20, high: 30, log: true }, y);
-    expect(narrow.map((line) => line.label)).toEqual(["fp32", "int8"]);
+    expect(narrow.map((line) => line.roof.name)).toEqual(["fp32", "int8"]);
     expect(narrow[0]!.from.x).toBe(20);
   });
 });

@@ -12,7 +12,6 @@ export interface Dot {
 }
 
 export interface RoofLine {
-  label: string;
   roof: Roof;
   from: { x: number; y: number };
   to: { x: number; y: number };
@@ -84,19 +83,16 @@ export function roofLines(roofs: readonly Roof[], x: Axis, y: Axis): RoofLine[] 
     const fastest = Math.max(...rates.map((roof) => roof.per_us), 0);
     for (const roof of peaks) {
       const from = Math.max(x.low, fastest > 0 ? roof.per_us / fastest : x.low);
-      if (from < x.high) lines.push({ label: label(roof), roof, from: { x: from, y: roof.per_us }, to: { x: x.high, y: roof.per_us } });
+      if (from < x.high) lines.push({ roof, from: { x: from, y: roof.per_us }, to: { x: x.high, y: roof.per_us } });
     }
     for (const roof of rates) {
       const from = Math.max(x.low, y.low / roof.per_us);
       const to = Math.min(x.high, highest / roof.per_us);
-      if (from < to) lines.push({ label: label(roof), roof, from: { x: from, y: from * roof.per_us }, to: { x: to, y: to * roof.per_us } });
+      if (from < to) lines.push({ roof, from: { x: from, y: from * roof.per_us }, to: { x: to, y: to * roof.per_us } });
     }
   }
   return lines;
 }
-
-/** A calibration knows one rate for data, wherever it lies. */
-const label = (roof: Roof) => (roof.basis === "calibration" ? `${roof.name}, sustained` : roof.name);
 
 /** The share of the whole time by what it goes to, the overhead of calls included; sums to 1. */
 export function sharesByBound(layers: readonly Layer[], overhead_us: number): Record<Bound, number> {

@@ -52,7 +52,7 @@ export function Scatter({ label, points, cost, title, format, accuracy, original
             key={point.digest}
             class={`dot ${grey.has(point.digest) ? "grey" : ""} ${point.digest === chosen ? "chosen" : ""}`}
             role="button"
-            tabIndex={0}
+            tabindex={0} // as SVG spells it: Preact passes names on as they are
             aria-pressed={point.digest === chosen}
             aria-label={says}
             data-testid={`pareto-${point.digest.slice(0, 12)}`}
