@@ -58,7 +58,7 @@ export function Budgets({ model, profiles }: { model: Model; profiles: Resource<
                           </span>
                         )}
                       </th>
-                      <td>{budget.words}</td>
+                      <td class="grow-phone">{budget.words}</td>
                       <td class="grow">
                         <Now budget={budget} />
                       </td>

@@ -55,6 +55,7 @@ function drawOver(u: uPlot, view: View, style: CSSStyleDeclaration) {
   ctx.beginPath();
   ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);
   ctx.clip();
+  ctx.textBaseline = "alphabetic";
   ctx.font = `${11 * ratio}px ${style.fontFamily}`;
   ctx.lineWidth = 1.5 * ratio;
   if (view.limit !== undefined) {
