@@ -23,7 +23,7 @@ PROFILING_SECONDS_MIN: Final = 5
 PROFILING_SECONDS_MAX: Final = 600
 NETS_MAX: Final = 256
 KERNELS_MAX: Final = 4096
-REPORT_MAX_BYTES: Final = 250_000  # encoded; a batch holds one and has to stay below TELEMETRY_MAX_BYTES
+REPORT_MAX_BYTES: Final = 120_000  # encoded; a batch holds one, and the smallest broker takes 128 KB
 REPORTS_PER_BATCH_MAX: Final = 4
 
 ProfilingId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]

@@ -119,6 +119,31 @@ def test_a_stretch_of_throttling_is_thrown_out_and_counted() -> None:
     assert timed.temp_c_before == timed.temp_c_after == 80.0
 
 
+def test_a_slowed_board_is_given_time_to_cool_down() -> None:
+    board = Board()
+    rested_s: list[float] = []
+
+    def slowness(now_s: float) -> float:
+        return 2.0 if len(board.visits) > 3 and sum(rested_s) < 1.0 else 1.0
+
+    board = Board(slowness=slowness)
+
+    def wait(seconds: float) -> None:
+        rested_s.append(seconds)
+        board.wait(seconds)
+
+    timed = time_nets(
+        [board.net(name, 2000.0) for name in "abc"],
+        seconds=20,
+        reference=lambda _profile: board.start("reference", 500.0),
+        clock=board.clock,
+        wait=wait,
+    )
+    assert sum(rested_s) >= 1.0
+    assert 0 < timed.throttled_runs < sum(row.runs for row in timed.nets)
+    assert not timed.cut_short
+
+
 def test_without_the_reference_the_sensors_word_counts() -> None:
     hot = Board(slowness=lambda now_s: 2.0 if 2.0 < now_s < 6.0 else 1.0)
     timed = time_nets(
@@ -225,7 +250,8 @@ def test_on_any_board_every_net_is_told_or_named_within_the_time(
     timed = measure(board, nets, seconds, progress=percents.append)
     told = [row.net for row in timed.nets] + [row.net for row in timed.skipped]
     assert sorted(told) == sorted(net.net for net in nets)
-    assert timed.seconds <= 1.1 * seconds + max(takes_us) / 1e6 * 2
+    slowest_s = max(takes_us) / 1e6 * (1 + 4 * noise)  # of runs that scatter, four deviations
+    assert timed.seconds <= seconds + 1.5 * slowest_s + 0.05
     assert percents == sorted(percents) and all(0 <= percent <= 99 for percent in percents)
     assert all(row.p10_us <= row.p50_us and row.ci95_us <= row.mean_us for row in timed.nets)
     assert board.open_nets == []

@@ -8,7 +8,8 @@ Rules
    profile and runs again for the whole net's time.
 3. Between visits the reference net runs. A visit beside which it took ``SLOWED`` times its usual time (the
    10th percentile of all its bursts), or in which the board's sensors say "throttled", is thrown out whole
-   and counted. A net of which nothing is left is named among the skipped.
+   and counted. A net of which nothing is left is named among the skipped. While the reference is slow the
+   next visit waits, for at most ``PAUSE_SHARE`` of the time in all: boards cool down, other programs end.
 4. Outliers of what is left (median +- 5 scaled MAD) are thrown out and counted.
 5. A net is done after ``VISITS_MIN`` good visits when the 95 % confidence interval of its mean is within
    ``WITHIN``. The end comes when all are done, or when the time is up: then the result says it was cut short.
@@ -38,6 +39,7 @@ WARM_UP_RUNS: Final = 3
 PROFILED_RUNS: Final = (3, 40)
 PLAIN_RUNS: Final = (3, 300)
 REFERENCE_RUNS: Final = 7
+PAUSE_S, PAUSE_SHARE = 0.25, 0.2
 IDLE_SHARE, IDLE_MAX_S, IDLE_STEP_S = 0.05, 2.0, 0.25
 
 
@@ -98,7 +100,7 @@ def time_nets(
 ) -> Timed:
     """Time every candidate within ``seconds`` of ``clock``, in the order of this file's rules.
 
-    A run that began is finished, so it takes longer by at most one visit's shortest form.
+    A run that began is finished, so it takes longer by about one run of the slowest net at most.
     """
     return _Timing(candidates, seconds, reference, look, clock, wait, progress).run()
 
@@ -119,6 +121,7 @@ class _Timing:
         self._open_reference = reference
         self._reference: Runner | None = None
         self._bursts_us: list[float] = []
+        self._paused_s = 0.0
         self._look, self._clock, self._wait, self._progress = look, clock, wait, progress
         self._began_s = self._deadline_s = clock()
         shortest_s, longest_s = VISIT_S
@@ -151,10 +154,13 @@ class _Timing:
         """Visit each net that is not done; False when there is nothing left to do, or no time for it."""
         visited = False
         for subject in subjects:
+            if subject.done or subject.refused is not None:
+                continue
+            self._pause()
             now_s = self._clock()
             if now_s >= self._deadline_s:
                 return False
-            if subject.done or subject.refused is not None or now_s + subject.cost_s > self._deadline_s:
+            if now_s + subject.cost_s > self._deadline_s:
                 continue
             visited = True
             try:
@@ -174,7 +180,10 @@ class _Timing:
         try:
             end_s = self._clock() + self._visit_s
             warm_up = self._repeat(runner, 1, WARM_UP_RUNS, self._clock() + self._visit_s / 4)
-            self._repeat(runner, *PROFILED_RUNS, self._clock() + self._visit_s * 0.35)
+            run_s = warm_up[-1] / 1e6
+            if self._clock() + 2 * run_s > self._deadline_s:
+                return  # one run for the kernels and one for the net would take too long
+            self._repeat(runner, *PROFILED_RUNS, self._clock() + self._visit_s * 0.35, spare_s=2 * run_s)
             kernels = runner.kernels(len(warm_up))
             plain_us = self._repeat(runner, *PLAIN_RUNS, end_s)
         finally:
@@ -184,12 +193,14 @@ class _Timing:
         self._looks.append(seen)
         subject.visits.append(_Visit(plain_us, kernels, bool(seen.throttled), before + after))
 
-    def _repeat(self, runner: Runner, least: int, most: int, until_s: float) -> list[float]:
-        """Run until this time, but so often; fewer only when the whole time is up."""
+    def _repeat(
+        self, runner: Runner, least: int, most: int, until_s: float, *, spare_s: float = 0.0
+    ) -> list[float]:
+        """Run until this time, but so often; fewer only when the whole time is up but for ``spare_s``."""
         runs_us = [runner.run()]
         while len(runs_us) < most:
             now_s = self._clock()
-            if now_s >= self._deadline_s or (now_s >= until_s and len(runs_us) >= least):
+            if now_s + spare_s >= self._deadline_s or (now_s >= until_s and len(runs_us) >= least):
                 break
             runs_us.append(runner.run())
         return runs_us
@@ -213,6 +224,16 @@ class _Timing:
             return []
         self._bursts_us.append(median([self._reference.run() for _ in range(REFERENCE_RUNS)]))
         return self._bursts_us[-1:]
+
+    def _pause(self) -> None:
+        """Wait until the board is as quick as usual, while there is time for that."""
+        while self._bursts_us and self._bursts_us[-1] > SLOWED * quantile(self._bursts_us, 0.1):
+            if self._paused_s >= PAUSE_SHARE * self._seconds or self._clock() + PAUSE_S >= self._deadline_s:
+                return
+            began_s = self._clock()
+            self._wait(PAUSE_S)
+            self._burst()
+            self._paused_s += self._clock() - began_s
 
     def _baseline_us(self) -> float | None:
         return quantile(self._bursts_us, 0.1) if self._bursts_us else None
