@@ -23,7 +23,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int  # what is learned: no settings of operators, statistics, scales or zero points
     nonzero: int  # of these, not 0
     peak_activation_bytes: int | None
-    latency_us_estimate: float | None  # roofline of the device profile (graph/cost.py): no measurement
+    latency_us_estimate: float | None  # of the device profile (graph/cost.py): no measurement
 
     @property
     def sparsity(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgepress_compression.graph.cost import blocks_channels
 from edgepress_compression.graph.executed import executed
 from edgepress_compression.graph.model import Graph
 from edgepress_devices.prediction import Prediction, predict
@@ -20,8 +21,5 @@ def predict_model(model: bytes | Graph, profile: DeviceProfile) -> Prediction:
 
 
 def runtime_layout(profile: DeviceProfile) -> str:
-    """Where fp32 convolutions run on the profile's runtime; a profile that does not say is judged by its
-    processor."""
-    if profile.layout is not None:
-        return profile.layout.preferred
-    return "nchwc" if profile.cpu.machine == "x86_64" else "nchw"
+    """Where fp32 convolutions run on the profile's runtime (`executed`'s layout)."""
+    return "nchwc" if blocks_channels(profile) else "nchw"

@@ -5,7 +5,7 @@ The form has a meaning that people can check against a datasheet. An operator of
     latency = (max(operations / operations_per_us, bytes / bytes_per_us) + overhead_us) * exp(correction)
 
 with what the device sustains in place of what it could do at most, and `correction` a smooth function of the
-operator's shape that says where a kernel does better or worse than the kind as a whole (prediction.py). Far
+operator's shape that says where a kernel does better or worse than the kind as a whole (calibrated.py). Far
 from every shape that was measured it goes to 0, and the sustained figures are all that is left.
 """
 
@@ -35,7 +35,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     equation 2.25).
     """
 
-    features: Annotated[list[_Short], msgspec.Meta(min_length=1, max_length=12)]  # names (prediction.py)
+    features: Annotated[list[_Short], msgspec.Meta(min_length=1, max_length=12)]  # names (calibrated.py)
     lengths: _Point  # of each feature: how far one measured shape tells about another
     points: Annotated[list[_Point], msgspec.Meta(min_length=1, max_length=500)]
     weights: Annotated[list[_Coordinate], msgspec.Meta(min_length=1, max_length=500)]  # one a point

@@ -12,12 +12,13 @@ that the runtime executes: nothing is run and nothing is imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from edgepress_devices.calibration import Calibration, Correction, KindFit
+from edgepress_devices.calibrated import CalibratedKinds, Sustained, model_traffic
+from edgepress_devices.calibration import Calibration
 from edgepress_devices.operator import Operator
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.roofline import DataType, Roofline, roofline
@@ -72,8 +73,8 @@ def predict(
         rows = [_from_datasheet(one, profile, weight_bytes) for one in operators]
         overhead_us, error = 0.0, DATASHEET_ERROR
     else:
-        traffic = model_traffic(operators)
-        rows = [_from_calibration(one, calibration, traffic) for one in operators]
+        kinds = CalibratedKinds(calibration, model_traffic(operators))
+        rows = [_from_calibration(one, kinds.of(one)) for one in operators]
         overhead_us = calibration.run_overhead_us + len(rows) * calibration.node_overhead_us
         error = _expected_error(rows, calibration)
     latency_us = overhead_us + math.fsum(row.latency_us for row in rows)
@@ -108,7 +109,7 @@ def in_words(prediction: Prediction, profile: DeviceProfile) -> str:
     return f"calibrated on {devices}{error}"
 
 
-# --- datasheet ---------------------------------------------------------------------------------------------
+# --- datasheet -----------------------------------------------------------------------------------------
 
 
 def datasheet_type(dtype: str) -> DataType:
@@ -129,84 +130,17 @@ def traffic_us(one: Operator, limits: Roofline, weight_bytes: int) -> float:
     return values / limits.rate(values) + one.weight_bytes / limits.rate(weight_bytes + values)
 
 
-# --- calibration -------------------------------------------------------------------------------------------
+# --- calibration ---------------------------------------------------------------------------------------
 
 
-def model_traffic(operators: Iterable[Operator]) -> int:
-    """Bytes that a model moves in one inference. Whatever an operator left in the caches at its last run is
-    pushed out of them by so much since: it runs cold in a large model, and warm in a small one."""
-    return sum(one.bytes_moved for one in operators)
+def _from_calibration(one: Operator, sustained: Sustained) -> OperatorPrediction:
+    rate = sustained.operations_per_us
+    compute_us = 0.0 if rate is None else one.flops / rate
+    memory_us = one.bytes_moved / sustained.bytes_per_us
+    return _row(one, compute_us, memory_us, sustained.overhead_us, sustained.factor, known=sustained.known)
 
 
-def _from_calibration(one: Operator, calibration: Calibration, traffic: int) -> OperatorPrediction:
-    fit, known = find_kind(calibration, one)
-    compute_us = 0.0 if fit.operations_per_us is None else one.flops / fit.operations_per_us
-    memory_us = one.bytes_moved / fit.bytes_per_us
-    factor = 1.0
-    if fit.correction is not None and known:
-        factor = math.exp(_correction(fit.correction, features(one, fit.correction.features, traffic)))
-    return _row(one, compute_us, memory_us, fit.overhead_us, factor, known=known)
-
-
-def find_kind(calibration: Calibration, one: Operator) -> tuple[KindFit, bool]:
-    """The fit of the operator's kind; where it was not measured, of the nearest one that was, and False."""
-    kinds = calibration.kinds
-    if one.kind in kinds:
-        return kinds[one.kind], True
-    for layout in ("nchwc", "nhwc", "nchw", ""):
-        alike = " ".join(part for part in (one.family, layout, one.dtype) if part)
-        if alike in kinds:
-            return kinds[alike], False
-    general = "products" if one.macs else "others"
-    for name in (f"{general} {one.dtype}", f"{general} fp32"):
-        if name in kinds:
-            return kinds[name], False
-    return next(iter(kinds.values())), False
-
-
-def features(one: Operator, names: Sequence[str], traffic: int) -> list[float]:
-    """What a correction depends on: logarithms to base 2, so that 1 is a factor of two.
-
-    `traffic`: bytes that the whole model moves.
-    """
-    return [_FEATURES[name](one, traffic) for name in names]
-
-
-def _log(number: float) -> float:
-    return math.log2(number + 1)
-
-
-_FEATURES: Final[Mapping[str, Callable[[Operator, int], float]]] = {
-    "operations": lambda one, _: _log(one.flops),
-    "bytes": lambda one, _: _log(one.bytes_moved),
-    "written": lambda one, _: _log(one.written_bytes),
-    "weights": lambda one, _: _log(one.weight_bytes),
-    "depth": lambda one, _: _log(one.depth),
-    "columns": lambda one, _: _log(one.columns),
-    "rows": lambda one, _: _log(one.rows),
-    "kernel": lambda one, _: _log(one.kernel),
-    "stride": lambda one, _: _log(one.stride),
-    "block": lambda one, _: 0.0 if one.columns % 16 == 0 else 1.0,  # channels left over from full blocks
-    "model": lambda _, traffic: _log(traffic),
-}
-FEATURE_NAMES: Final = tuple(_FEATURES)
-
-
-def _correction(one: Correction, point: Sequence[float]) -> float:
-    total = 0.0
-    lengths = one.lengths
-    for known, weight in zip(one.points, one.weights, strict=True):
-        square = 0.0
-        for a, b, length in zip(point, known, lengths, strict=True):
-            d = (a - b) / length
-            square += d * d
-        if square < _FAR:
-            total += weight * math.exp(-0.5 * square)
-    return min(max(total, -_FACTOR_LOG), _FACTOR_LOG)
-
-
-_FAR = 40.0  # exp(-20)
-_FACTOR_LOG = math.log(50.0)  # no shape is that much better or worse than its kind
+# --- both ----------------------------------------------------------------------------------------------
 
 
 def _row(

@@ -29,6 +29,7 @@ from edgepress_compression.calibrate.samples import (
 )
 from edgepress_compression.errors import EdgepressError
 from edgepress_compression.predict import runtime_layout
+from edgepress_devices.calibrated import model_traffic
 from edgepress_devices.calibration import (
     CalibratedMemory,
     CalibratedPower,
@@ -38,7 +39,7 @@ from edgepress_devices.calibration import (
     Rejected,
 )
 from edgepress_devices.microbench.nets import PLAN_VERSION
-from edgepress_devices.prediction import model_traffic, predict
+from edgepress_devices.prediction import predict
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import ProfilingReport, Reading
 

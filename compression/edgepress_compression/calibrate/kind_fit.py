@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 
 from edgepress_compression.calibrate.gaussian_process import Floats, Mean, Shape, choose, through
+from edgepress_devices.calibrated import features
 from edgepress_devices.calibration import Correction, KindFit
 from edgepress_devices.operator import CONVOLUTIONS, PRODUCTS, Operator
-from edgepress_devices.prediction import features
 
 CORRECTION_MIN_SAMPLES: Final = 6
 _POINTS: Final = {True: 48, False: 16}  # of the correction of a product, and of anything else

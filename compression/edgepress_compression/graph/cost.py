@@ -1,21 +1,27 @@
-"""What a model costs, operator by operator: work, bytes, memory, and the roofline latency on a device.
+"""What a model costs, operator by operator: work, bytes, memory, and a latency on a device.
 
 Counted for one sample, free lengths 64, as a runtime executes it: what depends on no input is computed
 beforehand; reshapes move nothing; an activation, normalization or addition right behind a convolution or
 matrix product that nobody else reads is done on the way out of it.
+
+The latency is that of the profile's calibration where it has one (what the kind of operator sustains on such
+devices, at the operator's shape), else the datasheet's roofline. It is made for comparing shapes of layers:
+predict.py, which asks the runtime what it really executes, forecasts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
-from edgepress_compression.graph.model import Graph
+from edgepress_compression.graph.model import Graph, attributes
 from edgepress_compression.graph.run_shapes import run_shapes
+from edgepress_devices.calibrated import CalibratedKinds
+from edgepress_devices.operator import KernelLayout, Operator
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.roofline import BYTES, DataType, Roofline, roofline
 
@@ -44,9 +50,10 @@ class OperatorCost:
     weight_bytes: int  # of its constant inputs, as stored
     activation_bytes: int  # of what it reads and writes; 0 where a runtime does it on the way
     dtype: DataType  # of its arithmetic
-    latency_us: float | None  # roofline; None without a profile
+    latency_us: float | None  # None without a profile
     weights: tuple[str, ...] = ()  # the initializers that it reads
     moved: tuple[tuple[str, int], ...] = ()  # the values that it reads and writes, with their bytes
+    limits: Roofline | None = None  # its latency's; None: a runtime does it on the way, or no profile
 
 
 @dataclass(frozen=True)
@@ -101,16 +108,18 @@ class _Counter:
         self._live = live
 
     def operators(self) -> list[OperatorCost]:
-        limits = {} if self._profile is None else {t: roofline(self._profile, t) for t in _TYPES}
-        return [self._operator(node, limits) for node in self._nodes]
+        counted = [self._operator(node) for node in self._nodes]
+        if self._profile is None:
+            return counted
+        limits = self._limits(self._profile, counted)
+        return [_timed(one, limits[number]) for number, one in enumerate(counted)]
 
-    def _operator(self, node: onnx.NodeProto, limits: Mapping[DataType, Roofline]) -> OperatorCost:
+    def _operator(self, node: onnx.NodeProto) -> OperatorCost:
         dtype = self._dtype(node)
         macs, flops = self._work(node)
         weights = tuple(
             found for name in node.input if name not in self._live for found in self._constants(name)
         )
-        weight_bytes = sum(self._graph.weights[name].nbytes for name in weights)
         free = node.op_type in _VIEWS or self._is_fused(node)
         inputs = [] if free else [name for name in node.input if name in self._live]
         outputs = [] if free else [name for name in node.output if name]
@@ -118,24 +127,71 @@ class _Counter:
             (name, BYTES[dtype] * math.prod(self._shapes.get(name, ())))
             for name in (*dict.fromkeys(inputs), *outputs)
         )
-        activation_bytes = sum(size for _, size in moved)
-        latency_us = None
-        if limits:
-            latency_us = 0.0
-            if not free:
-                traffic = weight_bytes + activation_bytes
-                latency_us = limits[dtype].latency_us(operations=flops, bytes_moved=traffic)
         return OperatorCost(
             node=node.output[0],
             op_type=node.op_type,
             macs=macs,
             flops=flops,
-            weight_bytes=weight_bytes,
-            activation_bytes=activation_bytes,
+            weight_bytes=sum(self._graph.weights[name].nbytes for name in weights),
+            activation_bytes=sum(size for _, size in moved),
             dtype=dtype,
-            latency_us=latency_us,
+            latency_us=None,
             weights=weights,
             moved=moved,
+        )
+
+    def _limits(self, profile: DeviceProfile, counted: Sequence[OperatorCost]) -> list[Roofline | None]:
+        if profile.calibration is None:
+            peaks = {kind: roofline(profile, kind) for kind in _TYPES}
+            return [peaks[one.dtype] if one.moved else None for one in counted]
+        traffic = sum(one.weight_bytes + one.activation_bytes for one in counted)
+        kinds = CalibratedKinds(profile.calibration, traffic)
+        limits: list[Roofline | None] = []
+        for node, one in zip(self._nodes, counted, strict=True):
+            if not one.moved:
+                limits.append(None)
+                continue
+            found = kinds.of(self._as_executed(node, one, profile))
+            rate = math.inf if found.operations_per_us is None else found.operations_per_us / found.factor
+            limits.append(
+                Roofline(
+                    operations_per_us=rate,
+                    bytes_per_us=found.bytes_per_us / found.factor,
+                    overhead_us=found.overhead_us * found.factor,
+                )
+            )
+        return limits
+
+    def _as_executed(self, node: onnx.NodeProto, one: OperatorCost, profile: DeviceProfile) -> Operator:
+        """The operator as the runtime will have it, as far as the graph tells."""
+        out = self._shapes.get(node.output[0], ())
+        options = attributes(node)
+        convolution = node.op_type in ("Conv", "ConvTranspose")
+        windowed = convolution or "Pool" in node.op_type
+        layout: KernelLayout = ""
+        if windowed:
+            layout = "nhwc" if one.dtype == "int8" else "nchwc" if blocks_channels(profile) else "nchw"
+        groups = int(str(options.get("group", 1)))
+        weight = self._shapes.get(node.input[1], ()) if node.op_type in PRODUCTS else ()
+        window = weight[2:] if convolution else _sides(options.get("kernel_shape"))
+        columns = out[1] if windowed and len(out) > 1 else (out[-1] if out else 1)
+        made = math.prod(out)
+        return Operator(
+            name=one.node,
+            op_type=node.op_type,
+            dtype="int4" if node.op_type == "MatMulNBits" else one.dtype,
+            macs=one.macs,
+            flops=one.flops,
+            weight_bytes=one.weight_bytes,
+            read_bytes=sum(size for name, size in one.moved if name not in node.output),
+            written_bytes=sum(size for name, size in one.moved if name in node.output),
+            depth=one.macs // max(1, made),
+            columns=columns,
+            rows=made // max(1, columns) if one.macs else 0,
+            kernel=math.prod(window),
+            stride=max(1, *_sides(options.get("strides")), 1),
+            groups=groups,
+            layout=layout,
         )
 
     def _work(self, node: onnx.NodeProto) -> tuple[int, int]:
@@ -219,6 +275,25 @@ class _Counter:
         if maker is not None and maker.op_type == "QuantizeLinear":
             dtype = "int8"
         return BYTES[dtype] * math.prod(self._shapes.get(name, ()))
+
+
+def _timed(one: OperatorCost, limits: Roofline | None) -> OperatorCost:
+    if limits is None:
+        return replace(one, latency_us=0.0)
+    moved = one.weight_bytes + one.activation_bytes
+    return replace(one, latency_us=limits.latency_us(operations=one.flops, bytes_moved=moved), limits=limits)
+
+
+def blocks_channels(profile: DeviceProfile) -> bool:
+    """Whether the profile's runtime moves fp32 convolutions to blocks of channels (NCHWc); one that does not
+    say is judged by its processor."""
+    if profile.layout is not None:
+        return profile.layout.preferred == "nchwc"
+    return profile.cpu.machine == "x86_64"
+
+
+def _sides(value: object) -> tuple[int, ...]:
+    return tuple(int(one) for one in value) if isinstance(value, list | tuple) else ()
 
 
 _TYPES: tuple[DataType, ...] = ("fp32", "fp16", "int8")

@@ -17,7 +17,7 @@ from edgepress_compression.graph.channels import ChannelGroup
 from edgepress_compression.graph.cost import PRODUCTS, OperatorCost, operator_costs
 from edgepress_compression.graph.model import Graph
 from edgepress_devices.profile import DeviceProfile
-from edgepress_devices.roofline import Roofline, roofline
+from edgepress_devices.roofline import Roofline
 
 CostKind = Literal["flops", "bytes", "latency"]
 
@@ -42,7 +42,10 @@ class _Node:
 
 
 class WidthCost:
-    """`cost(dropped)` of a graph, in operations, bytes of weights, or microseconds (roofline).
+    """`cost(dropped)` of a graph, in operations, bytes of weights, or microseconds.
+
+    Microseconds fall smoothly with the channels: by what the operator's kind sustains at its full width on
+    calibrated devices, else by the datasheet's roofline.
 
     `dropped` maps group names to numbers of units, which may be fractions.
     """
@@ -62,8 +65,7 @@ class WidthCost:
         self._nodes: list[_Node] = []
         self._touched: dict[str, list[int]] = {group.name: [] for group in groups}
         for one in operator_costs(graph, profile):
-            limits = None if profile is None or not one.latency_us else roofline(profile, one.dtype)
-            self._nodes.append(_node(graph, one, limits, tensors, values))
+            self._nodes.append(_node(graph, one, tensors, values))
             node = self._nodes[-1]
             shares = [share for _, axes in node.weights for share in axes]
             shares += [share for _, share in node.values] + list(node.work)
@@ -100,7 +102,6 @@ def _product(shares: Sequence[_Share], dropped: Mapping[str, float]) -> float:
 def _node(
     graph: Graph,
     one: OperatorCost,
-    limits: Roofline | None,
     tensors: Mapping[str, tuple[_Share, ...]],
     values: Mapping[str, _Share],
 ) -> _Node:
@@ -111,7 +112,7 @@ def _node(
         work = tensors.get(matrices[0], ())
     else:
         work = (values[one.node],) if one.node in values else ()
-    return _Node(one.flops, weights, traffic, work, limits)
+    return _Node(one.flops, weights, traffic, work, one.limits)
 
 
 def _tensor_shares(graph: Graph, groups: Sequence[ChannelGroup]) -> dict[str, tuple[_Share, ...]]:
