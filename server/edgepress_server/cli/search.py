@@ -322,7 +322,7 @@ def _points(known: dict[str, Any]) -> str:
     if known["loss"] is None:
         return "-"
     error = "" if known["loss_error"] is None else f" +-{100 * known['loss_error']:.1f}"
-    return f"{100 * known['loss'] + 0.0:.1f}{error}".replace("-0.0", "0.0")
+    return f"{round(100 * known['loss'], 1) + 0.0:.1f}{error}"  # + 0.0: never "-0.0"
 
 
 def _tell(client: Api, found: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 
 NICE = 10
+SEAT_LOST = 4  # exit status of a search's process: the search is not ours any more
+YIELDED = 5  # a compression waits for this worker
 _PR_SET_PDEATHSIG = 1
 TERMINATE_S = 5.0  # between SIGTERM and SIGKILL
 LOGS_KEPT = 200  # of a kind, the newest

@@ -27,7 +27,7 @@ from edgepress_compression.errors import CompressionCancelledError, EdgepressErr
 from edgepress_compression.search.budget import Budget
 from edgepress_devices.profile import DeviceProfile, ProfileError
 from edgepress_server.errors import StoreError
-from edgepress_server.jobs.child_process import die_with_pipe, settle_in
+from edgepress_server.jobs.child_process import SEAT_LOST, YIELDED, die_with_pipe, settle_in
 from edgepress_server.jobs.inputs import linked_dataset, linked_model
 from edgepress_server.jobs.measure import Measurements
 from edgepress_server.jobs.search_log import SearchYieldedError, StoreTrialLog
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgepress_server.searches")
 
 SAY_EVERY_S = 0.5
-SEAT_LOST = 4
-YIELDED = 5
 
 Run = Callable[..., "SearchResult | None"]  # edgepress_server.jobs.search_part.take_part
 

@@ -22,8 +22,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgepress_server.errors import ServerError
-from edgepress_server.jobs.child_process import child_environment, end_child, exit_words, log_file
-from edgepress_server.jobs.search_child import SEAT_LOST, YIELDED
+from edgepress_server.jobs.child_process import (
+    SEAT_LOST,
+    YIELDED,
+    child_environment,
+    end_child,
+    exit_words,
+    log_file,
+)
 from edgepress_server.jobs.search_outcome import drop_files
 from edgepress_server.settings import Settings
 from edgepress_server.store import Store
@@ -114,10 +120,10 @@ class SearchSeats:
     def _join_more(self) -> None:
         try:
             while len(self._children) < cores() and not self._store.jobs.waits():
-                self._number += 1
-                seat = self._store.searches.join(f"{self._name}/{self._number}", self._rested)
+                seat = self._store.searches.join(f"{self._name}/{self._number + 1}", self._rested)
                 if seat is None:
                     return
+                self._number += 1
                 workers = int(self._store.searches.get(seat.search).options["workers"])
                 try:
                     process = self._start(self._settings, seat, workers)
