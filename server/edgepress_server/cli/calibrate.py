@@ -209,16 +209,14 @@ def calibration(
         return
     active = found["active"]
     if active is None:
-        click.echo(
-            f"{profile_id} is not calibrated: predictions rest on the datasheet (expect a factor of 2)."
-        )
+        click.echo(f"{profile_id} is not calibrated: predictions rest on the datasheet (a factor of 2).")
     else:
         error = active["error"]
         click.echo(
             f"{profile_id}: calibrated {ago(active['at'])} on {', '.join(active['devices'])} "
-            f"({active['runtime']}, {_threads(active['threads'])}). Error on {error['n']} nets left out of "
-            f"the fit: median {percent(error['model_median'])}, worst {percent(error['model_worst'])}; of an operator "
-            f"{percent(error['operator_median'])}."
+            f"({active['runtime']}, {_threads(active['threads'])}).\n"
+            f"On {error['n']} nets left out of the fit: median error {percent(error['model_median'])}, worst "
+            f"{percent(error['model_worst'])}; of an operator {percent(error['operator_median'])}."
         )
         if found["stale"]:
             click.echo("The profile's figures were changed since, so it is not used until the new fit.")

@@ -47,6 +47,8 @@ def calibrate_this_machine(profile_name: str, seconds: int, out: Path | None, *,
         emit_json(msgspec.to_builtins(fitted))
         return
     _say(profile, fitted)
+    if report.reason:
+        click.echo(f"Note: {report.reason}.", err=True)
     if out is None:
         click.echo("\nNothing was written: -o calibrated.toml makes it a profile to predict with.")
     else:
@@ -94,6 +96,11 @@ def _say(profile: DeviceProfile, fitted: Calibration) -> None:
         ("KIND", ">SHAPES", ">DATASHEET", ">HERE", ">DATASHEET", ">HERE", ">A CALL", ">ERROR"), rows, empty=""
     )
     error = fitted.error
+    if fitted.threads != profile.threads:
+        click.echo(
+            f"\nMeasured with {fitted.threads} of the {profile.threads} threads that {profile.id} gives the "
+            "runtime; the datasheet's figures are of all of them."
+        )
     click.echo(
         f"\nOn {error.n} nets left out of the fit: median error {percent(error.model_median)}, worst "
         f"{percent(error.model_worst)}; of an operator {percent(error.operator_median)}."
