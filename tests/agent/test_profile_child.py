@@ -151,6 +151,18 @@ def test_it_ends_when_its_agent_is_killed(tmp_path: Path) -> None:
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_closed_input_ends_it_though_somebody_still_listens(tmp_path: Path) -> None:
+    process = ProfileProcess(task(tmp_path, seconds=60.0))
+
+    def close_input(_percent: int) -> None:
+        stdin = process._process.stdin
+        if stdin is not None:
+            stdin.close()
+
+    with pytest.raises(ProfilingError, match="exit status 1"):
+        process.wait(close_input)
+
+
 def test_a_board_can_be_measured_by_hand_without_a_server(tmp_path: Path) -> None:
     with pytest.raises(ProfilingError, match="no model is installed"):
         measure_by_hand(tmp_path, seconds=5, model=True, profile_id=None)
