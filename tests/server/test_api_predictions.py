@@ -200,6 +200,23 @@ def test_the_web_role_asks_for_the_layout_that_the_command_line_predicts_with(pr
     assert layout_of(silent) == runtime_layout(silent)
 
 
+def test_what_devices_run_besides_is_not_taken_for_it(
+    app: OpenAPI, viewer: Browser, store: Store, artifact: str
+) -> None:
+    know(app, KNOWN)
+    enrolled(store, "pi", PI)
+    Reporter(store, "pi").report(sample(store.now_ms(), [9000.0] * 30, artifact="f" * 64))
+    assert viewer.get(f"/artifacts/{artifact}/prediction")["measured"] is None
+
+
+def test_throttled_devices_are_counted(app: OpenAPI, viewer: Browser, store: Store, artifact: str) -> None:
+    know(app, KNOWN)
+    for name, throttled in (("pi-1", True), ("pi-2", False), ("pi-3", None)):
+        enrolled(store, name, PI)
+        Reporter(store, name).report(sample(store.now_ms(), [100.0], artifact=artifact, throttled=throttled))
+    assert viewer.get(f"/artifacts/{artifact}/prediction")["measured"]["throttled_devices"] == 1
+
+
 def test_only_the_last_day_counts(
     app: OpenAPI, viewer: Browser, store: Store, artifact: str, clock: Clock
 ) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from onnx_files import tiny_onnx
 
+from edgepress_compression.errors import GraphError
 from edgepress_devices.operator import Operator
 from edgepress_server.errors import RateLimitedError
-from edgepress_server.predict import executed
+from edgepress_server.predict import executed, executed_child
 from edgepress_server.predict.executed import ExecutedModels, NotPredictableError
 from edgepress_server.predict.executed_model import ExecutedModel, decode, encode
 
@@ -119,6 +120,16 @@ def test_the_child_says_what_is_wrong(tmp_path: Path, what: str, data: bytes, wo
     path.write_bytes(data)
     with pytest.raises(NotPredictableError, match=words):
         ExecutedModels(tmp_path / "kept").get("model", "x", path, "nchw", wait_s=LONG_S)
+
+
+def test_a_model_of_too_many_operators_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(tiny_onnx())
+    monkeypatch.setattr(executed_child, "OPERATORS_MAX", 0)
+    with pytest.raises(GraphError, match="at most 0 can be looked at"):
+        executed_child.look("model", path, "nchw")
 
 
 def test_a_child_that_is_killed_is_said_and_not_a_crash(
