@@ -25,7 +25,7 @@ _LIMIT_MAX: Final = 1e15
 class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Hard limits; None: no limit. Build with `check` where the numbers come from outside."""
 
-    latency_us: float | None = None  # p50 of one sample on the profile
+    latency_us: float | None = None  # of one sample on the profile
     artifact_bytes: int | None = None
     memory_bytes: int | None = None  # what a process holds to load and run it
     energy_mj: float | None = None  # of one inference
@@ -130,4 +130,6 @@ def milliseconds(latency_us: float) -> str:
 
 
 def megabytes(size_bytes: float) -> str:
+    if size_bytes < 1e3:
+        return f"{size_bytes:.0f} B"
     return f"{size_bytes / 1e6:.2f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"

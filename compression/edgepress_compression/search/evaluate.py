@@ -26,7 +26,7 @@ from edgepress_compression.artifact.write import write_artifact
 from edgepress_compression.data.dataset import Dataset, Split
 from edgepress_compression.data.fit import fit
 from edgepress_compression.errors import CompressionCancelledError, EdgepressError
-from edgepress_compression.evaluate import one_batch, paired_latency
+from edgepress_compression.evaluate import one_batch
 from edgepress_compression.expect import make_probe
 from edgepress_compression.graph.model import Graph
 from edgepress_compression.passes.state import PassState, Stage
@@ -36,6 +36,7 @@ from edgepress_compression.recipe import Recipe, Step, check_recipe
 from edgepress_compression.search.budget import Budget
 from edgepress_compression.search.judge import Judge
 from edgepress_compression.search.rows import Rows, choose_rows
+from edgepress_compression.search.timing import undisturbed_us
 from edgepress_compression.search.trial import Figures, Trial
 from edgepress_compression.source import Source, read_source
 from edgepress_devices import __version__
@@ -44,7 +45,6 @@ from edgepress_devices.profile import DeviceProfile
 
 TIMING_S: Final = 0.6  # of a trial and the original in turns
 ORIGINAL_TIMING_S: Final = 1.5
-_MIN_RUNS: Final = 15
 _KEPT_STATES: Final = 8
 _KEPT_BYTES: Final = 512 * 2**20
 _FIRST_SHARE: Final = 0.25  # of the rows, before all
@@ -275,17 +275,17 @@ class Evaluator:
         figures = _predicted_costs(Figures(artifact_bytes=size, bytes_basis="file"), prediction)
         if not self.here:
             return figures
-        timed = paired_latency(
-            [self._before, decoded],
+        before_us, after_us = undisturbed_us(
+            self._before,
+            decoded,
             self._one_sample(),
             threads=self._threads,
             seconds=ORIGINAL_TIMING_S if first else TIMING_S,
-            min_runs=_MIN_RUNS,
             check=check,
         )
         if self._reference_us is None:
-            self._reference_us = timed[0].p50
-        latency_us = self._reference_us if first else self._reference_us * timed[1].p50 / timed[0].p50
+            self._reference_us = before_us
+        latency_us = self._reference_us if first else self._reference_us * after_us / before_us
         energy = None if figures.energy_mj is None else figures.energy_mj * latency_us / prediction.latency_us
         return msgspec.structs.replace(
             figures, latency_us=latency_us, latency_basis="here", latency_error=None, energy_mj=energy

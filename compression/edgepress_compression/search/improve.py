@@ -9,7 +9,7 @@ Daulton et al. 2020, who integrate the same by cells).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,9 +27,12 @@ def expected_improvement(
     worst: np.ndarray,
     limits: np.ndarray,
     rng: np.random.Generator,
+    bend: Sequence[Callable[[np.ndarray], np.ndarray]] | None = None,
 ) -> np.ndarray:
     """beliefs: one for each axis, of N candidates; front (M, axes); best, worst, limits (axes,), less is
-    better, no limit: infinity -> (N,) expected gains, of the box's volume."""
+    better, no limit: infinity -> (N,) expected gains, of the box's volume.
+
+    `bend`: rising functions of each axis, in whose values the beliefs are."""
     drawn = best + (worst - best) * rng.random((DRAWS, len(best)))
     if len(front):
         dominated = np.zeros(DRAWS, dtype=bool)
@@ -39,13 +42,14 @@ def expected_improvement(
     count = len(beliefs[0].mean)
     if not len(drawn):
         return np.zeros(count)
+    bent = drawn if bend is None else np.column_stack([one(drawn[:, k]) for k, one in enumerate(bend)])
     weights = np.where((drawn <= limits).all(axis=1), 1.0, BEYOND)  # (draws,)
     gains = np.zeros(count)
     for start in range(0, count, _CHUNK):
         part = slice(start, start + _CHUNK)
         inside = np.ones((len(beliefs[0].mean[part]), len(drawn)))
         for axis, belief in enumerate(beliefs):
-            gaps = drawn[None, :, axis] - belief.mean[part, None]
+            gaps = bent[None, :, axis] - belief.mean[part, None]
             inside *= normal(gaps / belief.deviation[part, None])
         gains[part] = inside @ weights / DRAWS
     return gains

@@ -44,7 +44,7 @@ class Judge:
         self._before: Answers | None = None
         self._value = 0.0
         if split.decode is None:
-            self._before = self._answers(original, self.rows)
+            self._before = self.answers(original, self.rows)
             self._width = max(_WIDTH * float(np.median(np.abs(self._before.margins))), 1e-9)
         else:
             self._value = evaluate(original, split, threads=threads, progress=lambda _: check()).value
@@ -58,7 +58,7 @@ class Judge:
                 accuracy=found.value, drop=self._value - found.value, samples=found.n, split=self._split.name
             )
         count = self.rows if rows is None else min(rows, self.rows)
-        after = self._answers(model, count)
+        after = self.answers(model, count)
         lost = before.right[:count].astype(np.float64) - after.right
         moved = self._sure(before.margins[:count]) - self._sure(after.margins)
         few = count < FEW_ROWS
@@ -77,7 +77,8 @@ class Judge:
         """Whether part of the rows says something: not where the metric is over all of them at once."""
         return self._before is not None
 
-    def _answers(self, model: bytes, rows: int) -> Answers:
+    def answers(self, model: bytes, rows: int) -> Answers:
+        """What a model says to the first rows."""
         session = open_session(model, threads=self._threads)
         fixed = fixed_batch(session)
         right, margins = [], []

@@ -28,7 +28,8 @@ CANDIDATES_MAX: Final = 4000
 _FEW: Final = 3  # settled trials from which the surrogate says anything
 _LOSS_MOST: Final = 0.10  # of interest, where the budget states no drop
 _LOSS_BELOW: Final = 0.02  # a drop of less than nothing is luck, and of no more interest than this
-_FAILED_LOSS: Final = 1.0
+_SMALL_LOSS: Final = 0.003
+_SHARED: Final = 0.3  # of a drop's error: all trials see the same rows, so most of it is common to them
 _LEAST_GAIN: Final = 1e-7
 
 
@@ -90,7 +91,9 @@ class Proposer:
             return int(rng.integers(len(candidates))), "a look around"
         asked = np.array([self.space.coordinates(one) for one in candidates])
         beliefs = [table.belief(axis, asked) for axis in table.axes]
-        gains = expected_improvement(beliefs, table.front(), *table.box(beliefs), table.limits(), rng)
+        gains = expected_improvement(
+            beliefs, table.front(), *table.box(beliefs), table.limits(), rng, table.bends
+        )
         seconds = table.seconds(asked)
         if gains.max() <= _LEAST_GAIN:  # nothing promises anything: where least is known
             spread = sum(belief.deviation / max(belief.deviation.max(), 1e-12) for belief in beliefs)
@@ -121,6 +124,7 @@ class _Table:
             axis: np.array([self._number(axis, value(one.figures, axis) or 0.0) for one in having])
             for axis in self.axes
         }
+        self.bends = [bend_loss if axis == "loss" else _straight for axis in self.axes]
         most = max((one.figures.samples or 0 for one in having if one.figures), default=0)
         self._whole = np.array(
             [(one.figures.samples or 0) == most for one in having if one.figures], dtype=bool
@@ -141,9 +145,9 @@ class _Table:
         noise = np.full(len(self.known), 0.01)
         if axis == "loss":
             errors = [one.figures.loss_error if one.figures else None for one in self.known]
-            noise = np.array([0.3 * (error or 0.005) for error in errors])  # rows are the same in all trials
-            # a drop of most of the accuracy is as bad as one of all, and would bend the lines
-            values = np.minimum(self._values[axis], 3 * self._loss_most())
+            raw = np.minimum(self._values[axis], 3 * self._loss_most())  # more is as bad
+            values = bend_loss(raw)
+            noise = np.array([_SHARED * (error or 0.005) for error in errors]) / np.hypot(raw, _SMALL_LOSS)
         else:
             values = self._values[axis]
         return believe(self._coordinates, values, noise, asked, rises=axis == "loss")
@@ -154,7 +158,11 @@ class _Table:
         if self._others:
             rows = np.concatenate([rows, np.array(self._others)])
         if len(self._running):
-            expected = [self.belief(axis, self._running).mean for axis in self.axes]
+            expected = [
+                unbend_loss(mean) if axis == "loss" else mean
+                for axis in self.axes
+                for mean in [self.belief(axis, self._running).mean]
+            ]
             rows = np.concatenate([rows, np.column_stack(expected)])
         return np.asarray(rows[pareto(rows)])
 
@@ -189,6 +197,7 @@ class _Table:
         for axis, belief in zip(self.axes, beliefs, strict=True):
             mean = float(belief.mean[place])
             if axis == "loss":
+                mean = float(unbend_loss(belief.mean[place]))
                 said.append(f"{100 * mean:.1f} points lost")
             else:
                 name = {"latency_us": "latency", "artifact_bytes": "size", "memory_bytes": "memory"}
@@ -203,6 +212,20 @@ class _Table:
         if axis == "loss":
             return found
         return math.log2(max(found, 1e-9) / self._bases[axis])
+
+
+def bend_loss(loss: np.ndarray) -> np.ndarray:
+    """Losses grow by factors with each step of a parameter: believed in logarithms, around nothing lost in
+    lines."""
+    return np.asarray(np.arcsinh(loss / _SMALL_LOSS))
+
+
+def unbend_loss(bent: np.ndarray) -> np.ndarray:
+    return np.asarray(_SMALL_LOSS * np.sinh(bent))
+
+
+def _straight(values: np.ndarray) -> np.ndarray:
+    return values
 
 
 def _trial(number: int, start: Start) -> Trial:

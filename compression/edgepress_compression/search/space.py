@@ -31,6 +31,7 @@ Level = float | int | str | None
 Point = dict[str, Any]
 
 NAME: Final = "searched"  # of the recipes made here
+_BITS_WHOLE: Final = 32.0  # of a weight that is left alone
 POINTS_MAX: Final = 20_000  # enumerated; spaces that are larger are sampled
 _CUT_LEVELS: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 _CUT_UNTRAINED: Final = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8)  # by the original's answers only
@@ -41,6 +42,7 @@ _FLOAT_LAYERS: Final = (4, 2, 0)  # in an int8 model, the most sensitive
 _DENSE_SHARE: Final = 0.3  # of the weights in matrices, from which ranks are worth a parameter
 # Of training in one trial: enough to tell which widths are worth it, and a minute at most of a processor.
 _STEPS: Final = 300
+_LIGHT_STEPS: Final = 30
 _MOST_GMACS: Final = 2000.0
 _MOSTLY_DENSE: Final = 0.9  # from which 4-bit matrix products are most of the model: transformers
 _LEAST_LAYERS: Final = 8  # from which leaving some in floats leaves enough integers
@@ -53,8 +55,13 @@ class Parameter:
     needs: tuple[str, Level] | None = None  # counts only where another parameter has this level
 
     def rank(self, level: Level) -> float:
-        """0 (harmless) .. 1 (harsh)"""
-        return self.levels.index(level) / max(1, len(self.levels) - 1)
+        """0 (harmless) .. 1 (harsh). Shares and bits by logarithms: costs are then straight lines."""
+        places = [_BITS_WHOLE if one is None else one for one in self.levels]
+        numbers = [float(one) for one in places if isinstance(one, int | float)]
+        if len(numbers) < len(places) or min(numbers) <= 0 or len(places) < 2:
+            return self.levels.index(level) / max(1, len(self.levels) - 1)
+        whole, own = math.log(numbers[0]), math.log(numbers[self.levels.index(level)])
+        return (whole - own) / (whole - math.log(numbers[-1]))
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ class Space:
                 "prune-channels",
                 {
                     "target": kept, "light_target": kept, "cost": "latency", "multiple": self.multiple,
-                    "rounds": 2, "steps": _STEPS, "most_gmacs": _MOST_GMACS,
+                    "rounds": 2, "steps": _STEPS, "light_steps": _LIGHT_STEPS, "most_gmacs": _MOST_GMACS,
                 },
             )  # fmt: skip
         if (kept := point.get("ranks", 1.0)) != 1.0:

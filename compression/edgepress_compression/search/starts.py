@@ -54,6 +54,9 @@ def starts(
         Start(space.recipe(point), point, space.words(point), "one parameter by itself")
         for point in _looks(space)
     ]
+    looks.sort(
+        key=lambda one: any(step.name == "prune-channels" for step in one.recipe.passes)
+    )  # it takes longest
     unique: dict[bytes, Start] = {}
     for start in [*quick, *looks, *longer]:
         unique.setdefault(_passes(start.recipe), start)

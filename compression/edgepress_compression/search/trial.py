@@ -40,7 +40,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expected_drop: float | None = None
     expected_drop_error: float | None = None
     split: str | None = None  # the rows that `accuracy` is of: "selection" while choosing
-    latency_us: float | None = None  # p50 of one sample
+    latency_us: float | None = None  # of one sample; measured here: undisturbed (timing.py); by a device: p50
     latency_basis: Basis | None = None
     latency_error: float | None = None  # expected relative error of a prediction, 0..1
     artifact_bytes: int | None = None
