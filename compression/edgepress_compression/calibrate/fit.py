@@ -19,6 +19,7 @@ import msgspec
 from edgepress_compression.calibrate.agreement import Doubt, disagreeing, impossible, without, wrong_setting
 from edgepress_compression.calibrate.kind_fit import FittedKind, Plain, Sample, fit_kind, fit_plain
 from edgepress_compression.calibrate.samples import (
+    COMPLETE_MIN,
     Net,
     Times,
     kernel_us,
@@ -44,7 +45,6 @@ from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import ProfilingReport, Reading
 
 FOLDS: Final = 6
-SAMPLES_MIN: Final = 40
 _PRODUCTS, _OTHERS = "products", "others"  # what a kind is guessed by that was never measured
 
 
@@ -101,16 +101,16 @@ def _fit(
     layout: str,
     rejected: Sequence[Doubt],
 ) -> Calibration:
-    added = [overheads(one, layout) for one in times]
+    added = [found for one in times if (found := overheads(one, layout)) is not None]
+    if not added:
+        raise CalibrationError(
+            f"Fewer than {COMPLETE_MIN} nets were timed kernel by kernel. Give the devices more seconds, or update "
+            "their agent: its runtime may name kernels otherwise.",
+            rejected,
+        )
     profile_us = {kind: median_of([one.get(kind, 0.0) for one, _ in added]) for kind in ("fp32", "int8")}
     nets = _nets(times)
     samples = _samples(nets, layout, profile_us)
-    if len(samples) < SAMPLES_MIN:
-        raise CalibrationError(
-            f"{len(samples)} kernels were timed; {SAMPLES_MIN} are needed. Give the devices more seconds, or "
-            "update their agent: its runtime may name kernels otherwise.",
-            rejected,
-        )
     fitted, usual = _kinds(samples)
     first = next(iter(reports.values()))
     calibration = Calibration(

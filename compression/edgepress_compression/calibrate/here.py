@@ -15,6 +15,7 @@ from edgepress_compression.evaluate import ORT_ERRORS
 from edgepress_devices.microbench.board_look import BoardLook
 from edgepress_devices.microbench.report import calibration_nets, forms_of, make_report, reference_net
 from edgepress_devices.microbench.session_runner import SessionRunner
+from edgepress_devices.microbench.timed import Timed
 from edgepress_devices.microbench.timing import Candidate, CannotRunError, Runner, Session, time_nets
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import ProfilingReport
@@ -28,22 +29,38 @@ def calibrate_here(
     seconds: float,
     *,
     threads: int | None = None,
-    extra: Callable[[Session], Sequence[Candidate]] = lambda session: (),
     progress: Callable[[int], None] = lambda percent: None,
 ) -> ProfilingReport:
     """Measures for that long, on the profile's threads or as many cores as there are, if these are fewer.
 
-    `extra` gives other models to time in turns with the nets, so that a prediction can be compared with what
-    the machine did in the same minutes. `progress` gets 0..99. Raises CannotRunError where nothing runs.
+    `progress` gets 0..99. Raises CannotRunError where nothing runs.
     """
     count = threads or min(profile.cpu.threads, os.cpu_count() or 1)
     before = int(psutil.Process().memory_info().rss)
+    timed = time_here(
+        lambda session: calibration_nets(session, forms_of(profile)),
+        seconds,
+        threads=count,
+        progress=progress,
+    )
+    return report_here(timed, count, before)
+
+
+def time_here(
+    candidates: Callable[[Session], Sequence[Candidate]],
+    seconds: float,
+    *,
+    threads: int,
+    progress: Callable[[int], None] = lambda percent: None,
+) -> Timed:
+    """Times models in turns; `candidates` gets what opens their files. Raises CannotRunError where nothing
+    runs."""
     look = BoardLook()
     try:
         with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
-            session = _sessions(Path(folder), count)
+            session = _sessions(Path(folder), threads)
             timed = time_nets(
-                [*calibration_nets(session, forms_of(profile)), *extra(session)],
+                candidates(session),
                 seconds=seconds,
                 reference=reference_net(session),
                 look=look.look,
@@ -54,8 +71,13 @@ def calibrate_here(
     if not timed.nets:
         reasons = "; ".join(sorted({one.reason for one in timed.skipped}))
         raise CannotRunError(f"nothing could be measured here: {reasons}")
+    return timed
+
+
+def report_here(timed: Timed, threads: int, rss_bytes: int | None = None) -> ProfilingReport:
+    """As a device would send it. `rss_bytes`: resident memory before the first net."""
     return make_report(
-        timed, job_id="here", what="device", runtime=RUNTIME, threads=count, runtime_rss_bytes=before
+        timed, job_id="here", what="device", runtime=RUNTIME, threads=threads, runtime_rss_bytes=rss_bytes
     )
 
 

@@ -21,6 +21,7 @@ from edgepress_devices.operator import NumberType
 from edgepress_devices.protocol import NetTime, ProfilingReport
 
 SCATTER_MAX: Final = 0.3  # relative standard error: one visit alone has no interval
+COMPLETE_MIN: Final = 4  # nets of which every kernel was timed
 _LEAST_US: Final = 0.1
 _ROUNDS: Final = 30
 
@@ -78,11 +79,12 @@ def complete_nets(times: Times, layout: str) -> list[Net]:
     return complete
 
 
-def overheads(times: Times, layout: str) -> tuple[dict[NumberType, float], float]:
+def overheads(times: Times, layout: str) -> tuple[dict[NumberType, float], float] | None:
     """({type: what the profile adds to a kernel of this type}, what a run takes beside its kernels), in us.
 
     The sum of a net's kernels exceeds its unprofiled time, as the profile itself takes time in each: least
-    squares of relative errors over all nets, with wild nets weighing little (iteratively reweighted).
+    squares of relative errors over all nets, with wild nets weighing little (iteratively reweighted). None:
+    too few nets were timed kernel by kernel.
     """
     types: tuple[NumberType, ...] = ("fp32", "int8")
     rows, gaps, scale = [], [], []
@@ -93,8 +95,8 @@ def overheads(times: Times, layout: str) -> tuple[dict[NumberType, float], float
         total = sum(times.kernels[(*net, one.name)][0] for one in timed)
         gaps.append(total - times.nets[net].p50_us)
         scale.append(times.nets[net].p50_us)
-    if len(rows) < 2 * len(types):
-        return {}, 0.0
+    if len(rows) < COMPLETE_MIN:
+        return None
     solved = _robust(np.array(rows, float), np.array(gaps, float), np.array(scale, float))
     adds = {kind: max(0.0, float(one)) for kind, one in zip(types, solved, strict=False)}
     return adds, max(0.0, float(solved[-1]))

@@ -86,6 +86,49 @@ def scatter(dots: Sequence[Dot], x: Axis, y: Axis) -> str:
     return _plot(parts, f"{y.title} against {x.title}")
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Behind dots: straight from point to point; dashed where it is a promise and no measurement."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    color: str
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A dot without a name beside it, among many; `area` 0..1 of the largest."""
+
+    x: float
+    y: float
+    title: str  # all figures, when pointed at
+    color: str
+    area: float
+
+
+def spots(curves: Sequence[Curve], dots: Sequence[Spot], x: Axis, y: Axis) -> str:
+    """Many dots of different sizes below named curves; the small ones lie in front."""
+    parts, key = _frame(x, y), ""
+    for curve in curves:
+        inner = f"<title>{escape(curve.name)}</title>"
+        for (x1, y1), (x2, y2) in pairwise(curve.points):
+            line = _line(x.place(x1), 100 - y.place(y1), x.place(x2), 100 - y.place(y2), curve.color)
+            inner += line.replace("/>", ' stroke-dasharray="5 4"/>') if curve.dashed else line
+        parts += f"<g>{inner}</g>"
+        style = "dashed" if curve.dashed else "solid"
+        rule = f"background:none;border-top:2px {style} {curve.color}"
+        key += f'<li><span style="{rule}"></span>{escape(curve.name)}</li>'
+    for dot in sorted(dots, key=lambda one: -one.area):
+        radius = 3 + 11 * math.sqrt(max(0.0, dot.area))
+        place = f'cx="{x.place(dot.x):.2f}%" cy="{100 - y.place(dot.y):.2f}%" r="{radius:.1f}"'
+        parts += (
+            f'<circle {place} fill="{dot.color}" fill-opacity="0.55" stroke="{dot.color}">'
+            f"<title>{escape(dot.title)}</title></circle>"
+        )
+    return _plot(parts, f"{y.title} against {x.title}") + f'<ul class="key">{key}</ul>'
+
+
 def _name_places(dots: Sequence[tuple[float, float, str]]) -> list[tuple[str, float, float]]:
     """(anchor, dx, dy) for the name of each dot (left %, top %, name): the first place that is free."""
     taken = [_box(left, top, 0, 0, 12) for left, top, _ in dots]

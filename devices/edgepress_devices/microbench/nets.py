@@ -114,18 +114,17 @@ def perceptron(net: Net, rows: int, widths: tuple[int, ...]) -> None:
     net.output(net.dense(x, 10, relu=False))
 
 
-def attention(net: Net, rows: int, columns: int, heads: int, layers: int = 1) -> None:
-    """Transformer layers behind an embedding (BERT); integers only where weights multiply."""
+def attention(net: Net, rows: int, columns: int, heads: int) -> None:
+    """A transformer layer behind an embedding (BERT); integers only where weights multiply."""
     x = net.layer_norm(net.rows_of((1000, columns), rows))
-    for _ in range(layers):
-        whole = net.rounded(x)
-        query, key, value = (net.project(whole, columns) for _ in range(3))
-        scores = net.matmul(net.heads(query, heads), net.heads(key, heads, transposed=True))
-        mixed = net.rows(net.matmul(net.one("Softmax", scores, axis=-1), net.heads(value, heads)))
-        x = net.layer_norm(net.two("Add", x, net.project(net.rounded(mixed), columns), rounded=False))
-        inside = net.gelu(net.project(net.rounded(x), 4 * columns))
-        outside = net.project(net.rounded(inside), columns)
-        x = net.layer_norm(net.two("Add", x, outside, rounded=False))
+    whole = net.rounded(x)
+    query, key, value = (net.project(whole, columns) for _ in range(3))
+    scores = net.matmul(net.heads(query, heads), net.heads(key, heads, transposed=True))
+    mixed = net.rows(net.matmul(net.one("Softmax", scores, axis=-1), net.heads(value, heads)))
+    x = net.layer_norm(net.two("Add", x, net.project(net.rounded(mixed), columns), rounded=False))
+    inside = net.gelu(net.project(net.rounded(x), 4 * columns))
+    outside = net.project(net.rounded(inside), columns)
+    x = net.layer_norm(net.two("Add", x, outside, rounded=False))
     net.output(x)
 
 
@@ -181,9 +180,9 @@ _NETS: Final = {
     "fire-227": lambda net: fire(net, 227, (16, 32, 48, 64)),
     "split-176": lambda net: split(net, 176, 32),
     "split-88": lambda net: split(net, 88, 72),
-    "shuffled-160": lambda net: shuffled(net, 160, 48, 3),
+    "shuffled-160": lambda net: shuffled(net, 160, 48, 2),
     "shuffled-352": lambda net: shuffled(net, 352, 40, 2),
-    "shuffled-128": lambda net: shuffled(net, 128, 128, 3),
+    "shuffled-128": lambda net: shuffled(net, 128, 128, 2),
     "activated-16": lambda net: activated(net, 16, 24),
     "activated-56": lambda net: activated(net, 56, 32),
     "lenet-24": lambda net: lenet(net, 24, (16, 40), 120, 5),
@@ -194,11 +193,11 @@ _NETS: Final = {
     "perceptron-1-deep": lambda net: perceptron(net, 1, (400, 500, 220, 160, 96, 192)),
     "perceptron-1": lambda net: perceptron(net, 1, (784, 300, 100)),
     "perceptron-1-wide": lambda net: perceptron(net, 1, (640, 128, 128, 8, 128, 1280, 1000, 2048)),
-    "attention-24": lambda net: attention(net, 24, 128, 2, 2),
+    "attention-24": lambda net: attention(net, 24, 128, 2),
     "attention-32": lambda net: attention(net, 32, 256, 4),
     "attention-64": lambda net: attention(net, 64, 320, 8),
     "attention-80": lambda net: attention(net, 80, 448, 14),
-    "attention-64-deep": lambda net: attention(net, 64, 400, 10, 3),
+    "attention-48-wide": lambda net: attention(net, 48, 704, 11),
     "attention-128": lambda net: attention(net, 128, 192, 6),
 }
 NAMES: Final = tuple(_NETS)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from .model_cost import cost
 from .output import ago, api, emit_json, facts, json_option, percent, server_options, size, table
 from .transfer import upload_file
 
@@ -12,6 +13,9 @@ from .transfer import upload_file
 @click.group()
 def model() -> None:
     """Add models and look at them."""
+
+
+model.add_command(cost)
 
 
 @model.command()
