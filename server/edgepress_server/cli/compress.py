@@ -64,8 +64,9 @@ NAME_COLUMNS = 20  # the longest profile id
     type=click.IntRange(min=1, max=64),
     default=1,
     show_default=True,
-    help="For a search here: processes that share its trials.",
+    help="For a search: processes that share its trials.",
 )
+@click.option("--device", help="For a search on a server: the device on which candidates are tried.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option(
     "--processes",
@@ -98,6 +99,7 @@ def compress(
     max_drop: str | None,
     search_seconds: float,
     workers: int,
+    device: str | None,
     seed: int,
     processes: int,
     resume: Path | None,
@@ -125,6 +127,10 @@ def compress(
     if budget is not None and (target_bytes is not None or coding is not None or processes > 1):
         raise click.UsageError(
             "--target-bytes, --coding and --processes belong to a recipe; a search has --size and --workers"
+        )
+    if device is not None and (budget is None or Path(model).is_file()):
+        raise click.UsageError(
+            "--device belongs to a search on a server: give a budget and a model's name there"
         )
     if Path(model).is_file():
         if len(profiles) != 1 or out is None:
@@ -184,6 +190,8 @@ def compress(
             seed=seed,
             detach=detach,
             as_json=as_json,
+            workers=workers,
+            device=device,
         )
         return
     assert recipe is not None  # noqa: S101 - or there was a budget
