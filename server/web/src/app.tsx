@@ -15,6 +15,8 @@ import { ProfilesPage } from "./pages/profiles";
 import { PushPage } from "./pages/push";
 import { RolloutPage } from "./pages/rollout";
 import { RolloutsPage } from "./pages/rollouts";
+import { SearchPage } from "./pages/search";
+import { SearchesPage } from "./pages/searches";
 import { SettingsPage } from "./pages/settings";
 import { SignIn } from "./pages/sign_in";
 import { TelemetryPage } from "./pages/telemetry";
@@ -38,6 +40,8 @@ const ROUTES: readonly (readonly [string, Render])[] = [
   ["/rollouts/:id", ({ id = "" }) => <RolloutPage key={id} id={id} />],
   ["/profiles", () => <ProfilesPage />],
   ["/profiles/:id", ({ id = "" }) => <ProfilePage key={id} id={id} />],
+  ["/searches", () => <SearchesPage />],
+  ["/searches/:id", ({ id = "" }) => <SearchPage key={id} id={id} />],
   ["/telemetry", () => <TelemetryPage />],
   ["/settings", () => <SettingsPage />],
 ];

@@ -15,6 +15,7 @@ const NAV: readonly (readonly [string, string, IconName])[] = [
   ["/profiles", "Profiles", "profile"],
   ["/models", "Models", "model"],
   ["/jobs", "Jobs", "job"],
+  ["/searches", "Searches", "search"],
   ["/rollouts", "Rollouts", "rollout"],
   ["/telemetry", "Telemetry", "chart"],
   ["/settings", "Settings", "settings"],

@@ -18,13 +18,15 @@ import { CompressDialog } from "./compress_dialog";
 import { JobTable } from "./jobs";
 import { OnDevice } from "./on_device";
 import { PushDialog } from "./push_dialog";
+import { SearchDialog } from "./search_dialog";
+import { ModelSearches } from "./searches";
 
 export function ModelPage({ name }: { name: string }) {
   const on = (change: Change) =>
     (change.kind === "model" && change.subject === name) || change.kind === "artifact" || change.kind === "job";
   const model = useResource<Model>(`/models/${encodeURIComponent(name)}`, { on });
   const profiles = useResource<Profile[]>("/profiles");
-  const [asked, setAsked] = useState<"push" | "compress" | null>(null);
+  const [asked, setAsked] = useState<"push" | "compress" | "search" | null>(null);
   const may = useMay("operator");
   return (
     <Page
@@ -37,6 +39,9 @@ export function ModelPage({ name }: { name: string }) {
           <>
             <button type="button" onClick={() => setAsked("compress")} data-testid="compress-open">
               Compress
+            </button>
+            <button type="button" onClick={() => setAsked("search")} data-testid="search-open">
+              Search for a budget
             </button>
             <button type="button" class="primary" onClick={() => setAsked("push")} data-testid="push-open">
               <Icon name="push" />
@@ -52,11 +57,15 @@ export function ModelPage({ name }: { name: string }) {
             <Facts model={value} />
             <Budgets model={value} profiles={profiles} />
             <Jobs model={value} />
+            <ModelSearches model={value.name} />
             <Artifacts model={value} profiles={profiles.value ?? []} />
           </>
         )}
       </Loaded>
       {asked === "push" && model.value && <PushDialog model={model.value} onClose={() => setAsked(null)} />}
+      {asked === "search" && model.value && (
+        <SearchDialog model={model.value} profiles={profiles} onClose={() => setAsked(null)} />
+      )}
       {asked === "compress" && model.value && (
         <CompressDialog model={model.value} profiles={profiles} onClose={() => setAsked(null)} />
       )}

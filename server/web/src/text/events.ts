@@ -16,14 +16,16 @@ const HREF: Record<string, (subject: string) => string | null> = {
   finding: (id) => `/findings/${encodeURIComponent(id)}`,
   budget: (model) => `/models/${encodeURIComponent(model)}`,
   job: () => "/jobs",
+  search: (id) => `/searches/${encodeURIComponent(id)}`,
   push: (id) => `/push/${encodeURIComponent(id)}`,
 };
 // Progress and samples come many times a second; the pages they concern show them.
-const QUIET = new Set(["progress", "batch", "changed"]);
+const QUIET = new Set(["progress", "trial", "measuring", "batch", "changed"]);
 // Steps on the way that pass within a moment: what comes of them is told.
 const PASSING = new Set(["release created", "rollout created", "push releasing", "push rolling_out", "job started"]);
 const KIND: Record<string, string> = {
   job: "A compression job",
+  search: "A search",
   rollout: "A rollout",
   release: "A release",
   artifact: "An artifact",
