@@ -135,7 +135,7 @@ class Child:
     def wait(self, progress: Callable[[int], None]) -> ProfilingReport:
         self._board.began(self)
         progress(50)
-        assert self._said.wait(10)
+        self._said.wait()  # for ever, where the test plays an agent that was killed meanwhile
         if self._report is None:
             raise ProfilingError(self.reason)
         return self._report
