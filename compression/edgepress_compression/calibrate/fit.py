@@ -104,8 +104,8 @@ def _fit(
     added = [found for one in times if (found := overheads(one, layout)) is not None]
     if not added:
         raise CalibrationError(
-            f"Fewer than {COMPLETE_MIN} nets were timed kernel by kernel. Give the devices more seconds, or update "
-            "their agent: its runtime may name kernels otherwise.",
+            f"Fewer than {COMPLETE_MIN} nets were timed kernel by kernel. Give the devices more seconds, or "
+            "update their agent: its runtime may name kernels otherwise.",
             rejected,
         )
     profile_us = {kind: median_of([one.get(kind, 0.0) for one, _ in added]) for kind in ("fp32", "int8")}
