@@ -5,9 +5,11 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from edgepress_server.cli import model_cost_server
+from edgepress_server.cli import model_cost, model_cost_server
 from edgepress_server.cli.client import Api
+from edgepress_server.cli.main import edgepress
 from edgepress_server.cli.model_cost_server import ask, cost_on_server, subject
 
 LAYER = {
@@ -82,6 +84,28 @@ def test_it_does_not_ask_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_cost_server, "GIVE_UP_S", -1.0)
     with pytest.raises(click.ClickException, match="ask again in a minute"):
         ask(Server({"state": "computing"}), "/models/net", "raspberry-pi-4")
+
+
+FILES = [
+    ("a name with a dot is a model on the server", "squeezenet1.1", "/models/squeezenet1.1"),
+    ("a file that is not there is no model", "nothing.onnx", None),
+    ("neither is a path", "folder/net", None),
+]
+
+
+@pytest.mark.parametrize(("what", "name", "address"), FILES, ids=[file[0] for file in FILES])
+def test_the_command_tells_files_from_models(
+    what: str, name: str, address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(READY)
+    monkeypatch.setattr(model_cost, "api", lambda url, token: server)
+    done = CliRunner().invoke(edgepress, ["model", "cost", name, "--profile", "raspberry-pi-4"])
+    if address is None:
+        assert done.exit_code != 0 and f"there is no file {name}" in done.output
+    else:
+        assert done.exit_code == 0 and server.asked == [
+            (f"{address}/prediction", {"profile": "raspberry-pi-4"})
+        ]
 
 
 ARTIFACTS = [

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgepress_devices.profile import DeviceProfile
 
 LAYERS: Final = 20
+_FILES: Final = (".onnx", ".pt2", ".epa")  # a model on the server may be named squeezenet1.1
 _BASIS: Final = {"datasheet": "datasheet", "calibration": "calibrated", "measurement": "measured"}
 
 
@@ -47,7 +48,7 @@ def cost(
         _cost_here(path, profile, layers or None, page, as_json=as_json)
     elif page is not None:
         raise click.BadParameter(f"a page is written of a file, and there is no file {model}")
-    elif path.suffix or "/" in model:
+    elif path.suffix in _FILES or "/" in model:
         raise click.BadParameter(f"there is no file {model}")
     else:
         cost_on_server(api(url, token), model, profile, layers=layers or None, as_json=as_json)
