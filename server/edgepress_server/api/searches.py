@@ -25,7 +25,7 @@ from edgepress_server.api.search_answers import (
     whole,
 )
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
-from edgepress_server.jobs.search_outcome import trial_report
+from edgepress_server.jobs.search_outcome import artifact_recipe, trial_report
 from edgepress_server.store.searches import Search
 
 api = section("searches", "Which recipe meets a budget on a profile; trials, their front, the best.")
@@ -189,7 +189,7 @@ def make_artifact(path: TrialPath) -> Response:
         return answer(TrialArtifact(digest=digest, job=None))
     job = store.jobs.submit(
         model=search.model,
-        recipe=str(row.trial.recipe["name"]),
+        recipe=artifact_recipe(search.id, path.number),
         profile=search.profile,
         dataset=search.dataset,
         options={"search": search.id, "trial": path.number, "seed": int(search.options.get("seed", 0))},
@@ -251,7 +251,7 @@ def _as_artifact(search: Search, number: int) -> str | None:
                 row.artifact,
                 model=search.model,
                 profile=search.profile,
-                recipe=str(row.trial.recipe["name"]),
+                recipe=artifact_recipe(search.id, number),
                 size_bytes=size_bytes,
                 report=trial_report(store, search, row.trial, size_bytes),
                 job=None,

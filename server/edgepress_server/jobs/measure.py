@@ -17,7 +17,7 @@ import msgspec
 from edgepress_compression.errors import CompressionCancelledError
 from edgepress_compression.search.trial import Figures, Trial
 from edgepress_server.errors import NotFoundError, ServerError
-from edgepress_server.jobs.search_outcome import trial_report
+from edgepress_server.jobs.search_outcome import artifact_recipe, trial_report
 from edgepress_server.store import Store
 from edgepress_server.store.search_measurements import Borrowed, Measurement
 from edgepress_server.store.searches import LIVE, Seat
@@ -67,7 +67,7 @@ class Measurements:
             digest,
             model=search.model,
             profile=search.profile,
-            recipe=str(trial.recipe.get("name", "search")),
+            recipe=artifact_recipe(search.id, trial.number),
             size_bytes=size_bytes,
             report=trial_report(self._store, search, trial, size_bytes),
             job=None,

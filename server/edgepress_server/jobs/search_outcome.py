@@ -27,7 +27,12 @@ def outcome_of(store: Store, search: Search, result: SearchResult) -> tuple[Outc
         made = store.blobs.put(result.artifact)
         report = {**(result.report or {}), "command": remake_command(search.id, best.number)}
         kept.append(
-            Kept(made, _name(best), len(result.artifact), {**report, "search": _source(search, best)})
+            Kept(
+                made,
+                artifact_recipe(search.id, best.number),
+                len(result.artifact),
+                {**report, "search": _source(search, best)},
+            )
         )
     rows = {row.trial.number: row for row in store.search_trials.all(search.id)}
     for trial in result.front:
@@ -38,7 +43,14 @@ def outcome_of(store: Store, search: Search, result: SearchResult) -> tuple[Outc
             size_bytes = store.blobs.path(digest).stat().st_size
         except NotFoundError:
             continue  # its recipe makes it again
-        kept.append(Kept(digest, _name(trial), size_bytes, trial_report(store, search, trial, size_bytes)))
+        kept.append(
+            Kept(
+                digest,
+                artifact_recipe(search.id, trial.number),
+                size_bytes,
+                trial_report(store, search, trial, size_bytes),
+            )
+        )
     outcome = Outcome(
         front=[trial.number for trial in result.front],
         best=None if result.best is None else result.best.number,
@@ -148,5 +160,6 @@ def _source(search: Search, trial: Trial) -> dict[str, Any]:
     return {"id": search.id, "trial": trial.number, "title": trial.title}
 
 
-def _name(trial: Trial) -> str:
-    return str(trial.recipe.get("name", "search"))
+def artifact_recipe(search_id: str, number: int) -> str:
+    """What the recipe of a trial is called among the artifacts: no recipe that ships has such a name."""
+    return f"search-{search_id[:6]}-{number}"

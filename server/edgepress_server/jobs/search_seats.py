@@ -13,6 +13,7 @@ between two trials. Several worker processes, on one machine or on many, share a
 from __future__ import annotations
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 RENEW_S = LEASE_MS / 4000
+LEAVING_S = 20.0  # for a process that has no seat any more to end by itself
 
 StartSearchChild = Callable[[Settings, Seat, int], "subprocess.Popen[bytes]"]
 
@@ -75,6 +77,7 @@ class _Child:
     seat: Seat
     process: subprocess.Popen[bytes]
     renew_at_s: float
+    kill_at_s: float = math.inf  # it has no seat any more
 
 
 class SearchSeats:
@@ -138,20 +141,32 @@ class SearchSeats:
     def _look_at(self, child: _Child) -> None:
         if child.process.poll() is None:
             try:
-                search = self._store.searches.get(child.seat.search)
-                if search.state == "running" and not search.cancel_requested:
-                    if time.monotonic() < child.renew_at_s:
-                        return
-                    child.renew_at_s = time.monotonic() + RENEW_S
-                    self._store.searches.renew(child.seat)
-                    return
-            except SeatLostError as error:
-                log.warning("search %s: %s", child.seat.search, error.message)
+                cancelled = self._hold(child)
             except ServerError as error:  # the lease lasts a while: try again
                 log.warning("search %s: %s", child.seat.search, error.message)
                 return
+            if not cancelled and time.monotonic() < child.kill_at_s:
+                return
         end_child(child.process)
         self._settle(child)
+
+    def _hold(self, child: _Child) -> bool:
+        """Keep the seat; whether a person has cancelled the search. A child that has left its seat, or ended
+        the search, is given time to end by itself. Raises ServerError."""
+        search = self._store.searches.get(child.seat.search)
+        if search.state == "running" and search.cancel_requested:
+            return True
+        now_s = time.monotonic()
+        try:
+            if search.state == "running" and now_s >= child.renew_at_s:
+                self._store.searches.renew(child.seat)
+                child.renew_at_s = now_s + RENEW_S
+            held = search.state == "running"
+        except SeatLostError:
+            held = False
+        if not held and child.kill_at_s == math.inf:
+            child.kill_at_s = now_s + LEAVING_S
+        return False
 
     def _settle(self, child: _Child, *, stopped: bool = False) -> None:
         """The process has ended: what becomes of the seat, unless it settled that itself."""

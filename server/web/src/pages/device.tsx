@@ -16,6 +16,7 @@ import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Card, Fact, Failure, Loaded, Meter, Notice, Page } from "../ui/parts";
 import { useQuery } from "../ui/route";
+import { DeviceProfiling } from "./device_profiling";
 import { EnrolCode } from "./register";
 
 type Asked = "revoke" | "code" | "labels" | null;
@@ -188,6 +189,7 @@ function Body({ device }: { device: Device }) {
               </p>
             )}
           </Card>
+          <DeviceProfiling device={device} />
           <Card title="Hardware">
             <HardwareFacts device={device} />
           </Card>

@@ -12,6 +12,7 @@ import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Badge, Card, CopyButton, Fact, Loaded, Notice, Page } from "../ui/parts";
 import { navigate } from "../ui/route";
+import { ProfileCalibration } from "./profile_calibration";
 import { ProfileEditor } from "./profile_editor";
 import { ProfileFigures } from "./profile_figures";
 
@@ -24,6 +25,7 @@ export function ProfilePage({ id }: { id: string }) {
           <>
             <ProfileFacts profile={value} />
             <ProfileText key={value.updated_at} profile={value} reload={profile.reload} />
+            <ProfileCalibration profile={value} />
             <ProfileFigures profile={value} />
           </>
         )}

@@ -77,7 +77,7 @@ function Standing({ search }: { search: Search }) {
         </Fact>
         <Fact name="Trials" testid="search-trials">
           {search.trials.done} done{search.trials.failed > 0 ? `, ${search.trials.failed} failed` : ""}
-          {search.trials.running > 0 ? `, ${search.trials.running} under way` : ""}
+          {search.trials.running > 0 ? `, ${search.trials.running} ${over ? "cut short by the end" : "under way"}` : ""}
         </Fact>
         {search.options.device && (
           <Fact name="Device in the loop">

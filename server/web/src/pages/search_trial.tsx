@@ -8,7 +8,7 @@ import { useMay } from "../api/session";
 import type { Job } from "../api/types";
 import { COSTS } from "../plot/search_points";
 import { accuracy } from "../text/format";
-import { costText, costWords, lossWords, passWords, stageWords } from "../text/search_words";
+import { costText, costWords, lossWords, passWords, searchIsOver, trialWord } from "../text/search_words";
 import { useAction } from "../ui/dialog";
 import { Badge, Card, CopyButton, Failure, Loaded, Meter, Notice } from "../ui/parts";
 import { navigate } from "../ui/route";
@@ -33,7 +33,7 @@ export function TrialPanel({ search, trial, original }: Props) {
       actions={
         <span class="row">
           {trial.within !== null && <Badge word={trial.within ? { text: "within the budget", tone: "good" } : { text: "misses the budget", tone: "idle" }} />}
-          <Badge word={stageWords[trial.stage]} />
+          <Badge word={trialWord(trial, searchIsOver(search.state))} />
         </span>
       }
     >
@@ -42,7 +42,13 @@ export function TrialPanel({ search, trial, original }: Props) {
           <p>{trial.error}</p>
         </Notice>
       )}
-      {trial.state === "running" && <p class="note">It is under way; its figures come when it is done.</p>}
+      {trial.state === "running" && (
+        <p class="note">
+          {searchIsOver(search.state)
+            ? "The search ended in its middle, so it has no figures."
+            : "It is under way; its figures come when it is done."}
+        </p>
+      )}
       {trial.figures && <Figures trial={trial} original={original} />}
       {trial.state === "done" && <Actions search={search} trial={trial} />}
       <Loaded from={detail} lines={3}>

@@ -2,7 +2,7 @@
 
 import type { Search, Trial } from "../api/searches";
 import { COSTS } from "../plot/search_points";
-import { costText, costWords, type Filter, FILTERS, lossWords, passes, searchIsOver, stageWords } from "../text/search_words";
+import { costText, costWords, type Filter, FILTERS, lossWords, passes, searchIsOver, trialWord } from "../text/search_words";
 import { Choice } from "../ui/field";
 import { Badge, Card } from "../ui/parts";
 import { useQuery } from "../ui/route";
@@ -39,7 +39,7 @@ export function TrialTable({ search, trials, chosen, onChoose }: Props) {
               </th>
               {costs.map((cost, i) => (
                 <th key={cost} scope="col" class={`num ${i > 1 ? "col-3" : ""}`}>
-                  {costWords[cost].title}
+                  {capital(costWords[cost].title)}
                 </th>
               ))}
               <th scope="col" class="col-3">
@@ -54,7 +54,7 @@ export function TrialTable({ search, trials, chosen, onChoose }: Props) {
                   <button type="button" class="text" aria-pressed={trial.number === chosen} onClick={() => onChoose(trial.number)}>
                     {trial.number}. {trial.title}
                   </button>
-                  {trial.on_front && <span class="sub">on the front</span>}
+                  {trial.on_front && trial.number > 0 && <span class="sub">on the front</span>}
                   {trial.state === "failed" && <span class="problem">{trial.error}</span>}
                 </th>
                 <td>{trial.within === null ? "–" : trial.within ? <Badge word={{ text: "met", tone: "good" }} /> : <Badge word={{ text: "missed", tone: "idle" }} />}</td>
@@ -65,7 +65,7 @@ export function TrialTable({ search, trials, chosen, onChoose }: Props) {
                   </td>
                 ))}
                 <td class="col-3">
-                  <Badge word={trial.state === "running" ? { text: "under way", tone: "busy" } : trial.state === "failed" ? { text: "failed", tone: "bad" } : stageWords[trial.stage]} />
+                  <Badge word={trialWord(trial, searchIsOver(search.state))} />
                 </td>
               </tr>
             ))}
@@ -82,3 +82,5 @@ export function TrialTable({ search, trials, chosen, onChoose }: Props) {
     </Card>
   );
 }
+
+const capital = (word: string) => word.slice(0, 1).toUpperCase() + word.slice(1);

@@ -21,6 +21,20 @@ it.each([
   expect(eventWords(event)).toBeNull();
 });
 
+it("a measurement and what a profile learned from it are told", () => {
+  const asked = change("profiling", "queued", { device: "pi-4", what: "device" });
+  expect(eventWords(asked)).toEqual({ subject: "pi-4", href: "/devices/pi-4", text: "is asked to measure itself" });
+  expect(eventWords(change("profiling", "sent", { device: "pi-4", what: "device" }))).toBeNull();
+  const failed = change("profiling", "failed", { device: "pi-4", what: "model", message: "It was off." });
+  expect(eventWords(failed)?.text).toBe("could not measure what it runs: It was off.");
+  const learned = change("profile", "calibrated", { message: "Calibrated: prediction error 38 % -> 9 %." });
+  expect(eventWords(learned)).toEqual({
+    subject: "s",
+    href: "/profiles/s",
+    text: "has learned from its devices. Calibrated: prediction error 38 % -> 9 %.",
+  });
+});
+
 it("devices, rollouts and jobs are told in words, with a link where there is a page", () => {
   expect(eventWords(change("device", "registered"))).toEqual({ subject: "s", href: "/devices/s", text: "was registered" });
   expect(eventWords(change("device", "state", { online: false }))?.text).toBe("went offline");

@@ -51,6 +51,8 @@ export function eventWords(change: Change): EventWords | null {
   if (change.kind === "telemetry" || change.kind === "person" || QUIET.has(change.action)) return null;
   if (PASSING.has(`${change.kind} ${change.action}`)) return null;
   if (change.kind === "finding") return findingWords(change);
+  if (change.kind === "profiling") return profilingEventWords(change);
+  if (change.kind === "profile" && change.action in CALIBRATED) return calibrationWords(change);
   if (change.kind === "budget") return budgetWords(change);
   const text = change.action === "state" ? stateText(change) : (ACTIONS[change.action] ?? spaced(change.action));
   if (text === null) return null;
@@ -79,6 +81,32 @@ function findingWords(change: Change): EventWords | null {
   };
   const text = told[change.action];
   return text === undefined ? null : { subject: "A budget", href: HREF["finding"]!(change.subject), text };
+}
+
+/** A measurement that was asked for and its end; what comes of it is told by the profile. */
+function profilingEventWords(change: Change): EventWords | null {
+  const what = said(change.data["what"]) === "device" ? "itself" : "what it runs";
+  const told: Record<string, string> = {
+    queued: `is asked to measure ${what}`,
+    done: `has measured ${what}`,
+    failed: `could not measure ${what}: ${said(change.data["message"])}`,
+    expired: `was asked to measure ${what} in vain: ${said(change.data["message"])}`,
+  };
+  const text = told[change.action];
+  const device = said(change.data["device"]);
+  return text === undefined ? null : { subject: device, href: HREF["device"]!(device), text };
+}
+
+const CALIBRATED: Record<string, string> = {
+  calibrated: "has learned from its devices",
+  "calibration kept": "keeps its calibration",
+  "calibration failed": "was not calibrated",
+  "calibration reverted": "went back",
+};
+
+function calibrationWords(change: Change): EventWords {
+  const text = `${CALIBRATED[change.action]}. ${said(change.data["message"])}`;
+  return { subject: change.subject, href: HREF["profile"]!(change.subject), text };
 }
 
 function budgetWords(change: Change): EventWords {

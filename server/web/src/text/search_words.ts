@@ -27,6 +27,13 @@ export const stageWords: Record<Stage, Word> = {
   measured: { text: "measured on the device", tone: "good" },
 };
 
+/** How far a trial is, or was when its search ended. */
+export function trialWord(trial: Trial, over: boolean): Word {
+  if (trial.state === "failed") return { text: "failed", tone: "bad" };
+  if (trial.state === "running") return over ? { text: "cut short", tone: "idle" } : { text: "under way", tone: "busy" };
+  return stageWords[trial.stage];
+}
+
 export const costWords: Record<Cost, { title: string; format: (value: number | null) => string; basis: keyof TrialFigures }> = {
   latency_us: { title: "latency", format: micros, basis: "latency_basis" },
   artifact_bytes: { title: "size", format: bytes, basis: "bytes_basis" },
