@@ -22,6 +22,7 @@ def planted_calibration() -> Calibration:
                 operations_per_us=20_000.0, bytes_per_us=4_000.0, overhead_us=1.0, samples=20
             ),
             "Transpose fp32": KindFit(bytes_per_us=3_000.0, overhead_us=1.0, samples=10),
+            "Split fp32": KindFit(bytes_per_us=900_000.0, overhead_us=1.0, samples=1),  # no roof: one shape
         },
         error=CrossValidation(operator_median=0.1, model_median=0.08, model_worst=0.2, n=10),
     )

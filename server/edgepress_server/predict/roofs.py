@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from edgepress_devices.calibration import KindFit
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.roofline import DataType, roofline
+
+
+SAMPLES_MIN: Final = 6  # shapes of a kind, below which its sustained rate is a guess
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,11 @@ _TYPES: tuple[DataType, ...] = ("fp32", "fp16", "int8")
 
 
 def _best(kinds: dict[str, KindFit], what: Literal["compute", "memory"]) -> tuple[str, float] | None:
-    """(kind, rate)"""
+    """(kind, rate), of the kinds that enough shapes were timed of, where there are such."""
+    well_known = {name: fit for name, fit in kinds.items() if fit.samples >= SAMPLES_MIN}
     rates = {
         name: rate
-        for name, fit in kinds.items()
+        for name, fit in (well_known or kinds).items()
         if (rate := fit.operations_per_us if what == "compute" else fit.bytes_per_us) is not None
     }
     return max(rates.items(), key=lambda item: (item[1], item[0])) if rates else None
