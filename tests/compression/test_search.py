@@ -163,6 +163,16 @@ def test_trials_that_begin_alike_share_their_first_passes(digits: Path, data: Da
     assert not any(said.startswith("quantize:") for said in second)
 
 
+def test_what_trials_share_changes_none_of_them(digits: Path, data: Dataset) -> None:
+    balanced, bytes_only = (load_recipe(name).as_json() for name in ("balanced", "rate-distortion"))
+    bench = Evaluator(digits / "model.onnx", PI, data, Budget())
+    bench.evaluate(Trial(number=1, recipe=balanced))  # leaves what it found out about the model
+    after, artifact = bench.evaluate(Trial(number=2, recipe=bytes_only))
+    fresh = Evaluator(digits / "model.onnx", PI, data, Budget())
+    alone, other = fresh.evaluate(Trial(number=2, recipe=bytes_only))
+    assert artifact == other and after.figures == alone.figures
+
+
 def test_a_recipe_that_cannot_run_is_a_trial_that_failed_with_its_reason(digits: Path, data: Dataset) -> None:
     bench = Evaluator(digits / "model.onnx", PI, data, Budget())
     broken = {"name": "x", "description": "x", "passes": [{"name": "int8", "options": {"no": 1}}]}

@@ -60,13 +60,14 @@ EVERY = [figures(point) for point in SPACE.points(np.random.default_rng(0))]
 
 
 def test_a_seventh_of_the_points_covers_nearly_what_all_of_them_do() -> None:
-    shares = [covered([t.figures for t in play(Budget(), 16, seed) if t.figures]) / covered(EVERY) for seed in range(3)]  # fmt: skip  # noqa: E501
+    """The best choice of as many, made with all figures known, covers 98 %."""
+    shares = [covered([t.figures for t in play(Budget(), 17, seed) if t.figures]) for seed in range(3)]
     rng = np.random.default_rng(0)
     drawn = [
-        covered([EVERY[0], *(EVERY[i] for i in rng.choice(len(EVERY), 15, replace=False))]) for _ in range(3)
+        covered([EVERY[0], *(EVERY[i] for i in rng.choice(len(EVERY), 16, replace=False))]) for _ in range(3)
     ]
-    assert np.median(shares) >= 0.97
-    assert np.median(shares) > np.median(drawn) / covered(EVERY)
+    assert np.median(shares) >= 0.945 * covered(EVERY)
+    assert np.median(shares) > 1.05 * np.median(drawn)
 
 
 def test_a_tight_budget_is_met_early() -> None:
@@ -78,8 +79,13 @@ def test_a_tight_budget_is_met_early() -> None:
 
 
 def test_nothing_is_tried_twice_and_everything_in_the_end() -> None:
-    trials = play(Budget(), 1000)
-    assert len(trials) == SPACE.size() == len({tuple(one.point.values()) for one in trials})
+    small = Space((Parameter("channels", (1.0, 0.7, 0.4)), *SPACE.parameters[2:]))
+    propose = Proposer(small, Budget(), (), 0)
+    trials: list[Trial] = []
+    while (trial := propose(trials)) is not None:
+        known = figures({**trial.point, "bits": None})
+        trials.append(msgspec.structs.replace(trial, state="done", figures=known, seconds=1.0))
+    assert len(trials) == small.size() == len({tuple(one.point.values()) for one in trials})
 
 
 def test_a_search_that_was_interrupted_goes_on_as_it_would_have() -> None:

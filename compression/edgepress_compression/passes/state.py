@@ -94,6 +94,9 @@ class PassState:
     # Bytes of the artifact that the state would become as it is; takes as long as writing one does.
     artifact_bytes: Callable[[PassState], int] = _bare_artifact_bytes
     checkpoints: PassCheckpoints | None = None  # of the trainings in this pass; None: none are written
+    # What passes found out that does not depend on their options, for other runs on the same rows of the same
+    # data with the same seed: several recipes that are tried on one model. None: nobody else will ask.
+    shared: dict[str, Any] | None = None
     original: Graph = field(init=False)  # as it was before the first pass: what fine-tuning imitates
 
     def __post_init__(self) -> None:

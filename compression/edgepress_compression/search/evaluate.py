@@ -98,6 +98,7 @@ class Evaluator:
         self._states: OrderedDict[bytes, _Left] = OrderedDict()
         self.here = profile.cpu.machine == platform.machine() and profile.gpu is None
         self._reference_us: float | None = None
+        self._shared: dict[str, Any] = {}
         self._feed: dict[str, np.ndarray] | None = None
 
     @property
@@ -175,6 +176,7 @@ class Evaluator:
         passes = check_recipe(recipe)
         data = None if self.rows is None else self.rows.passes
         state = PassState(
+            shared=self._shared,
             graph=self.read.graph.copy(),
             profile=self.profile,
             dataset=data,

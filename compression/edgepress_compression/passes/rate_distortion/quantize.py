@@ -11,6 +11,7 @@ at.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import Annotated, Literal
 
@@ -159,6 +160,20 @@ class _Work:
 
 
 def _curvature(state: PassState, options: Options, names: list[str]) -> dict[str, Curvature]:
+    """Of the graph as it is, whatever it will be quantized to: found once where runs share what they find."""
+    if state.shared is None:
+        return _measured_curvature(state, options, names)
+    graph = hashlib.sha256(state.graph.serialize()).hexdigest()
+    key = f"curvature {graph} {options.samples} {state.seed}"
+    if key not in state.shared:
+        for other in [known for known in state.shared if known.startswith("curvature ")]:
+            del state.shared[other]  # one takes as much memory as the model, or more
+        state.shared[key] = _measured_curvature(state, options, names)
+    found: dict[str, Curvature] = state.shared[key]
+    return found
+
+
+def _measured_curvature(state: PassState, options: Options, names: list[str]) -> dict[str, Curvature]:
     rows = calibration_rows(state, options.samples)
     if rows is None:
         return plain_curvature({name: state.graph.weights[name] for name in names})
