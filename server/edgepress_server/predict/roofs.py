@@ -10,7 +10,6 @@ from edgepress_devices.calibration import KindFit
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.roofline import DataType, roofline
 
-
 SAMPLES_MIN: Final = 6  # shapes of a kind, below which its sustained rate is a guess
 
 
