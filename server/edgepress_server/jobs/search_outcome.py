@@ -25,15 +25,9 @@ def outcome_of(store: Store, search: Search, result: SearchResult) -> tuple[Outc
     if result.artifact is not None:
         best = result.best or result.nearest or result.original
         made = store.blobs.put(result.artifact)
-        report = {**(result.report or {}), "command": remake_command(search.id, best.number)}
-        kept.append(
-            Kept(
-                made,
-                artifact_recipe(search.id, best.number),
-                len(result.artifact),
-                {**report, "search": _source(search, best)},
-            )
-        )
+        about = {"command": remake_command(search.id, best.number), "search": _source(search, best)}
+        name = artifact_recipe(search.id, best.number)
+        kept.append(Kept(made, name, len(result.artifact), {**(result.report or {}), **about}))
     rows = {row.trial.number: row for row in store.search_trials.all(search.id)}
     for trial in result.front:
         digest = rows[trial.number].artifact if trial.number in rows else None
@@ -43,23 +37,15 @@ def outcome_of(store: Store, search: Search, result: SearchResult) -> tuple[Outc
             size_bytes = store.blobs.path(digest).stat().st_size
         except NotFoundError:
             continue  # its recipe makes it again
-        kept.append(
-            Kept(
-                digest,
-                artifact_recipe(search.id, trial.number),
-                size_bytes,
-                trial_report(store, search, trial, size_bytes),
-            )
-        )
+        report = trial_report(store, search, trial, size_bytes)
+        kept.append(Kept(digest, artifact_recipe(search.id, trial.number), size_bytes, report))
+    measured = [one.message for one in store.search_measurements.of(search.id) if one.message]
     outcome = Outcome(
         front=[trial.number for trial in result.front],
         best=None if result.best is None else result.best.number,
         nearest=None if result.nearest is None else result.nearest.number,
         blocked=list(result.blocked),
-        notes=[
-            *result.notes,
-            *(one.message for one in store.search_measurements.of(search.id) if one.message),
-        ],
+        notes=[*result.notes, *measured],
         chosen=made if result.best is not None else None,
         offered=made if result.best is None else None,
     )
