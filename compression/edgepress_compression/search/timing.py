@@ -1,8 +1,8 @@
 """How fast a model is here beside the original, on a machine that does other things, too.
 
 Both run in turns, on one thread, and the processor time of that thread counts: on a busy machine the wall
-time of a run is mostly how often it was interrupted, which hits slow models more than fast ones (with eight
-busy processes on two cores the same pair gave 0.29 to 0.50 of the original's wall time, and 0.44 to 0.45 of its
+time of a run is mostly how often it was interrupted, which hits slow models more than fast ones (with 8
+busy processes on 2 cores the same pair gave 0.29 to 0.50 of the original's wall time, and 0.44 to 0.45 of its
 processor time). On an idle one both are the same. With several threads it is wall time, of which the fastest
 tenth counts.
 """
