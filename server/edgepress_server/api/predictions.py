@@ -68,7 +68,7 @@ class MeasuredAnswer(Answer):
 class Totals(Answer):
     profile: str
     profile_name: str
-    threads: int
+    threads: int = Field(description="Of the runtime: as calibrated, else as the profile says")
     latency_us: float
     low_us: float = Field(description="Where it most likely lies")
     high_us: float
@@ -240,7 +240,7 @@ def _totals(subject: _Subject, prediction: Prediction, profile: DeviceProfile) -
     return Totals(
         profile=profile.id,
         profile_name=profile.name,
-        threads=profile.threads,
+        threads=profile.threads if profile.calibration is None else profile.calibration.threads,
         latency_us=prediction.latency_us,
         low_us=low_us,
         high_us=high_us,

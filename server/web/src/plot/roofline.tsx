@@ -115,7 +115,7 @@ function RoofMark({ line, at }: { line: RoofLine; at: At }) {
     <g class={`roof ${line.roof.basis}`}>
       <line x1={`${from.left}%`} y1={`${from.top}%`} x2={`${to.left}%`} y2={`${to.top}%`} />
       {level ? (
-        <text x="100%" y={`${to.top}%`} dy="-5" text-anchor="end">
+        <text x="100%" y={`${to.top}%`} dy={line.roof.basis === "calibration" ? 14 : -5} text-anchor="end">
           {line.roof.name}
         </text>
       ) : (
