@@ -1,8 +1,8 @@
 """A search for a budget: whether it meets it, and how few trials it needs. `make bench-search` runs it.
 
-`--part NAME` runs one part: budget (real models; 15 minutes each, and the single recipes it is compared
+`--part NAME` runs one part: prediction (predicted against measured latency; ten minutes), budget (real models; 15 minutes each, and the single recipes it is compared
 with), efficiency (an exhaustive grid of 200 points is made once, minutes, and kept in a file). Needs the data
-folder for budget (EDGEPRESS_DATA, default ../shared/data). Exits with 1 when a target is missed.
+folder for prediction and budget (EDGEPRESS_DATA, default ../shared/data). Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from search_cases.case import Row
 
 from edgepress_compression.data.spec import data_folder
 
-PARTS = ("budget", "efficiency")
+PARTS = ("prediction", "budget", "efficiency")
 
 
 def main() -> int:
@@ -34,6 +34,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON line last")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--timing-seconds", type=float, default=600.0, help="prediction: of timing nets and models"
+    )
     parser.add_argument("--model", action="append", help="budget: only this one")
     parser.add_argument("--seconds", type=float, default=900.0, help="budget: of a search")
     parser.add_argument("--workers", type=int, help="budget: processes; default 2")
@@ -61,14 +64,17 @@ def _measure(part: str, arguments: argparse.Namespace) -> Iterator[Row]:
         print(f"\n{efficiency.TITLE}")
         yield from efficiency.measure(arguments.grid)
         return
-    from search_cases import budget
+    from search_cases import budget, prediction
 
-    print(f"\n{budget.TITLE}")
+    print(f"\n{prediction.TITLE if part == 'prediction' else budget.TITLE}")
     folder = data_folder(Path(__file__))
     if not folder.is_dir():
         print(f"There is no data folder {folder}; set EDGEPRESS_DATA to it.", file=sys.stderr)
         return
     os.environ["EDGEPRESS_DATA"] = str(folder.resolve())
+    if part == "prediction":
+        yield from prediction.measure(folder.resolve(), seconds=arguments.timing_seconds)
+        return
     yield from budget.measure(
         folder.resolve(),
         models=arguments.model or budget.MODELS,

@@ -27,6 +27,7 @@ from edgepress_compression.calibrate.samples import (
     net_operators,
     overheads,
     read_times,
+    usual_us,
 )
 from edgepress_compression.errors import EdgepressError
 from edgepress_compression.predict import runtime_layout
@@ -45,6 +46,7 @@ from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import ProfilingReport, Reading
 
 FOLDS: Final = 6
+SHARE_RANGE: Final = (0.75, 1.25)  # of a net's time by its kernels'
 _PRODUCTS, _OTHERS = "products", "others"  # what a kind is guessed by that was never measured
 
 
@@ -64,7 +66,7 @@ class DeviceReport(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass(frozen=True)
 class _Net:
     key: Net
-    p50_us: float
+    usual_us: float  # of the whole net
     kernels: Mapping[str, float]  # as the profile told them
     spread: Mapping[str, float]  # relative standard error
 
@@ -110,7 +112,8 @@ def _fit(
         )
     profile_us = {kind: median_of([one.get(kind, 0.0) for one, _ in added]) for kind in ("fp32", "int8")}
     nets = _nets(times)
-    samples = _samples(nets, layout, profile_us)
+    run_us = median_of([run for _, run in added])
+    samples = _samples(nets, layout, profile_us, run_us)
     fitted, usual = _kinds(samples)
     first = next(iter(reports.values()))
     calibration = Calibration(
@@ -122,7 +125,7 @@ def _fit(
         rejected=[Rejected(device=one.device[:100], reason=one.reason[:500]) for one in rejected],
         samples=len(samples),
         node_overhead_us=0.0,
-        run_overhead_us=round(median_of([run for _, run in added]), 3),
+        run_overhead_us=round(run_us, 3),
         profile_us={kind: round(us, 3) for kind, us in profile_us.items()},
         kinds={name: one.fit for name, one in fitted.items()} | usual,
         error=CrossValidation(operator_median=0.0, model_median=0.0, model_worst=0.0, n=0),
@@ -150,7 +153,7 @@ def _nets(times: Sequence[Times]) -> list[_Net]:
         nets.append(
             _Net(
                 key,
-                median_of([one.nets[key].p50_us for one in having]),
+                median_of([usual_us(one, key) for one in having]),
                 {name: median_of([us for us, _ in pairs]) for name, pairs in told.items()},
                 {name: median_of([spread for _, spread in pairs]) for name, pairs in told.items()},
             )
@@ -158,15 +161,20 @@ def _nets(times: Sequence[Times]) -> list[_Net]:
     return nets
 
 
-def _samples(nets: Sequence[_Net], layout: str, profile_us: Mapping[str, float]) -> list[Sample]:
+def _samples(
+    nets: Sequence[_Net], layout: str, profile_us: Mapping[str, float], run_us: float
+) -> list[Sample]:
     samples = []
     for net in nets:
         operators = net_operators(*net.key, layout).operators
         traffic = model_traffic(operators)
-        for one in operators:
-            if one.name in net.kernels:
-                us = kernel_us(net.kernels[one.name], profile_us.get(one.dtype, 0.0))
-                samples.append(Sample(one, net.key[0], traffic, us, net.spread[one.name]))
+        timed = [one for one in operators if one.name in net.kernels]
+        took = [kernel_us(net.kernels[one.name], profile_us.get(one.dtype, 0.0)) for one in timed]
+        # Together they take what the net takes, whose own time is known better; a wild kernel aside.
+        share = (net.usual_us - run_us) / sum(took) if len(timed) == len(operators) else 1.0
+        share = share if SHARE_RANGE[0] <= share <= SHARE_RANGE[1] else 1.0
+        for one, us in zip(timed, took, strict=True):
+            samples.append(Sample(one, net.key[0], traffic, share * us, net.spread[one.name]))
     return samples
 
 
@@ -225,7 +233,7 @@ def _left_out(
                 weight_bytes=runs.weight_bytes,
                 peak_activation_bytes=runs.peak_activation_bytes,
             )
-            of_nets.append(abs(told.latency_us / net.p50_us - 1))
+            of_nets.append(abs(told.latency_us / net.usual_us - 1))
             for row in told.operators:
                 if row.name in net.kernels:
                     added = calibration.profile_us.get(row.dtype, 0.0)

@@ -68,6 +68,19 @@ def _unrest(net: NetTime) -> float:
     return max(0.0, net.p50_us / net.p10_us - 1) if net.p10_us > 0 else SCATTER_MAX
 
 
+def usual_us(times: Times, net: Net) -> float:
+    """What a net takes with nothing else going on but what goes on with every net of this device.
+
+    The quick runs of a net (10th percentile), and how far the middle run lies above them in the middle of all
+    nets: minutes in which the machine was busy with other things count for no net.
+    """
+    ratios = [one.p50_us / one.p10_us for one in times.nets.values() if one.p10_us > 0]
+    found = times.nets[net]
+    return (
+        min(found.p50_us, found.p10_us * median_of(ratios)) if ratios and found.p10_us > 0 else found.p50_us
+    )
+
+
 def complete_nets(times: Times, layout: str) -> list[Net]:
     """The nets of which every kernel that takes time was timed."""
     complete = []
@@ -93,8 +106,8 @@ def overheads(times: Times, layout: str) -> tuple[dict[NumberType, float], float
         timed = [one for one in operators if (*net, one.name) in times.kernels]
         rows.append([*(float(sum(one.dtype == kind for one in timed)) for kind in types), -1.0])
         total = sum(times.kernels[(*net, one.name)][0] for one in timed)
-        gaps.append(total - times.nets[net].p50_us)
-        scale.append(times.nets[net].p50_us)
+        gaps.append(total - times.nets[net].mean_us)  # means both, as kernels' times are
+        scale.append(times.nets[net].mean_us)
     if len(rows) < COMPLETE_MIN:
         return None
     solved = _robust(np.array(rows, float), np.array(gaps, float), np.array(scale, float))

@@ -56,7 +56,7 @@ def executed_operators(model: bytes | Graph, *, layout: str = "nchwc") -> list[O
 
 def executed(model: bytes | Graph, *, layout: str = "nchwc") -> Executed:
     """The same with the memory that it needs. Raises GraphError."""
-    named = _named(model)
+    named = named_nodes(model)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         session = _session(named, Path(folder), layout)
         feed = _feed(session)
@@ -66,7 +66,7 @@ def executed(model: bytes | Graph, *, layout: str = "nchwc") -> Executed:
     return _read(optimized.graph, events, feed)
 
 
-def _named(model: bytes | Graph) -> bytes:
+def named_nodes(model: bytes | Graph) -> bytes:
     """With a name of its own for every node: onnxruntime's profile tells nodes apart by their names."""
     proto = onnx.ModelProto()
     if isinstance(model, Graph):
