@@ -60,6 +60,9 @@ NAME_COLUMNS = 20  # the longest profile id
     help="How long to search for a recipe within the budget.",
 )
 @click.option(
+    "--search-trials", type=click.IntRange(min=1, max=100_000), help="How many recipes to try at most."
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1, max=64),
     default=1,
@@ -98,6 +101,7 @@ def compress(
     energy: str | None,
     max_drop: str | None,
     search_seconds: float,
+    search_trials: int | None,
     workers: int,
     device: str | None,
     seed: int,
@@ -146,6 +150,7 @@ def compress(
                 out,
                 budget,
                 seconds=search_seconds,
+                trials=search_trials,
                 workers=workers,
                 seed=seed,
                 resume=resume,
@@ -191,6 +196,7 @@ def compress(
             detach=detach,
             as_json=as_json,
             workers=workers,
+            trials=search_trials,
             device=device,
         )
         return
