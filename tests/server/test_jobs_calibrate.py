@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fleet_story import Fleet
-from planted_reports import planted
+from planted_device import planted
 from profiling_story import send
 from server_story import Clock
 

@@ -114,7 +114,7 @@ def test_a_device_says_why_it_failed(fleet: Fleet) -> None:
     job = ask(fleet)
     fleet.settle()
     fleet.store.profiling.heard("one", ProfilingState(job.id, "failed", 30, "it died twice during this job"))
-    assert (now(fleet, job).state, now(fleet, job).message) == ("failed", "it died twice during this job")
+    assert (now(fleet, job).state, now(fleet, job).message) == ("failed", "It died twice during this job.")
     send(fleet, "one", report(job))  # what it had until then is kept, and changes nothing
     assert now(fleet, job).state == "failed"
     assert fleet.store.profiling.reports.of_job(job.id) is not None
@@ -251,7 +251,7 @@ def test_a_report_that_was_cut_short_counts_where_half_of_the_nets_were_timed(fl
     assert f"Only {half - 1} of {len(NAMES)} nets were timed (time was up)" in now(fleet, few).message
     assert fleet.store.profiling.reports.inputs() == {}
     send(fleet, "one", report(enough, first=half, cut_short=True, reason="time was up"), number=2)
-    assert (now(fleet, enough).state, now(fleet, enough).message) == ("done", "time was up")
+    assert (now(fleet, enough).state, now(fleet, enough).message) == ("done", "Time was up.")
     assert list(fleet.store.profiling.reports.inputs()) == ["x86-pc"]
 
 

@@ -19,7 +19,7 @@ from edgepress_devices.prediction import predict
 from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import ProfilingReport
 
-FOLDS: Final = 3
+FOLDS: Final = 6
 
 Truth = Mapping[Net, float]  # (net, form) -> p50 of one inference, us
 

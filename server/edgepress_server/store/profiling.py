@@ -275,7 +275,9 @@ class Profiling:
             if not job.is_open:
                 return
             if state.state == "failed":
-                self._end(job, "failed", state.reason or f"{device} could not do it and did not say why.")
+                self._end(
+                    job, "failed", _sentence(state.reason or f"{device} could not do it and did not say why")
+                )
                 return
             now = self._database.now_ms()
             running = state.state in ("running", "done")
@@ -313,7 +315,7 @@ class Profiling:
             if job.state == "failed":
                 return None  # it said itself that it failed; what it had measured until then is kept
             if row.usable:
-                self._end(job, "done", report.reason or "")
+                self._end(job, "done", _sentence(report.reason or ""))
             else:
                 self._end(job, "failed", row.unusable_reason)
             return None
@@ -371,6 +373,11 @@ def _expired_words(job: ProfilingJobRow) -> str:
         why = "it was off, busy, or its agent is too old to measure"
         return f"{job.device} did not begin within {waited}: {why}."
     return f"{job.device} was not told within {waited}."
+
+
+def _sentence(reason: str) -> str:
+    """What a device says, as the messages of this store are."""
+    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}." if reason else ""
 
 
 def _job(row: sqlite3.Row) -> ProfilingJobRow:

@@ -87,7 +87,7 @@ def why_unusable(report: ProfilingReport) -> str:
     """Why its times are not to be used; "" when they are."""
     timed = {net.net for net in report.nets}
     if not timed or not report.kernels:
-        return report.reason or "It has no times."
+        return f"Nothing was timed: {report.reason}." if report.reason else "Nothing was timed."
     if report.what == "device" and report.cut_short and len(timed) < COMPLETE_SHARE * len(NAMES):
         why = f" ({report.reason})" if report.reason else ""
         return f"Only {len(timed)} of {len(NAMES)} nets were timed{why}. Ask again with more seconds."

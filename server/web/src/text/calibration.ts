@@ -73,7 +73,6 @@ export function kindGroups(kinds: KindFit[]): { compute: KindFit[]; move: KindFi
 /** What was thrown out and what disturbed, as sentences; empty when nothing did. */
 export function reportNotes(report: ProfilingReport): string[] {
   const notes: string[] = [];
-  if (report.reason) notes.push(`${report.reason[0]!.toUpperCase()}${report.reason.slice(1)}.`);
   const out = [
     report.throttled_runs > 0 ? `${plural(report.throttled_runs, "throttled run")}` : "",
     report.outliers > 0 ? `${plural(report.outliers, "outlier")}` : "",
