@@ -21,9 +21,15 @@ class Sustained:
 
     operations_per_us: float | None  # None: only what it moves counts
     bytes_per_us: float
-    overhead_us: float
+    overhead_us: float  # with what the profile adds
     factor: float
+    profile_us: float
     known: bool  # False: its kind was never measured, so it is guessed from others
+
+    @property
+    def call_us(self) -> float:
+        """What a call costs beyond its work."""
+        return max(0.0, self.overhead_us * self.factor - self.profile_us)
 
 
 class CalibratedKinds:
@@ -42,8 +48,9 @@ class CalibratedKinds:
         if key not in self._told:
             fit, known = find_kind(self._calibration, one)
             factor = self._factor(fit, one) if known else 1.0
+            added = self._calibration.profile_us.get(one.dtype, 0.0)
             self._told[key] = Sustained(
-                fit.operations_per_us, fit.bytes_per_us, fit.overhead_us, factor, known
+                fit.operations_per_us, fit.bytes_per_us, fit.overhead_us, factor, added, known
             )
         return self._told[key]
 

@@ -3,6 +3,7 @@
 The form has a meaning that people can check against a datasheet. An operator of a kind takes
 
     latency = (max(operations / operations_per_us, bytes / bytes_per_us) + overhead_us) * exp(correction)
+              - profile_us
 
 with what the device sustains in place of what it could do at most, and `correction` a smooth function of the
 operator's shape that says where a kernel does better or worse than the kind as a whole (calibrated.py). Far
@@ -46,7 +47,7 @@ class KindFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     operations_per_us: _Rate | None = None  # sustained; None: it only moves numbers, or passes over them
     bytes_per_us: _Rate
-    overhead_us: _Microseconds  # of one call
+    overhead_us: _Microseconds  # of one call, with what the runtime's profile adds (profile_us)
     samples: _Count  # kernels of different shapes
     error: _Fraction | None = None  # median relative error on nets left out; None: too few
     correction: Correction | None = None
@@ -94,7 +95,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     samples: _Count  # kernels' times that were used
     node_overhead_us: _Microseconds  # of a node whatever it does, beyond its kernel
     run_overhead_us: _Microseconds  # of a run
-    profile_us: dict[_Short, _Microseconds] = {}  # what the runtime's profile adds to a kernel, by type
+    profile_us: dict[_Short, _Microseconds] = {}  # what the runtime's profile adds, by type: taken off again
     kinds: Annotated[dict[_Short, KindFit], msgspec.Meta(min_length=1, max_length=100)]
     error: CrossValidation
     power: CalibratedPower | None = None

@@ -121,7 +121,7 @@ def _from_datasheet(one: Operator, profile: DeviceProfile, weight_bytes: int) ->
     limits = roofline(profile, datasheet_type(one.dtype))
     compute_us = one.flops / limits.operations_per_us
     memory_us = traffic_us(one, limits, weight_bytes)
-    return _row(one, compute_us, memory_us, limits.overhead_us, 1.0, known=True)
+    return _row(one, compute_us, memory_us, limits.overhead_us, known=True)
 
 
 def traffic_us(one: Operator, limits: Roofline, weight_bytes: int) -> float:
@@ -134,20 +134,20 @@ def traffic_us(one: Operator, limits: Roofline, weight_bytes: int) -> float:
 
 
 def _from_calibration(one: Operator, sustained: Sustained) -> OperatorPrediction:
-    rate = sustained.operations_per_us
-    compute_us = 0.0 if rate is None else one.flops / rate
-    memory_us = one.bytes_moved / sustained.bytes_per_us
-    return _row(one, compute_us, memory_us, sustained.overhead_us, sustained.factor, known=sustained.known)
+    rate, factor = sustained.operations_per_us, sustained.factor
+    compute_us = 0.0 if rate is None else factor * one.flops / rate
+    memory_us = factor * one.bytes_moved / sustained.bytes_per_us
+    return _row(one, compute_us, memory_us, sustained.call_us, known=sustained.known)
 
 
 # --- both ----------------------------------------------------------------------------------------------
 
 
 def _row(
-    one: Operator, compute_us: float, memory_us: float, overhead_us: float, factor: float, *, known: bool
+    one: Operator, compute_us: float, memory_us: float, overhead_us: float, *, known: bool
 ) -> OperatorPrediction:
     longest = max(compute_us, memory_us)
-    latency_us = (longest + overhead_us) * factor
+    latency_us = longest + overhead_us
     bound: Bound = "overhead" if overhead_us > longest else "memory" if memory_us > compute_us else "compute"
     return OperatorPrediction(
         name=one.name,

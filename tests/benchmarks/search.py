@@ -1,8 +1,9 @@
 """A search for a budget: whether it meets it, and how few trials it needs. `make bench-search` runs it.
 
-`--part NAME` runs one part: prediction (predicted against measured latency; ten minutes), budget (real models; 15 minutes each, and the single recipes it is compared
-with), efficiency (an exhaustive grid of 200 points is made once, minutes, and kept in a file). Needs the data
-folder for prediction and budget (EDGEPRESS_DATA, default ../shared/data). Exits with 1 when a target is missed.
+`--part NAME` runs one part: prediction (predicted against measured latency; ten minutes), budget (real
+models; 15 minutes each, and the single recipes it is compared with), efficiency (an exhaustive grid of 200
+points is made once, minutes, and kept in a file). Needs the data folder for prediction and budget
+(EDGEPRESS_DATA, default ../shared/data). Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations

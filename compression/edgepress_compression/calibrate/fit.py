@@ -9,6 +9,7 @@ Only the calibration nets are fitted to; no model that somebody deploys ever is.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from edgepress_compression.calibrate.samples import (
     COMPLETE_MIN,
     Net,
     Times,
-    kernel_us,
     median_of,
     net_operators,
     overheads,
@@ -46,7 +46,7 @@ from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import ProfilingReport, Reading
 
 FOLDS: Final = 6
-SHARE_RANGE: Final = (0.75, 1.25)  # of a net's time by its kernels'
+SHARE_RANGE: Final = (0.5, 1.5)  # of a net's time by its kernels'
 _PRODUCTS, _OTHERS = "products", "others"  # what a kind is guessed by that was never measured
 
 
@@ -169,12 +169,17 @@ def _samples(
         operators = net_operators(*net.key, layout).operators
         traffic = model_traffic(operators)
         timed = [one for one in operators if one.name in net.kernels]
-        took = [kernel_us(net.kernels[one.name], profile_us.get(one.dtype, 0.0)) for one in timed]
-        # Together they take what the net takes, whose own time is known better; a wild kernel aside.
-        share = (net.usual_us - run_us) / sum(took) if len(timed) == len(operators) else 1.0
+        added = {one.name: profile_us.get(one.dtype, 0.0) for one in timed}
+        took = math.fsum(net.kernels[one.name] - added[one.name] for one in timed)
+        # Together they take what the net takes, whose own time is known better; but the more they differ, the
+        # less either is believed.
+        share = (net.usual_us - run_us) / took if len(timed) == len(operators) and took > 0 else 1.0
+        doubt = min(abs(math.log(share)), 1.0) if share > 0 else 1.0
         share = share if SHARE_RANGE[0] <= share <= SHARE_RANGE[1] else 1.0
-        for one, us in zip(timed, took, strict=True):
-            samples.append(Sample(one, net.key[0], traffic, share * us, net.spread[one.name]))
+        for one in timed:
+            own = max(0.0, net.kernels[one.name] - added[one.name])
+            scatter = math.hypot(net.spread[one.name], doubt)
+            samples.append(Sample(one, net.key[0], traffic, added[one.name] + share * own, scatter))
     return samples
 
 

@@ -24,7 +24,7 @@ _POINTS: Final = {True: 48, False: 16}  # of the correction of a product, and of
 _OUTLIER: Final = 5.0  # scaled median absolute deviations
 _FLOOR: Final = 0.3  # of the logarithm: nothing nearer than a factor of 1.35 is an outlier
 _CLOCK_US: Final = (
-    0.4  # what a kernel's time is known to, however often it ran: the profile's clock, its cost
+    0.4  # what a kernel's time is known to, however often it ran: the profile's own cost varies
 )
 _WINDOWED: Final = ("bytes", "written", "kernel", "model")
 _MOVING: Final = ("bytes", "columns", "model")
@@ -40,7 +40,7 @@ class Sample:
     operator: Operator
     net: str
     traffic: int  # bytes that its whole net moves
-    time_us: float
+    time_us: float  # with what the runtime's profile adds
     scatter: float = 0.03  # relative standard error
 
     @property

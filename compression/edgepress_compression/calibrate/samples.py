@@ -22,7 +22,6 @@ from edgepress_devices.protocol import NetTime, ProfilingReport
 
 SCATTER_MAX: Final = 0.3  # relative standard error: one visit alone has no interval
 COMPLETE_MIN: Final = 4  # nets of which every kernel was timed
-_LEAST_US: Final = 0.1
 _ROUNDS: Final = 30
 
 Net = tuple[str, str]  # name and form
@@ -113,11 +112,6 @@ def overheads(times: Times, layout: str) -> tuple[dict[NumberType, float], float
     solved = _robust(np.array(rows, float), np.array(gaps, float), np.array(scale, float))
     adds = {kind: max(0.0, float(one)) for kind, one in zip(types, solved, strict=False)}
     return adds, max(0.0, float(solved[-1]))
-
-
-def kernel_us(measured_us: float, added_us: float) -> float:
-    """Without what the profile added."""
-    return max(measured_us - added_us, _LEAST_US)
 
 
 def _robust(rows: Floats, gaps: Floats, scale: Floats) -> Floats:

@@ -157,7 +157,7 @@ class _Counter:
                 Roofline(
                     operations_per_us=rate,
                     bytes_per_us=found.bytes_per_us / found.factor,
-                    overhead_us=found.overhead_us * found.factor,
+                    overhead_us=found.call_us,
                 )
             )
         return limits

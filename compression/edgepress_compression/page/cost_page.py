@@ -59,16 +59,10 @@ def _plot(prediction: Prediction, profile: DeviceProfile) -> str:
              lambda value: f"{value:g}", log=True)  # fmt: skip
     highest = max(*rates, *(peak for _, peak in roofs))
     y = Axis(min(rates) / 1.6, highest * 1.6, "operations / s", lambda value: count(value * 1e6), log=True)
-    curves = []
-    for number, (name, peak) in enumerate(roofs):
-        # Below the frame a roof is not drawn: the line begins where it comes in.
-        low = max(x.low, y.low / memory)
-        points = [
-            (low, min(peak, low * memory)),
-            (min(x.high, max(low, peak / memory)), peak),
-            (x.high, peak),
-        ]
-        curves.append(Curve(f"{name} by the datasheet", points, COLORS[2 + number], dashed=True))
+    curves = [
+        Curve(name, _roof(peak, rate, x, y), color, dashed=dashed)
+        for name, peak, rate, color, dashed in _roofs(profile, roofs)
+    ]
     found = [
         Spot(one.operations_per_byte, one.operations_per_us, _title(one), BOUND_COLORS[one.bound],
              one.latency_us / slowest)
@@ -80,6 +74,38 @@ def _plot(prediction: Prediction, profile: DeviceProfile) -> str:
     )
     note = "A dot is an operator, its area the time it takes, its colour what bounds it."
     return section("Roofline", spots(curves, found, x, y) + f'<ul class="key">{key}</ul>', note)
+
+
+def _roofs(
+    profile: DeviceProfile, peaks: Sequence[tuple[DataType, float]]
+) -> list[tuple[str, float, float, str, bool]]:
+    """(name, operations and bytes a microsecond, colour, dashed): the datasheet's, and what the best
+    kind of operator sustains where devices were measured."""
+    memory = roofline(profile).bytes_per_us
+    roofs = [
+        (f"{name} by the datasheet", peak, memory, COLORS[2 + number], True)
+        for number, (name, peak) in enumerate(peaks)
+    ]
+    if profile.calibration is None:
+        return roofs
+    for number, (name, _) in enumerate(peaks):
+        fits = [one for kind, one in profile.calibration.kinds.items() if kind.endswith(f" {name}")]
+        rates = [one.operations_per_us for one in fits if one.operations_per_us is not None]
+        if rates:
+            fastest = max(one.bytes_per_us for one in fits)
+            roofs.append((f"{name} as measured, at best", max(rates), fastest, COLORS[2 + number], False))
+    return roofs
+
+
+def _roof(peak: float, rate: float, x: Axis, y: Axis) -> list[tuple[float, float]]:
+    """The slanted and the flat part, from where they come into the frame."""
+    low = min(max(x.low, y.low / rate), x.high)
+    ridge = min(x.high, max(low, peak / rate))
+    return [
+        (low, min(peak, low * rate)),
+        (ridge, min(peak, ridge * rate)),
+        (x.high, min(peak, x.high * rate)),
+    ]
 
 
 def _title(one: OperatorPrediction) -> str:
