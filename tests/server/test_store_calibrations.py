@@ -210,3 +210,13 @@ def test_a_stored_calibration_is_read_back_as_it_was(store: Store) -> None:
     row = put(store, 0.1)
     assert store.calibrations.history(PROFILE) == [row]
     assert msgspec.json.encode(row.calibration) == msgspec.json.encode(calibration(0.1))
+
+
+def test_a_calibration_of_another_version_is_as_if_it_were_not_there(store: Store) -> None:
+    put(store, 0.1)
+    with store.transaction() as connection:
+        connection.execute("UPDATE calibrations SET calibration = '{\"version\": 99}'")
+    assert store.profiles.resolve(PROFILE).calibration is None
+    assert store.calibrations.history(PROFILE) == []
+    put(store, 0.2)
+    assert store.calibrations.active(PROFILE) == calibration(0.2)

@@ -273,13 +273,14 @@ def test_inputs_are_the_newest_usable_report_of_each_device_of_the_profile(fleet
 
 
 def test_only_the_newest_reports_of_a_device_are_kept(fleet: Fleet) -> None:
-    for number in range(KEEP_REPORTS + 3):
+    kept = KEEP_REPORTS["device"]
+    for number in range(kept + 3):
         job = ask(fleet, seconds=10 + number)
         send(fleet, "one", report(job), number=number + 1)
     other = ask(fleet, "two")
     send(fleet, "two", report(other))
     ids = [row.id for row in fleet.store.profiling.reports.newest("one", 100)]
-    assert len(ids) == KEEP_REPORTS and max(ids) == KEEP_REPORTS + 3
+    assert len(ids) == kept and max(ids) == kept + 3
     assert len(fleet.store.profiling.reports.newest("two")) == 1
 
 

@@ -29,8 +29,8 @@ class EventAnswer(Answer):
     id: int
     at: int
     kind: str = Field(
-        description="device, profile, profiling, model, dataset, job, search, artifact, release, rollout, push, "
-        "budget, finding, telemetry, person, server"
+        description="device, profile, profiling, model, dataset, job, search, artifact, release, rollout, "
+        "push, budget, finding, telemetry, person, server"
     )
     subject: str = Field(description="Name, id or digest of what changed")
     action: str

@@ -5,6 +5,9 @@ fitted --better than the active one, or none was--> active --a newer one is bett
        --worse on the same nets left out--> kept           --a person reverts-------> reverted
 replaced --a person reverts the one after it--> active
 
+One that another version of edgepress wrote and this one cannot read is as if it were not there; what it was
+fitted to is fitted anew (refits.py).
+
 A calibration was fitted beside the profile's own figures (`basis_of`). Where those were changed since, it
 holds no more: the profile is as its datasheet says until the refit that the change asks for has ended.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +26,12 @@ import msgspec
 
 from edgepress_devices.calibration import Calibration, from_json, to_json
 from edgepress_devices.profile import DeviceProfile
-from edgepress_server.errors import ConflictError, NotFoundError
+from edgepress_server.errors import ConflictError
 from edgepress_server.store.artifact_predictions import ArtifactError, ArtifactPredictions
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
+
+log = logging.getLogger(__name__)
 
 KEEP_CALIBRATIONS: Final = 50  # of a profile
 
@@ -95,7 +101,7 @@ class Calibrations:
         rows = self._database.rows(
             "SELECT * FROM calibrations WHERE profile = ? ORDER BY id DESC LIMIT ?", (profile_id, limit)
         )
-        return [_calibration(row) for row in rows]
+        return [one for row in rows if (one := _calibration(row)) is not None]
 
     def put(
         self,
@@ -145,7 +151,9 @@ class Calibrations:
             self._events.append(
                 "profile", profile_id, "calibrated" if activate else "calibration kept", data=data
             )
-            return self._get(int(cursor.lastrowid or 0))
+            stored = self._get(int(cursor.lastrowid or 0))
+            assert stored is not None  # noqa: S101 - written by this very version
+            return stored
 
     def revert(self, profile_id: str, *, actor: str | None) -> CalibrationRow | None:
         """Take the active one out of use; the one that it replaced holds again, None when there was none.
@@ -184,20 +192,23 @@ class Calibrations:
             )
             return now
 
-    def _get(self, number: int) -> CalibrationRow:
+    def _get(self, number: int) -> CalibrationRow | None:
         row = self._database.row("SELECT * FROM calibrations WHERE id = ?", (number,))
-        if row is None:
-            raise NotFoundError("calibration_unknown", f"There is no calibration {number}.")
-        return _calibration(row)
+        return None if row is None else _calibration(row)
 
 
-def _calibration(row: sqlite3.Row) -> CalibrationRow:
+def _calibration(row: sqlite3.Row) -> CalibrationRow | None:
+    try:
+        calibration = from_json(row["calibration"])
+    except ValueError as error:
+        log.warning("calibration %s of %s is of another version: %s", row["id"], row["profile"], error)
+        return None
     return CalibrationRow(
         id=row["id"],
         profile=row["profile"],
         state=row["state"],
         at=row["at"],
-        calibration=from_json(row["calibration"]),
+        calibration=calibration,
         basis=row["basis"],
         reports=tuple(json.loads(row["reports"])),
         error_before=row["error_before"],

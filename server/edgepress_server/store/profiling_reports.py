@@ -1,8 +1,8 @@
 """Reports of profiling jobs: looked at before they are kept, kept whole, the newest ones of each device.
 
 The row holds the report as msgpack of `ProfilingReport`, zlib'd (a report of 50 nets: some 20 KB). Of each
-device the newest KEEP_REPORTS of the device itself, and of each artifact on it, are kept; so are those that a
-calibration in the history was made from, so that it can be compared with the next one on the same ground.
+device the newest KEEP_REPORTS are kept; so are those that a calibration in the history was made from, so that
+it can be compared with the next one on the same ground.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgepress_devices.microbench.nets import FORMS, NAMES
 from edgepress_devices.protocol import ProfilingReport
 from edgepress_server.store.database import Database
 
-KEEP_REPORTS: Final = 5
+KEEP_REPORTS: Final = {"device": 5, "model": 20}  # of each device
 NET_MAX_US: Final = 3.6e9  # an hour for one inference: no device is that slow, and sums stay numbers
 COMPLETE_SHARE: Final = 0.5  # of the plan's nets, that a report which was cut short needs to be of use
 REPORT_MAX_BYTES: Final = 1 << 20  # of one report unpacked; a batch on the wire is smaller by far
@@ -121,12 +121,11 @@ class ProfilingReports:
                 ),
             )
             connection.execute(
-                "DELETE FROM profiling_reports WHERE device = ? AND what = ? AND digest IS ?"
-                " AND id NOT IN (SELECT id FROM profiling_reports WHERE device = ? AND what = ? AND digest"
-                " IS ?"
-                "  ORDER BY id DESC LIMIT ?)"
+                "DELETE FROM profiling_reports WHERE device = :device AND what = :what"
+                " AND id NOT IN (SELECT id FROM profiling_reports WHERE device = :device AND what = :what"
+                "  ORDER BY id DESC LIMIT :kept)"
                 " AND id NOT IN (SELECT j.value FROM calibrations c, json_each(c.reports) j)",
-                (device, report.what, report.digest) * 2 + (KEEP_REPORTS,),
+                {"device": device, "what": report.what, "kept": KEEP_REPORTS[report.what]},
             )
             return self.get(int(cursor.lastrowid or 0)).row
 

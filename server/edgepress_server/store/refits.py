@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from edgepress_devices.calibration import CALIBRATION_VERSION
+from edgepress_devices.microbench.nets import PLAN_VERSION
 from edgepress_devices.profile import InvalidProfile
 from edgepress_server.errors import ConflictError, NotFoundError
 from edgepress_server.store.artifact_predictions import ArtifactPredictions
@@ -31,6 +33,7 @@ from edgepress_server.store.profiling_reports import ProfilingReports
 
 log = logging.getLogger(__name__)
 
+FIT: Final = f"{CALIBRATION_VERSION}.{PLAN_VERSION}"  # where either changes, everybody is fitted anew
 LEASE_MS: Final = 15 * 60 * 1000  # a fit takes seconds; nobody renews
 MAX_ATTEMPTS: Final = 3
 
@@ -224,7 +227,7 @@ class Refits:
         """What there is to do for a profile. Raises NotFoundError, InvalidProfile."""
         row = self._database.row("SELECT inputs FROM refits WHERE profile = ?", (profile,))
         basis, identity = basis_of(self._profiles.resolve(profile)), self.identity(profile)
-        signature = json.dumps([basis, list(reports)]) if reports else ""
+        signature = json.dumps([FIT, basis, list(reports)]) if reports else ""
         return Refit(
             profile=profile,
             inputs=signature,

@@ -24,7 +24,7 @@ CREATE TABLE profiling_reports (
     usable INTEGER NOT NULL, unusable_reason TEXT NOT NULL, at INTEGER NOT NULL,
     report BLOB NOT NULL                          -- zlib of msgpack of protocol.ProfilingReport, whole
 ) STRICT;
-CREATE INDEX profiling_reports_device ON profiling_reports(device, what, digest);
+CREATE INDEX profiling_reports_device ON profiling_reports(device, what);
 CREATE INDEX profiling_reports_job ON profiling_reports(job);
 CREATE TABLE calibrations (   -- history of each profile; rules in calibrations.py
     id INTEGER PRIMARY KEY AUTOINCREMENT, profile TEXT NOT NULL,
