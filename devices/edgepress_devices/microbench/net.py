@@ -154,9 +154,14 @@ class Net:
         self.shapes[name] = (1, sum(self.shapes[part][1] for part in parts), *first[2:])
         return self._pair(name, name, positive=all(part in self._positive for part in parts))
 
-    def gelu(self, x: str) -> str:
-        """x/2 (1 + erf(x / sqrt 2)), spelled out as exporters do; runtimes put it together again."""
+    def gelu(self, x: str, *, bias: bool = False) -> str:
+        """x/2 (1 + erf(x / sqrt 2)), spelled out as exporters do; runtimes put it together again, and with a
+        bias that comes before it."""
         name, shape = self._fresh("gelu"), self.shapes[x]
+        if bias:
+            self._floats(f"{name}_bias", shape[-1:])
+            self._nodes.append(onnx.node("Add", (x, f"{name}_bias"), (f"{name}_biased",)))
+            x = f"{name}_biased"
         parts = [f"{name}_{number}" for number in range(4)]
         for constant, number in (("root", 2**0.5), ("one", 1.0), ("half", 0.5)):
             self._floats(f"{name}_{constant}", (), struct.pack("<f", number))

@@ -122,7 +122,7 @@ def attention(net: Net, rows: int, columns: int, heads: int) -> None:
     scores = net.matmul(net.heads(query, heads), net.heads(key, heads, transposed=True))
     mixed = net.rows(net.matmul(net.one("Softmax", scores, axis=-1), net.heads(value, heads)))
     x = net.layer_norm(net.two("Add", x, net.project(net.rounded(mixed), columns), rounded=False))
-    inside = net.gelu(net.project(net.rounded(x), 4 * columns))
+    inside = net.gelu(net.project(net.rounded(x), 4 * columns), bias=heads % 2 == 0)
     outside = net.project(net.rounded(inside), columns)
     x = net.layer_norm(net.two("Add", x, outside, rounded=False))
     net.output(x)
@@ -195,7 +195,7 @@ _NETS: Final = {
     "perceptron-1-wide": lambda net: perceptron(net, 1, (640, 128, 128, 8, 128, 1280, 1000, 2048)),
     "attention-24": lambda net: attention(net, 24, 128, 2),
     "attention-32": lambda net: attention(net, 32, 256, 4),
-    "attention-64": lambda net: attention(net, 64, 320, 8),
+    "attention-64": lambda net: attention(net, 64, 320, 5),
     "attention-80": lambda net: attention(net, 80, 448, 14),
     "attention-48-wide": lambda net: attention(net, 48, 704, 11),
     "attention-128": lambda net: attention(net, 128, 192, 6),
