@@ -1,7 +1,7 @@
 """Writes small ONNX files without the onnx package: agents have none, and must not need one.
 
-Only what the calibration nets use. Field numbers are those of onnx.proto (ONNX IR version 8); the wire format is
-Protocol Buffers': a varint key (field << 3 | type), then a varint (type 0), 4 bytes (type 5), or a length
+Only what the calibration nets use. Field numbers are those of onnx.proto (ONNX IR version 8); the wire format
+is Protocol Buffers': a varint key (field << 3 | type), then a varint (type 0), 4 bytes (type 5), or a length
 and as many bytes (type 2).
 """
 
