@@ -77,7 +77,7 @@ export function SearchPlot({ label, dots, cost, budget, title, format, named, ch
             key={dot.number}
             class={`dot trial ${dot.stage} ${dot.original ? "original" : ""} ${dot.within === false ? "missed" : ""} ${dot.number === chosen ? "chosen" : ""}`}
             role="button"
-            tabIndex={0}
+            tabindex={0} // as SVG spells it: Preact passes names on as they are
             aria-pressed={dot.number === chosen}
             aria-label={says}
             data-testid={`trial-dot-${dot.number}`}
