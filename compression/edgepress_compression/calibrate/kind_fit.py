@@ -20,7 +20,7 @@ from edgepress_devices.calibration import Correction, KindFit
 from edgepress_devices.operator import CONVOLUTIONS, PRODUCTS, Operator
 
 CORRECTION_MIN_SAMPLES: Final = 6
-_POINTS: Final = {True: 48, False: 16}  # of the correction of a product, and of anything else
+_POINTS: Final = {True: 40, False: 12}  # of the correction of a product, and of anything else
 _OUTLIER: Final = 5.0  # scaled median absolute deviations
 _FLOOR: Final = 0.3  # of the logarithm: nothing nearer than a factor of 1.35 is an outlier
 _CLOCK_US: Final = (
