@@ -117,7 +117,7 @@ class Evaluator:
     def refer_to(self, trials: list[Trial]) -> None:
         """Latencies count in the original's of trial 0, whoever timed it."""
         figures = trials[0].figures if trials else None
-        if figures is not None and figures.latency_basis == "here":
+        if self.here and figures is not None:
             self._reference_us = figures.latency_us
 
     def evaluate(
@@ -285,12 +285,21 @@ class Evaluator:
             seconds=ORIGINAL_TIMING_S if first else TIMING_S,
             check=check,
         )
+        calibrated = prediction.basis == "calibration"
         if self._reference_us is None:
+            # Devices of this profile were measured: they say how long the original takes there. This machine
+            # has the same instructions at another pace: it tells how much quicker a trial is, and no more.
             self._reference_us = before_us
+            if calibrated:
+                self._reference_us = predict_model(self._before, self.profile).latency_us
         latency_us = self._reference_us if first else self._reference_us * after_us / before_us
         energy = None if figures.energy_mj is None else figures.energy_mj * latency_us / prediction.latency_us
         return msgspec.structs.replace(
-            figures, latency_us=latency_us, latency_basis="here", latency_error=None, energy_mj=energy
+            figures,
+            latency_us=latency_us,
+            latency_basis="calibration" if calibrated else "here",
+            latency_error=prediction.error if calibrated else None,
+            energy_mj=energy,
         )
 
     def _judged(self, figures: Figures, decoded: bytes, first: bool, check: Callable[[], None]) -> Figures:

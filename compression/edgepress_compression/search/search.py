@@ -54,10 +54,12 @@ class Limits:
     trials: int | None
     cancelled: Callable[[], bool]
 
-    def over(self, trials: Sequence[Trial]) -> bool:
-        """Whether no other trial is begun."""
-        if self.trials is not None and sum(one.stage != "predicted" for one in trials) >= self.trials:
-            return True
+    def enough(self, trials: Sequence[Trial]) -> bool:
+        """Whether no new trial is begun; one that its worker left is still taken up."""
+        return self.trials is not None and sum(one.stage != "predicted" for one in trials) >= self.trials
+
+    def late(self, trials: Sequence[Trial]) -> bool:
+        """Whether no trial is begun at all: the rest of the time is for making the best one."""
         return time.monotonic() >= self.ends_s - self.reserve_s(trials)
 
     def reserve_s(self, trials: Sequence[Trial]) -> float:
@@ -138,11 +140,11 @@ def work(
     renewed = time.monotonic()
 
     def next_trial(trials: Sequence[Trial]) -> Trial | None:
-        return None if limits.over(trials) else propose(trials)
+        return None if limits.enough(trials) else propose(trials)
 
     while not limits.cancelled():
         known = log.trials()
-        if known and limits.over(known):
+        if limits.late(known):
             return
         trial = log.claim(next_trial)
         if trial is None:
@@ -188,6 +190,11 @@ def _identity(bench: Evaluator, budget: Budget) -> dict[str, object]:
 
 def _latency_note(bench: Evaluator) -> str:
     profile = bench.profile
+    if bench.here and profile.calibration is not None:
+        return (
+            f"How long the original takes on {profile.id} is predicted from the profile's calibration; how "
+            "much quicker a trial is was measured on this machine, in turns with the original."
+        )
     if bench.here:
         return (
             f"Latencies were measured on this machine ({profile.cpu.machine}, as {profile.id}), in turns "

@@ -42,7 +42,8 @@ _FLOAT_LAYERS: Final = (4, 2, 0)  # in an int8 model, the most sensitive
 _DENSE_SHARE: Final = 0.3  # of the weights in matrices, from which ranks are worth a parameter
 # Of training in one trial: enough to tell which widths are worth it, and a minute at most of a processor.
 _STEPS: Final = 300
-_LIGHT_STEPS: Final = 30
+_LIGHT_STEPS: Final = 30  # of _LIGHT_BATCH samples: more would take longer than all else of a trial
+_LIGHT_BATCH: Final = 20
 _MOST_GMACS: Final = 2000.0
 _MOSTLY_DENSE: Final = 0.9  # from which 4-bit matrix products are most of the model: transformers
 _LEAST_LAYERS: Final = 8  # from which leaving some in floats leaves enough integers
@@ -146,11 +147,12 @@ class Space:
         if (scale := point.get("resolution", 1.0)) != 1.0:
             yield Step("resolution", {"scale": scale})
         if (kept := point.get("channels", 1.0)) != 1.0:
+            light = {} if self.labelled else {"light_steps": _LIGHT_STEPS, "batch_size": _LIGHT_BATCH}
             yield Step(
                 "prune-channels",
                 {
                     "target": kept, "light_target": kept, "cost": "latency", "multiple": self.multiple,
-                    "rounds": 2, "steps": _STEPS, "light_steps": _LIGHT_STEPS, "most_gmacs": _MOST_GMACS,
+                    "rounds": 2, "steps": _STEPS, "most_gmacs": _MOST_GMACS, **light,
                 },
             )  # fmt: skip
         if (kept := point.get("ranks", 1.0)) != 1.0:

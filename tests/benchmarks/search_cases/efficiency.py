@@ -12,6 +12,7 @@ Optuna's TPE (its default for several objectives) get the same evaluations.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -34,6 +35,8 @@ from edgepress_compression.search.propose import Proposer
 from edgepress_compression.search.space import Parameter, Point, Space
 from edgepress_compression.search.starts import starts
 from edgepress_compression.search.trial import Figures, Trial
+from edgepress_compression.whole_file import write_whole
+from edgepress_devices import __version__
 from edgepress_devices.profile import load_profile
 from search_cases.case import Row
 
@@ -53,6 +56,11 @@ SPACE = Space(
 )
 
 Grid = dict[str, Figures]  # key of a point -> what came of it
+
+
+class Kept(msgspec.Struct):
+    made_from: str  # digest of the recipes and the rest that the figures depend on
+    figures: Grid
 
 
 def measure(cache: Path | None = None, seeds: int = SEEDS) -> Iterator[Row]:
@@ -79,10 +87,13 @@ def key(point: Point) -> str:
 
 def exhaustive(path: Path) -> Grid:
     """Every point's figures, from the file where it is whole, else made now and written point by point."""
+    points = list(SPACE.points(np.random.default_rng(0)))
+    recipes = [SPACE.recipe(one).as_json() for one in points]
+    made_from = hashlib.sha256(msgspec.json.encode([__version__, PROFILE, TRAIN_ROWS, recipes])).hexdigest()
     known: Grid = {}
     if path.exists():
-        known = msgspec.json.decode(path.read_bytes(), type=Grid)
-    points = list(SPACE.points(np.random.default_rng(0)))
+        kept = msgspec.json.decode(path.read_bytes(), type=Kept)
+        known = kept.figures if kept.made_from == made_from else {}
     missing = [one for one in points if key(one) not in known]
     if not missing:
         return {key(one): known[key(one)] for one in points}
@@ -93,7 +104,7 @@ def exhaustive(path: Path) -> Grid:
         if done.figures is None:
             raise RuntimeError(f"{point}: {done.error}")
         known[key(point)] = done.figures
-        path.write_bytes(msgspec.json.encode(known))
+        write_whole(path, msgspec.json.encode(Kept(made_from, known)))
         print(f"\rgrid: {len(known)} of {len(points)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return known
