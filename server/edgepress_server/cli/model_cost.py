@@ -90,8 +90,9 @@ def _cost_here(
 
 
 def _print(found: "Prediction", profile: "DeviceProfile", words: str, layers: int | None) -> None:
+    threads = profile.threads if profile.calibration is None else profile.calibration.threads
     rows: list[tuple[str, Any]] = [
-        ("profile", f"{profile.id}, {profile.threads} threads"),
+        ("profile", f"{profile.id}, {threads} {'thread' if threads == 1 else 'threads'}"),
         ("latency", f"about {micros(found.latency_us)}, {words}"),
         ("memory", f"about {size(found.memory_bytes)}, {_BASIS[found.memory_basis]}"),
     ]
