@@ -113,6 +113,9 @@ class Installation:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
+    def agent_pid(self, name: str) -> int:
+        return self._agents[name].pid
+
     def agent_url(self, name: str) -> str:
         found = wait_for(f"{name}'s local address", lambda: self._read(self.agent_dir(name) / "http.json"))
         return str(found["url"])

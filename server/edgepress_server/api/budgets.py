@@ -30,7 +30,7 @@ class BudgetPath(Asked):
     profile: Name
 
 
-class SearchOptions(Asked):
+class LaterSearches(Asked):
     """Of the searches that follow when it is missed; null: as for any search."""
 
     seconds: Annotated[int, Field(ge=10, le=7 * 24 * 3600)] | None = None
@@ -42,7 +42,7 @@ class SearchOptions(Asked):
     ] = None
 
 
-class BudgetAsked(Asked):
+class FleetBudgetAsked(Asked):
     """At least one limit; null: not limited."""
 
     model: Name
@@ -68,10 +68,10 @@ class BudgetAsked(Asked):
             description="That a device measures itself before a search",
         ),
     ] = PROFILING_S
-    search: SearchOptions = Field(default_factory=SearchOptions)
+    search: LaterSearches = Field(default_factory=LaterSearches)
 
 
-class NowAnswer(Answer):
+class BudgetNowAnswer(Answer):
     """An artifact that devices run, held against one limit."""
 
     digest: str
@@ -85,7 +85,7 @@ class NowAnswer(Answer):
     inferences: int
 
 
-class BudgetAnswer(Answer):
+class FleetBudgetAnswer(Answer):
     model: str
     profile: str
     latency_us: float | None
@@ -104,37 +104,37 @@ class BudgetAnswer(Answer):
     created_at: int
     updated_at: int
     actor: str | None
-    now: list[NowAnswer] = Field(description="Empty where too little telemetry says anything")
+    now: list[BudgetNowAnswer] = Field(description="Empty where too little telemetry says anything")
 
 
-class Budgets(RootModel[list[BudgetAnswer]]):
+class FleetBudgets(RootModel[list[FleetBudgetAnswer]]):
     pass
 
 
-def _answer(budget: FleetBudget) -> BudgetAnswer:
+def _answer(budget: FleetBudget) -> FleetBudgetAnswer:
     now = [
-        NowAnswer(
+        BudgetNowAnswer(
             digest=one.digest,
-            **{name: getattr(v, name) for name in NowAnswer.model_fields if name != "digest"},
+            **{name: getattr(v, name) for name in BudgetNowAnswer.model_fields if name != "digest"},
         )
         for one in look(context().store, budget)
         for v in one.verdicts
         if v.scope == "profile" or v.state == "missed"
     ]
     fields = {name: getattr(budget, name) for name in budget.__struct_fields__ if name != "options"}
-    return BudgetAnswer(**fields, search=budget.options, words=budget.words(), now=now)
+    return FleetBudgetAnswer(**fields, search=budget.options, words=budget.words(), now=now)
 
 
-@api.get("/budgets", responses={200: Budgets})
+@api.get("/budgets", responses={200: FleetBudgets})
 @needs("viewer")
 def list_budgets(query: BudgetQuery) -> Response:
     """All budgets with what the devices show now"""
     return answers([_answer(budget) for budget in context().store.budgets.list(model=query.model)])
 
 
-@api.post("/budgets", responses={200: BudgetAnswer})
+@api.post("/budgets", responses={200: FleetBudgetAnswer})
 @needs("operator")
-def set_budget(body: BudgetAsked) -> Response:
+def set_budget(body: FleetBudgetAsked) -> Response:
     """Set or replace the budget of a model on a profile"""
     store = context().store
     store.profiles.resolve(body.profile)

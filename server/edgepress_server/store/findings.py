@@ -42,6 +42,7 @@ class Finding:
     rollout: str | None  # that brought it
     measured: float  # us, bytes, mJ, or measured / predicted, by kind
     limit: float
+    figures: dict[str, float]  # what was measured together with it: p95_us, rss_bytes, energy_mj
     predicted_us: float | None
     devices: list[str]  # that miss it
     judged: int
@@ -86,6 +87,7 @@ class Observed:
     rollout: str | None
     measured: float
     limit: float
+    figures: dict[str, float]
     predicted_us: float | None
     devices: Sequence[str]
     judged: int
@@ -179,10 +181,10 @@ class Findings:
         finding_id, now = secrets.token_hex(6), self._database.now_ms()
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO findings (id, kind, scope, model, profile, digest, rollout, measured, "
-                "measured_limit,"
-                " predicted_us, devices, judged, inferences, since, sentence, state, created_at, updated_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?)",
+                "INSERT INTO findings (id, kind, scope, model, profile, digest, rollout, measured,"
+                " measured_limit, figures, predicted_us, devices, judged, inferences, since, sentence, "
+                "state, created_at, updated_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?)",
                 (
                     finding_id,
                     kind,
@@ -193,6 +195,7 @@ class Findings:
                     seen.rollout,
                     seen.measured,
                     seen.limit,
+                    json.dumps(seen.figures),
                     seen.predicted_us,
                     json.dumps(list(seen.devices)),
                     seen.judged,
@@ -211,14 +214,15 @@ class Findings:
         """The newest figures of a finding that is not over. The artifact changes with them."""
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE findings SET digest = ?, rollout = ?, measured = ?, measured_limit = ?, "
-                "predicted_us = ?,"
-                " devices = ?, judged = ?, inferences = ?, sentence = ?, updated_at = ? WHERE id = ?",
+                "UPDATE findings SET digest = ?, rollout = ?, measured = ?, measured_limit = ?, figures = ?,"
+                " predicted_us = ?, devices = ?, judged = ?, inferences = ?, sentence = ?, updated_at = ?"
+                " WHERE id = ?",
                 (
                     seen.digest,
                     seen.rollout,
                     seen.measured,
                     seen.limit,
+                    json.dumps(seen.figures),
                     seen.predicted_us,
                     json.dumps(list(seen.devices)),
                     seen.judged,
@@ -323,6 +327,6 @@ def _finding(row: sqlite3.Row) -> Finding:
     columns = dict(row)
     columns["limit"] = columns.pop("measured_limit")
     columns["release_too"] = bool(columns["release_too"])
-    for name in ("devices", "jobs"):
+    for name in ("devices", "jobs", "figures"):
         columns[name] = json.loads(columns[name])
     return Finding(**columns)

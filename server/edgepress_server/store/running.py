@@ -17,7 +17,16 @@ class RunningArtifact:
     digest: str
     online: list[str]  # names of the devices that are online and say that they run it
     rollout: str | None  # the newest that brought it to one of them
-    minutes: dict[str, list[sqlite3.Row]]  # device -> rows of `minutes`, ascending; of any that sent some
+    minutes: dict[str, list[sqlite3.Row]]  # device -> rows of `minutes`, ascending; of any that sent some.
+    # Without those in which it measured itself: its work waited for that
+
+
+_MINUTES: Final = """
+SELECT * FROM minutes m WHERE device = :device AND minute >= :since AND artifact = :digest AND NOT EXISTS (
+    SELECT 1 FROM profiling_jobs j WHERE j.device = :device AND j.started_at < m.minute + 60000
+    AND coalesce(j.finished_at, m.minute) >= m.minute
+) ORDER BY minute
+"""
 
 
 class Running:
@@ -39,9 +48,7 @@ class Running:
                 mine = [row for row in rows if row["digest"] == digest]
                 minutes = {
                     row["name"]: self._database.rows(
-                        "SELECT * FROM minutes WHERE device = ? AND minute >= ? AND artifact = ? ORDER "
-                        "BY minute",
-                        (row["name"], since_ms, digest),
+                        _MINUTES, {"device": row["name"], "since": since_ms, "digest": digest}
                     )
                     for row in mine
                 }

@@ -26,6 +26,7 @@ CREATE TABLE findings (
     digest TEXT NOT NULL,     -- the artifact that runs while it is missed
     rollout TEXT,             -- that brought it
     measured REAL NOT NULL, measured_limit REAL NOT NULL, -- us, bytes, mJ or a ratio, by kind
+    figures TEXT NOT NULL,    -- JSON: what else was measured then: p95_us, rss_bytes, energy_mj
     predicted_us REAL,        -- p50 that was predicted for the artifact; NULL: none was
     devices TEXT NOT NULL,    -- JSON: names of those that miss it
     judged INTEGER NOT NULL, inferences INTEGER NOT NULL, since INTEGER NOT NULL,

@@ -10,7 +10,7 @@ less work by its prediction; one that it does not explain, by this factor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from edgepress_compression.search.budget import Budget
@@ -21,27 +21,21 @@ from edgepress_server.predict.layout import layout_of
 from edgepress_server.store import Store
 from edgepress_server.store.budgets import FleetBudget
 from edgepress_server.watch import words
-from edgepress_server.watch.decide import Verdict
+from edgepress_server.watch.decide import Kind, Verdict
 
+_NAMES: Final[dict[Kind, str]] = {"latency": "p95_us", "memory": "rss_bytes", "energy": "energy_mj"}
 MARGIN: Final = 0.9  # what a search finds lies just inside its limit, and a p95 has its own error
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Of the running artifact on the devices of the profile; None: not measured enough."""
-
-    p95_us: float | None = None
-    rss_bytes: float | None = None
-    energy_mj: float | None = None
-
-
-def measured(verdicts: list[Verdict]) -> Measured:
-    """The figures of the profile that the last look judged by."""
+def figures(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """p95_us, rss_bytes, energy_mj of the artifact on the profile, as far as its devices were judged."""
     of = {v.kind: v.measured for v in verdicts if v.scope == "profile"}
-    return Measured(of.get("latency"), of.get("memory"), of.get("energy"))
+    return {name: of[kind] for kind, name in _NAMES.items() if kind in of}
 
 
-def ask(budget: FleetBudget, now: Measured, prediction: Prediction | None) -> tuple[Budget, list[str]]:
+def ask(
+    budget: FleetBudget, measured: Mapping[str, float], prediction: Prediction | None
+) -> tuple[Budget, list[str]]:
     """The limits for a search, and in words why they differ from the budget's."""
     said: list[str] = []
     limits = budget.search_budget
@@ -49,21 +43,22 @@ def ask(budget: FleetBudget, now: Measured, prediction: Prediction | None) -> tu
         return limits, said
     basis = prediction.basis
     latency_us, memory_bytes, energy_mj = limits.latency_us, limits.memory_bytes, limits.energy_mj
-    if latency_us is not None and now.p95_us:
-        asked_us = MARGIN * latency_us * prediction.latency_us / now.p95_us
-        said.append(words.scaled("latency", latency_us, asked_us, now.p95_us, prediction.latency_us, basis))
+    p95_us, rss_bytes, used_mj = (measured.get(name) for name in _NAMES.values())
+    if latency_us is not None and p95_us:
+        asked_us = MARGIN * latency_us * prediction.latency_us / p95_us
+        said.append(words.scaled("latency", latency_us, asked_us, p95_us, prediction.latency_us, basis))
         latency_us = asked_us
-    if memory_bytes is not None and now.rss_bytes:
+    if memory_bytes is not None and rss_bytes:
         # What a process holds beside the model does not shrink with it: a difference, not a factor.
-        asked = memory_bytes - (now.rss_bytes - prediction.memory_bytes)
+        asked = memory_bytes - (rss_bytes - prediction.memory_bytes)
         if asked > 0:
             said.append(
-                words.scaled("memory", memory_bytes, asked, now.rss_bytes, prediction.memory_bytes, basis)
+                words.scaled("memory", memory_bytes, asked, rss_bytes, prediction.memory_bytes, basis)
             )
             memory_bytes = int(asked)
-    if energy_mj is not None and now.energy_mj and prediction.energy_mj:
-        asked_mj = MARGIN * energy_mj * prediction.energy_mj / now.energy_mj
-        said.append(words.scaled("energy", energy_mj, asked_mj, now.energy_mj, prediction.energy_mj, basis))
+    if energy_mj is not None and used_mj and prediction.energy_mj:
+        asked_mj = MARGIN * energy_mj * prediction.energy_mj / used_mj
+        said.append(words.scaled("energy", energy_mj, asked_mj, used_mj, prediction.energy_mj, basis))
         energy_mj = asked_mj
     scaled = Budget(
         latency_us=latency_us,

@@ -34,7 +34,7 @@ from edgepress_server.watch.next_step import (
     back_off_ms,
     next_step,
 )
-from edgepress_server.watch.observe import Look, facts, look
+from edgepress_server.watch.observe import Look, facts, look, search_facts
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ class Watcher:
             rollout=one.rollout,
             measured=verdict.measured,
             limit=verdict.limit,
+            figures=costs.figures(one.verdicts),
             predicted_us=one.predicted_us,
             devices=verdict.devices,
             judged=verdict.judged,
@@ -140,7 +141,7 @@ class Watcher:
         if verdict.state == "kept" and self._may_resolve(finding):
             kept = words.kept(verdict, model=finding.model, profile=finding.profile)
             return self._resolve(finding, kept)
-        if verdict.state == "missed" and not released:
+        if verdict.state == "missed" and finding.state in ("open", "proposed", "searching"):
             self._see(finding, one, verdict)
         return False
 
@@ -194,27 +195,31 @@ class Watcher:
     def _follow(self, budget: FleetBudget, finding: Finding, looks: Sequence[Look]) -> None:
         if finding.scope == "device":
             return
-        again = finding.state == "released" and any(
-            each.digest == finding.chosen
-            and (v := _verdict(finding, each)) is not None
-            and v.state == "missed"
-            for each in looks
+        states = {
+            each.digest: verdict.state for each in looks if (verdict := _verdict(finding, each)) is not None
+        }
+        known = facts(
+            self._store,
+            finding,
+            budget,
+            missed_now=states.get(finding.digest) == "missed",
+            missed_again=finding.state == "released" and states.get(finding.chosen or "") == "missed",
         )
-        action = next_step(facts(self._store, finding, budget, missed_again=again))
+        action = next_step(known)
         if action is None or (isinstance(action, Wait) and action.message == finding.message):
             self._tell_rollout(finding)
             return
         try:
-            self._act(budget, finding, action, looks)
+            self._act(budget, finding, action)
         except ServerError as error:
             if error.status >= 500:  # the store is busy, the disk is full: the next look tries again
                 raise
             self._back_off(finding, error.message)
 
-    def _act(self, budget: FleetBudget, finding: Finding, action: Action, looks: Sequence[Look]) -> None:
+    def _act(self, budget: FleetBudget, finding: Finding, action: Action) -> None:
         asked = None
         if isinstance(action, StartSearch):
-            asked = self._ask(budget, finding, looks)  # may take a moment: outside of the transaction
+            asked = self._ask(budget, finding)  # may take a moment: outside of the transaction
             if asked is None:
                 return
         with self._store.transaction():
@@ -264,12 +269,8 @@ class Watcher:
                       about_id=finding.profile, actor=finding.accepted_by)  # fmt: skip
         findings.move(finding, "calibrating", sentence, jobs=jobs)
 
-    def _ask(
-        self, budget: FleetBudget, finding: Finding, looks: Sequence[Look]
-    ) -> tuple[Budget, list[str]] | None:
+    def _ask(self, budget: FleetBudget, finding: Finding) -> tuple[Budget, list[str]] | None:
         """What the search is asked for; None: not known yet."""
-        one = next((each for each in looks if each.digest == finding.digest), None)
-        now = costs.measured(list(one.verdicts) if one is not None else [])
         prediction: Prediction | None = None
         try:
             profile = self._store.profiles.resolve(finding.profile)
@@ -281,7 +282,7 @@ class Watcher:
                 return None
         except (NotPredictableError, RateLimitedError, InvalidProfile) as error:
             log.warning("finding %s: the running artifact is not predicted: %s", finding.id, error)
-        return costs.ask(budget, now, prediction)
+        return costs.ask(budget, finding.figures, prediction)
 
     def _search(
         self,
@@ -338,9 +339,7 @@ class Watcher:
 
     def _release(self, finding: Finding, digest: str) -> None:
         store, findings = self._store, self._store.findings
-        search = facts(
-            store, finding, store.budgets.get(finding.model, finding.profile), missed_again=False
-        ).search
+        search = None if finding.search is None else search_facts(store, finding.search, finding)
         found = search.words if search is not None else f"artifact {digest[:10]} was found"
         why = f"Started because {_lower(finding.sentence)}; {found}."
         findings.tell(finding.id, "found", f"{found[0].upper()}{found[1:]}", about="search",

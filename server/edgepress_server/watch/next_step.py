@@ -7,6 +7,7 @@ Rules:
   all limits of a budget. After a search that came to nothing it waits until ``next_try_at``, which doubles
   from try to try; never more than SEARCHES_A_DAY a day for a model and profile.
 * open, and neither the budget allows it (auto) nor a person accepted: proposed.
+* Nothing is started by what was once so: telemetry has to show it now.
 * Else the devices that show it are asked to measure themselves: `calibrating`. Without one that is online it
   waits. A device that does not answer is waited for CALIBRATE_MS and no longer.
 * When all have answered and their times are fitted, the search is started: `searching`.
@@ -78,6 +79,7 @@ class Facts:
     searches_today: int  # of this model and profile
     other: str | None  # id of another finding of this model and profile that is being followed
     online: Sequence[str]  # devices that show it and are online
+    missed_now: bool = True  # telemetry shows it at this moment
     jobs: Sequence[JobFacts] = ()
     fitted: bool = True  # nothing waits to be fitted or predicted for this profile
     search: SearchFacts | None = None
@@ -164,8 +166,10 @@ def _open(facts: Facts) -> Action | None:
             "by hand.",
             facts.now_ms + RETRY_MAX_MS // 4,
         )
-    if not facts.online:
-        return Wait("Waits for a device that shows it to be online: its costs are measured there first.")
+    if not (facts.missed_now and facts.online):
+        return Wait(
+            "Waits for a device that is online and shows it still: its costs are measured there first."
+        )
     return Calibrate(tuple(facts.online[:CALIBRATION_DEVICES]))
 
 

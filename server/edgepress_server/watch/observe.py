@@ -78,7 +78,9 @@ def _minute(row: sqlite3.Row) -> Minute:
     )
 
 
-def facts(store: Store, finding: Finding, budget: FleetBudget, *, missed_again: bool) -> Facts:
+def facts(
+    store: Store, finding: Finding, budget: FleetBudget, *, missed_now: bool, missed_again: bool
+) -> Facts:
     """What the next step of a finding depends on."""
     now = store.now_ms()
     others = [
@@ -102,6 +104,7 @@ def facts(store: Store, finding: Finding, budget: FleetBudget, *, missed_again: 
         next_try_at=finding.next_try_at,
         searches_today=store.findings.searches_since(finding.model, finding.profile, now - DAY_MS),
         other=others[0] if others else None,
+        missed_now=missed_now,
         online=[name for name in finding.devices if name in online],
         jobs=[job for job_id in finding.jobs if (job := _job(store, job_id)) is not None],
         fitted=finding.state != "calibrating" or store.refits.settled(finding.profile),

@@ -105,10 +105,13 @@ def device_advice(profile: str, devices: Sequence[str]) -> str:
     one = devices[0] if devices else "NAME"
     alone = len(devices) == 1
     return (
-        f"The model is not changed for {'this device' if alone else 'these devices'}: most of {profile} keep the "
+        f"The model is not changed for {'this device' if alone else 'these devices'}: most of {profile} "
+        "keep the "
         f"budget. See what differs there (`edgepress device show {one}`). If it is to stay so, mark "
-        f"{'it' if alone else 'them'} (`edgepress device label {one} speed=slow`), or make a profile that inherits "
-        f"{profile} (`edgepress profile new {profile}-slow --inherits {profile} -o slow.toml`, `edgepress profile "
+        f"{'it' if alone else 'them'} (`edgepress device label {one} speed=slow`), or make a profile that "
+        "inherits "
+        f"{profile} (`edgepress profile new {profile}-slow --inherits {profile} -o slow.toml`, `edgepress "
+        "profile "
         f"put slow.toml`), register {'it' if alone else 'them'} anew with that, and set a budget there."
     )
 
