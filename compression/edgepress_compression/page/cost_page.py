@@ -58,7 +58,7 @@ def _plot(prediction: Prediction, profile: DeviceProfile) -> str:
     x = Axis(min(intensities) / 1.6, max(*intensities, roofs[0][1] / memory) * 1.6, "operations / byte",
              lambda value: f"{value:g}", log=True)  # fmt: skip
     highest = max(*rates, *(peak for _, peak in roofs))
-    y = Axis(min(rates) / 1.6, highest * 1.6, "operations / s", lambda value: count(value * 1e6), log=True)
+    y = Axis(min(rates) / 1.6, highest * 1.6, "operations / s", _per_second, log=True)
     curves = [
         Curve(name, _roof(peak, rate, x, y), color, dashed=dashed)
         for name, peak, rate, color, dashed in _roofs(profile, roofs)
@@ -74,6 +74,12 @@ def _plot(prediction: Prediction, profile: DeviceProfile) -> str:
     )
     note = "A dot is an operator, its area the time it takes, its colour what bounds it."
     return section("Roofline", spots(curves, found, x, y) + f'<ul class="key">{key}</ul>', note)
+
+
+def _per_second(operations_per_us: float) -> str:
+    """2_000_000 -> '2 T'."""
+    rate = operations_per_us * 1e6
+    return f"{rate / 1e12:g} T" if rate >= 1e12 else count(rate)
 
 
 def _roofs(
