@@ -45,6 +45,11 @@ def pages(page: Page, base: str) -> Iterator[tuple[str, str]]:
         telling = max(models, key=lambda m: len(m["artifacts"]))
         yield "model", f"/models/{telling['name']}"
     yield "jobs", "/jobs"
+    yield "searches", "/searches"
+    searches = read("/searches")
+    if searches:
+        telling = max(searches, key=lambda s: (s["chosen"] is not None, s["trials"]["done"]))
+        yield "search", f"/searches/{telling['id']}"
     yield "rollouts", "/rollouts"
     rollouts = read("/rollouts")
     if rollouts:

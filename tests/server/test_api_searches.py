@@ -1,19 +1,15 @@
 """Searches over the API: what is asked, what is told while it runs, and how a trial's artifact is had."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
+from search_story import enrol, join, make_trial
 from server_story import Browser, Clock
 
-from edgepress_compression.search.trial import Figures, Trial
-from edgepress_devices.protocol import Hardware
 from edgepress_server.store import Store
 from edgepress_server.store.models import ModelFacts
 from edgepress_server.store.searches import Kept, Outcome, Seat
 
-STEP = {"name": "int8", "options": {"samples": 32}}
 ASKED: dict[str, Any] = {
     "model": "lenet",
     "profile": "raspberry-pi-4",
@@ -22,50 +18,11 @@ ASKED: dict[str, Any] = {
 }
 
 
-def recipe(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "description": "Made up.",
-        "coding": "auto",
-        "passes": [STEP],
-        "source": "",
-        "needs": "none",
-    }
-
-
 @pytest.fixture
 def searching(store: Store) -> Store:
     facts = ModelFacts(100, 8000, 2000, None, [], [])
     store.models.add("lenet", store.blobs.put(b"onnx"), facts, None, actor="ada")
     return store
-
-
-def enrol(store: Store, name: str, profile: str) -> None:
-    store.devices.register(name, profile, {}, actor="ada")
-    code, _ = store.devices.new_code(name, actor="ada")
-    store.devices.enrol(code, "a2V5", Hardware(), "0.1.0")
-
-
-def join(store: Store) -> Seat:
-    seat = store.searches.join("w1")
-    assert seat is not None
-    return seat
-
-
-def make_trial(store: Store, seat: Seat, artifact: bytes | None, **figures: Any) -> Trial:
-    """One more trial of the search, done, its file kept."""
-
-    def propose(trials: Sequence[Trial]) -> Trial:
-        return Trial(number=len(trials), recipe=recipe(f"try-{len(trials)}"), title=f"try {len(trials)}")
-
-    trial = store.search_trials.claim(seat, propose)
-    assert trial is not None
-    known = Figures(samples=100, split="selection", latency_basis="datasheet", bytes_basis="file", **figures)
-    done = msgspec.structs.replace(
-        trial, state="done", figures=known, artifact=None if artifact is None else store.blobs.put(artifact)
-    )
-    store.search_trials.finish(seat, done)
-    return done
 
 
 def running(store: Store, operator: Browser) -> tuple[str, Seat]:

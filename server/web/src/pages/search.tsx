@@ -54,7 +54,13 @@ function Standing({ search }: { search: Search }) {
           Search <Badge word={searchWord(search)} testid="search-state" />
         </span>
       }
-      note={search.reason ? `Why: ${search.reason}` : undefined}
+      note={
+        search.reason && (
+          <>
+            Why: {search.reason} {search.finding && <Link href={`/findings/${search.finding}`}>The whole story</Link>}
+          </>
+        )
+      }
     >
       {!impossible && saying && (
         <p aria-live="polite" data-testid="search-saying" class={search.state === "failed" ? "problem" : "clip"}>
