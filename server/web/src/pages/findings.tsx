@@ -64,7 +64,7 @@ function Rows({ title, findings, none }: { title: string; findings: readonly Fin
                 <td>
                   <Badge word={findingWords[finding.state]} />
                 </td>
-                <td class="grow">
+                <td class="grow finding-what">
                   {sentence(finding.sentence)}
                   <span class="sub">
                     <Message text={finding.message} />
