@@ -16,6 +16,7 @@ from edgepress_devices.profile import DeviceProfile
 QUICK: Final = ("int8", "balanced", "rate-distortion")
 LONGER: Final = ("best-latency", "layer-distillation", "mixed-precision")
 TRAINED: Final = ("best-bytes", "qat")
+_EARLY: Final = 2  # level
 LONGER_SECONDS: Final = 300.0
 TRAINED_SECONDS: Final = 1800.0
 
@@ -74,7 +75,9 @@ def _looks(space: Space) -> list[Point]:
     for one in space.parameters:
         if one.name in {"numbers", "float_layers"}:
             continue
-        middle = one.levels[len(one.levels) // 2]
+        # what is not trained on labels breaks early: a look at its middle would teach nothing
+        place = _EARLY if one.name == "channels" and not space.labelled else len(one.levels) // 2
+        middle = one.levels[min(place, len(one.levels) - 1)]
         found.append(space.canonical({**base, one.name: middle}))
     return found
 
