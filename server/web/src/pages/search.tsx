@@ -62,7 +62,7 @@ function Standing({ search }: { search: Search }) {
         )
       }
     >
-      {!impossible && saying && (
+      {!(impossible && over) && saying && (
         <p aria-live="polite" data-testid="search-saying" class={search.state === "failed" ? "problem" : "clip"}>
           {saying}
         </p>

@@ -49,7 +49,7 @@ export function TrialPanel({ search, trial, original }: Props) {
             : "It is under way; its figures come when it is done."}
         </p>
       )}
-      {trial.figures && <Figures trial={trial} original={original} />}
+      {trial.figures && <Figures search={search} trial={trial} original={original} />}
       {trial.state === "done" && <Actions search={search} trial={trial} />}
       <Loaded from={detail} lines={3}>
         {(value) => <RecipeOf search={search} trial={value} />}
@@ -58,21 +58,30 @@ export function TrialPanel({ search, trial, original }: Props) {
   );
 }
 
-function Figures({ trial, original }: { trial: Trial; original: Trial | undefined }) {
+function Figures({ search, trial, original }: Props) {
   const { figures, tested } = trial;
   if (!figures) return null;
   const before = original?.figures ?? null;
-  const rows: [string, string, string, string | null][] = COSTS.filter((cost) => figures[cost] !== null).map((cost: Cost) => [
-    costWords[cost].title,
-    before ? costText(before, cost) : "–",
-    costText(figures, cost),
-    figures[costWords[cost].basis] as string | null,
-  ]);
+  const { budget } = search;
+  const rows: Row[] = COSTS.filter((cost) => figures[cost] !== null).map((cost: Cost) => ({
+    name: costWords[cost].title,
+    before: before ? costText(before, cost) : "–",
+    after: costText(figures, cost),
+    basis: figures[costWords[cost].basis] as string | null,
+    missed: budget[cost] !== null && (figures[cost] ?? 0) > budget[cost]! ? `at most ${costWords[cost].format(budget[cost])} allowed` : null,
+  }));
   if (figures.accuracy !== null) {
-    rows.unshift(["accuracy", accuracy(before?.accuracy), `${accuracy(figures.accuracy)} (${lossWords(figures) ?? "–"})`, figures.accuracy_basis]);
+    rows.unshift({
+      name: "accuracy",
+      before: accuracy(before?.accuracy),
+      after: `${accuracy(figures.accuracy)} (${lossWords(figures) ?? "–"})`,
+      basis: figures.accuracy_basis,
+      missed: budget.max_drop !== null && (figures.loss ?? 0) > budget.max_drop ? `at most ${Number((100 * budget.max_drop).toPrecision(4))} points allowed` : null,
+    });
   }
   if (tested?.accuracy !== null && tested?.accuracy !== undefined) {
-    rows.push(["tested", tested.drop === null ? "–" : accuracy(tested.accuracy + tested.drop), accuracy(tested.accuracy), tested.accuracy_basis]);
+    const was = tested.drop === null ? "–" : accuracy(tested.accuracy + tested.drop);
+    rows.push({ name: "tested", before: was, after: accuracy(tested.accuracy), basis: tested.accuracy_basis, missed: null });
   }
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Figures of this trial">
@@ -85,12 +94,13 @@ function Figures({ trial, original }: { trial: Trial; original: Trial | undefine
           </tr>
         </thead>
         <tbody>
-          {rows.map(([name, from, to, basis]) => (
+          {rows.map(({ name, before: from, after: to, basis, missed }) => (
             <tr key={name}>
               <th scope="row">{name}</th>
               <td>{from}</td>
               <td>
                 <b>{to}</b>
+                {missed && <span class="problem"> {missed}</span>}
                 {basis && <span class="sub">{basis}</span>}
               </td>
             </tr>
@@ -99,6 +109,14 @@ function Figures({ trial, original }: { trial: Trial; original: Trial | undefine
       </table>
     </div>
   );
+}
+
+interface Row {
+  name: string;
+  before: string;
+  after: string;
+  basis: string | null; // what it rests on
+  missed: string | null; // the limit that it misses
 }
 
 interface Made {
