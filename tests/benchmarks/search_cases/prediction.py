@@ -1,7 +1,8 @@
 """Predicted against measured latency on this machine: fitted to the calibration nets alone, one thread.
 
 The nets and the data folder's models (fp32, and quantized by the recipe int8) are timed in turns in the same
-minutes, so that both see the same machine. A prediction knows of a model only what its runtime executes. A
+minutes, so that both see the same machine, by the time that the processor gives to the one thread: other
+programs' turns in between count for neither. A prediction knows of a model only what its runtime executes. A
 kernel's measured time is the runtime's own profile, which adds a known amount to each: it is added to the
 predicted one for the comparison.
 """
