@@ -267,3 +267,20 @@ def test_a_finding_of_the_prediction_asks_before_it_releases(
     accept(loop.store, finding.id, release_too=True, actor="ada")
     loop.look()
     assert loop.only().state == "released"
+
+
+def test_a_device_that_a_search_has_borrowed_says_nothing_about_the_candidates_it_tries(
+    store: Store, clock: Clock
+) -> None:
+    loop = Loop(store, clock, devices=1)
+    loop.budget(auto=True)
+    to_search(loop)
+    finding = loop.only()
+    seat = store.searches.join("w2")
+    assert seat is not None
+    candidate = loop.fleet.artifact("candidate", PROFILE)
+    store.search_measurements.ask(seat, candidate, "pc-0", loop.first)
+    loop.run(loop.fleet.roll_out(loop.fleet.release(candidate)))
+    assert loop.devices[0].running == candidate
+    loop.minutes(4, 3 * SLOW)
+    assert [(f.id, f.state) for f in loop.live()] == [(finding.id, "searching")]

@@ -62,6 +62,11 @@ class Running:
                 )
             return found
 
+    def lent(self) -> dict[str, str | None]:
+        """Devices on which a search tries candidates, or has not given back yet -> digest of before."""
+        rows = self._database.rows("SELECT device, before FROM search_devices WHERE settled = 0")
+        return {row["device"]: row["before"] for row in rows}
+
     def targets(self, model: str, profile: str) -> list[str]:
         """Enrolled devices of the profile that run the model now, or are to run it."""
         rows = self._database.rows(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -37,17 +37,38 @@ class Look:
 
 
 def look(store: Store, budget: FleetBudget) -> list[Look]:
-    """Every artifact of the model that devices of the profile run now; the one on most devices first."""
+    """Every artifact of the model that devices of the profile run; the one on most devices first.
+
+    A device that a search has borrowed tries candidates: it still counts with what it ran before, of which it
+    says nothing meanwhile.
+    """
     since_ms = store.now_ms() - budget.window_s * 1000
     with store.database.snapshot():
         running = store.running.of(budget.model, budget.profile, since_ms)
+        lent = store.running.lent()
         predicted = (
             {error.digest: error.predicted_us for error in store.calibrations.errors(budget.profile)}
             if budget.prediction_error is not None
             else {}
         )
-    found = [_look(one, budget, predicted.get(one.digest)) for one in running]
+    found = [
+        _look(own, budget, predicted.get(one.digest))
+        for one in running
+        if (own := _without(one, lent)) is not None
+    ]
+    seen = {one.digest for one in found}
+    found += [Look(digest, None, [], None, []) for digest in lent.values() if digest and digest not in seen]
     return sorted(found, key=lambda one: -len(one.online))
+
+
+def _without(running: RunningArtifact, lent: Mapping[str, str | None]) -> RunningArtifact | None:
+    """Without the devices that run it only for a search; None: there are no others."""
+    digest = running.digest
+    minutes = {name: rows for name, rows in running.minutes.items() if lent.get(name, digest) == digest}
+    online = [name for name in running.online if lent.get(name, digest) == digest]
+    if not minutes and not online and (running.minutes or running.online):
+        return None
+    return replace(running, online=online, minutes=minutes)
 
 
 def _look(running: RunningArtifact, budget: FleetBudget, predicted_us: float | None) -> Look:
