@@ -360,7 +360,8 @@ def _tell(client: Api, found: dict[str, Any]) -> None:
         if found["nearest"] is not None:
             near = next(one for one in trials if one["number"] == found["nearest"])
             click.echo(f"The nearest is trial {near['number']}: {near['title']}.")
-    for note in found["notes"]:
+    measured = [one["message"] for one in found["measurements"] if one["message"]]
+    for note in dict.fromkeys([*found["notes"], *measured]):
         click.echo(note)
 
 

@@ -39,13 +39,12 @@ def outcome_of(store: Store, search: Search, result: SearchResult) -> tuple[Outc
             continue  # its recipe makes it again
         report = trial_report(store, search, trial, size_bytes)
         kept.append(Kept(digest, artifact_recipe(search.id, trial.number), size_bytes, report))
-    measured = [one.message for one in store.search_measurements.of(search.id) if one.message]
     outcome = Outcome(
         front=[trial.number for trial in result.front],
         best=None if result.best is None else result.best.number,
         nearest=None if result.nearest is None else result.nearest.number,
         blocked=list(result.blocked),
-        notes=[*result.notes, *measured],
+        notes=list(result.notes),
         chosen=made if result.best is not None else None,
         offered=made if result.best is None else None,
     )

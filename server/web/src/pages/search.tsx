@@ -170,14 +170,17 @@ function Trials({ search, trials }: { search: Search; trials: readonly Trial[] }
     );
   }
   const all = dots(trials, cost);
-  const unknown = all.filter((dot) => dot.points === null).length;
   return (
     <>
       <div class="search-split">
         <Card
           testid="search-front"
           title={`Accuracy against ${costWords[cost].title}`}
-          note={`Left and up is better; ${plural(search.front.length, "trial")} on the front`}
+          note={
+            all.every((dot) => dot.points === null)
+              ? "Without a data set accuracy is not known: every dot stands at the foot"
+              : `Left and up is better; ${plural(search.front.length, "trial")} on the front`
+          }
           actions={
             costs.length > 1 && (
               <Choice
@@ -201,7 +204,7 @@ function Trials({ search, trials }: { search: Search; trials: readonly Trial[] }
             chosen={chosen}
             onChoose={choose}
           />
-          <Key unknown={unknown} measured={all.some((dot) => dot.stage === "measured")} />
+          <Key unknown={all.filter((dot) => dot.stage === "predicted").length} measured={all.some((dot) => dot.stage === "measured")} />
         </Card>
         {trial ? (
           <TrialPanel key={trial.number} search={search} trial={trial} original={trials[0]} />
