@@ -1,6 +1,7 @@
 """A real agent is asked to measure itself, and its profile learns from what it found."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,19 @@ from edgepress_devices.microbench.nets import write_net
 
 pytestmark = pytest.mark.e2e
 
-SECONDS = "30"  # of measuring: enough for more than half of the nets on two busy cores
+SECONDS = 30  # of measuring: enough for more than half of the nets on two cores
+MORE_SECONDS = 90  # where something else has the machine: a device throws out what it was disturbed in
+
+
+def calibrate(installation: Installation) -> Any:
+    """As a person does it, who asks again with more seconds when the device says that it had too few."""
+    asked = ("profile", "calibrate", "x86-pc", "--device", "shelf-pc", "--seconds")
+    try:
+        return installation.cli(*asked, str(SECONDS))
+    except AssertionError:
+        newest = installation.api.get("/profiling?device=shelf-pc")[0]
+        assert newest["message"].endswith("Ask again with more seconds."), newest
+        return installation.cli(*asked, str(MORE_SECONDS))
 
 
 def test_a_device_is_asked_and_its_profile_predicts_better_from_then_on(
@@ -30,7 +43,7 @@ def test_a_device_is_asked_and_its_profile_predicts_better_from_then_on(
 
     before = installation.cli("profile", "calibration", "x86-pc")
     assert before["active"] is None
-    made = installation.cli("profile", "calibrate", "x86-pc", "--device", "shelf-pc", "--seconds", SECONDS)
+    made = calibrate(installation)
     (measured,) = made["jobs"]
     assert (measured["state"], measured["percent"]) == ("done", 100)
     active = made["calibration"]["active"]
