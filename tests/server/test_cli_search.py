@@ -94,12 +94,12 @@ def test_showing_a_search_says_what_its_figures_rest_on(store: Store) -> None:
     made = start()
     seat = filled(store)
     shown = run("show", made["id"]).output
-    assert "Chosen so far trial 1: try 1." in shown
+    assert "Best so far: trial 1, try 1." in shown
     assert "latency: predicted: datasheet (roofline, expect a factor of 2)" in shown
     digest = store.blobs.put(b"all")
     kept = [Kept(digest, "search", 3, {})]
     store.searches.finish(seat, Outcome(front=[1, 0], best=1, nearest=None, chosen=digest), kept)
-    assert "Chosen trial 1: try 1." in run("show", made["id"]).output
+    assert "Chosen trial 1, try 1." in run("show", made["id"]).output
     assert made["id"] in run("list").output
 
 

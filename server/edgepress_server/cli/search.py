@@ -349,8 +349,10 @@ def _tell(client: Api, found: dict[str, Any]) -> None:
         click.echo(found["message"])
     if found["best"] is not None:
         best = next(one for one in trials if one["number"] == found["best"])
-        so_far = "" if found["state"] == "done" else "so far "
-        click.echo(f"Chosen {so_far}trial {best['number']}: {best['title']}.")
+        chosen = {"done": "Chosen", "queued": "Best so far:", "running": "Best so far:"}
+        click.echo(
+            f"{chosen.get(found['state'], 'Best until then:')} trial {best['number']}, {best['title']}."
+        )
         for line in _bases(best["figures"]):
             click.echo(line)
     elif found["blocked"]:
