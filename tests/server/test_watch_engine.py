@@ -8,6 +8,7 @@ from loop_story import LIMIT_US, PROFILE, Loop
 from server_story import Clock
 
 from edgepress_compression.search.budget import Budget
+from edgepress_devices.protocol import ProfilingState
 from edgepress_server.errors import ConflictError
 from edgepress_server.store import Store
 from edgepress_server.watch.choices import accept, dismiss
@@ -284,3 +285,19 @@ def test_a_device_that_a_search_has_borrowed_says_nothing_about_the_candidates_i
     assert loop.devices[0].running == candidate
     loop.minutes(4, 3 * SLOW)
     assert [(f.id, f.state) for f in loop.live()] == [(finding.id, "searching")]
+
+
+def test_while_a_device_measures_itself_neither_that_nor_what_was_before_is_taken_for_now(loop: Loop) -> None:
+    loop.budget(auto=True, sustained_minutes=1)
+    loop.minute(OK)
+    (finding,) = loop.minute(SLOW)
+    jobs = [loop.store.profiling.get(job_id) for job_id in finding.jobs]
+    for job in jobs:
+        loop.store.profiling.heard(job.device, ProfilingState(id=job.id, state="running"))
+    assert [f.id for f in loop.look()] == [finding.id], "the quick minute before is not the newest one"
+    loop.minutes(2, 10 * SLOW)
+    assert loop.only().figures == finding.figures, "no search is asked for by what was measured meanwhile"
+    loop.jobs_end()
+    loop.clock.forward(60_000)
+    loop.minute(OK)
+    assert loop.live() == []

@@ -9,6 +9,7 @@ from typing import Final
 
 from edgepress_server.store.database import Database
 
+PROFILING_MAX_MS: Final = 30 * 60_000  # a device that went away while it measured itself is at work again
 DEVICES_MAX: Final = 500  # looked at, of one profile: those heard from last
 
 
@@ -18,13 +19,13 @@ class RunningArtifact:
     online: list[str]  # names of the devices that are online and say that they run it
     rollout: str | None  # the newest that brought it to one of them
     minutes: dict[str, list[sqlite3.Row]]  # device -> rows of `minutes`, ascending; of any that sent some.
-    # Without those in which it measured itself: its work waited for that
+    # Only those since it measured itself last: its work waited for that, and what was before is not now
 
 
 _MINUTES: Final = """
-SELECT * FROM minutes m WHERE device = :device AND minute >= :since AND artifact = :digest AND NOT EXISTS (
-    SELECT 1 FROM profiling_jobs j WHERE j.device = :device AND j.started_at < m.minute + 60000
-    AND coalesce(j.finished_at, m.minute) >= m.minute
+SELECT * FROM minutes WHERE device = :device AND minute >= :since AND artifact = :digest AND minute > (
+    SELECT coalesce(max(coalesce(finished_at, min(:now, started_at + :longest))), 0) FROM profiling_jobs
+    WHERE device = :device AND started_at IS NOT NULL
 ) ORDER BY minute
 """
 
@@ -48,7 +49,14 @@ class Running:
                 mine = [row for row in rows if row["digest"] == digest]
                 minutes = {
                     row["name"]: self._database.rows(
-                        _MINUTES, {"device": row["name"], "since": since_ms, "digest": digest}
+                        _MINUTES,
+                        {
+                            "device": row["name"],
+                            "since": since_ms,
+                            "digest": digest,
+                            "now": self._database.now_ms(),
+                            "longest": PROFILING_MAX_MS,
+                        },
                     )
                     for row in mine
                 }
