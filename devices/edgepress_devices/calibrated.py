@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgepress_devices.calibration import Calibration, KindFit
+from edgepress_devices.calibration import Calibration, KindFit, WholeModel
 from edgepress_devices.operator import Operator
 
 _LAYOUTS: Final = ("nchwc", "nhwc", "nchw", "")
@@ -24,12 +24,18 @@ class Sustained:
     overhead_us: float  # with what the profile adds
     factor: float
     profile_us: float
+    whole: float  # factor by the size of its model
     known: bool  # False: its kind was never measured, so it is guessed from others
 
     @property
     def call_us(self) -> float:
         """What a call costs beyond its work."""
-        return max(0.0, self.overhead_us * self.factor - self.profile_us)
+        return self.whole * max(0.0, self.overhead_us * self.factor - self.profile_us)
+
+    @property
+    def work_factor(self) -> float:
+        """How many times longer its work takes than its kind's rates say."""
+        return self.whole * self.factor
 
 
 class CalibratedKinds:
@@ -37,6 +43,7 @@ class CalibratedKinds:
 
     def __init__(self, calibration: Calibration, traffic: int) -> None:
         self._calibration, self._traffic = calibration, traffic
+        self._whole = whole_factor(calibration.whole, traffic)
         self._corrections: dict[
             int, list[tuple[tuple[float, ...], float]]
         ] = {}  # id of a fit -> scaled points
@@ -50,7 +57,7 @@ class CalibratedKinds:
             factor = self._factor(fit, one) if known else 1.0
             added = self._calibration.profile_us.get(one.dtype, 0.0)
             self._told[key] = Sustained(
-                fit.operations_per_us, fit.bytes_per_us, fit.overhead_us, factor, added, known
+                fit.operations_per_us, fit.bytes_per_us, fit.overhead_us, factor, added, self._whole, known
             )
         return self._told[key]
 
@@ -80,6 +87,14 @@ def model_traffic(operators: Iterable[Operator]) -> int:
     """Bytes that a model moves in one inference. Whatever an operator left in the caches at its last run is
     pushed out of them by so much since: it runs cold in a large model, and warm in a small one."""
     return sum(one.bytes_moved for one in operators)
+
+
+def whole_factor(whole: WholeModel | None, traffic: int) -> float:
+    """For a model that moves so many bytes; outside of what was measured as at its ends."""
+    if whole is None or whole.high <= whole.low:
+        return 1.0
+    share = (min(max(math.log2(traffic + 1), whole.low), whole.high) - whole.low) / (whole.high - whole.low)
+    return math.exp(whole.at_low + share * (whole.at_high - whole.at_low))
 
 
 def find_kind(calibration: Calibration, one: Operator) -> tuple[KindFit, bool]:

@@ -5,9 +5,10 @@ The form has a meaning that people can check against a datasheet. An operator of
     latency = (max(operations / operations_per_us, bytes / bytes_per_us) + overhead_us) * exp(correction)
               - profile_us
 
-with what the device sustains in place of what it could do at most, and `correction` a smooth function of the
-operator's shape that says where a kernel does better or worse than the kind as a whole (calibrated.py). Far
-from every shape that was measured it goes to 0, and the sustained figures are all that is left.
+times the factor of the whole model's size (`WholeModel`), with what the device sustains in place of what it
+could do at most, and `correction` a smooth function of the operator's shape that says where a kernel does
+better or worse than the kind as a whole (calibrated.py). Far from every shape that was measured it goes to 0,
+and the sustained figures are all that is left.
 """
 
 from __future__ import annotations
@@ -51,6 +52,16 @@ class KindFit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     samples: _Count  # kernels of different shapes
     error: _Fraction | None = None  # median relative error on nets left out; None: too few
     correction: Correction | None = None
+
+
+class WholeModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a whole net's time departs from the sum of its operators' predictions, on nets left out of the fit:
+    the logarithm of a factor, a straight line over log2 of the bytes that the net moves."""
+
+    at_low: Annotated[float, msgspec.Meta(ge=-1, le=1)]  # for nets that move up to 2 ** low bytes
+    at_high: Annotated[float, msgspec.Meta(ge=-1, le=1)]  # from 2 ** high on
+    low: Annotated[float, msgspec.Meta(ge=0, le=64)]
+    high: Annotated[float, msgspec.Meta(ge=0, le=64)]
 
 
 class CrossValidation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +109,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     profile_us: dict[_Short, _Microseconds] = {}  # what the runtime's profile adds, by type: taken off again
     kinds: Annotated[dict[_Short, KindFit], msgspec.Meta(min_length=1, max_length=100)]
     error: CrossValidation
+    whole: WholeModel | None = None
     power: CalibratedPower | None = None
     memory: CalibratedMemory | None = None
 

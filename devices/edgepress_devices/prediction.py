@@ -134,7 +134,7 @@ def traffic_us(one: Operator, limits: Roofline, weight_bytes: int) -> float:
 
 
 def _from_calibration(one: Operator, sustained: Sustained) -> OperatorPrediction:
-    rate, factor = sustained.operations_per_us, sustained.factor
+    rate, factor = sustained.operations_per_us, sustained.work_factor
     compute_us = 0.0 if rate is None else factor * one.flops / rate
     memory_us = factor * one.bytes_moved / sustained.bytes_per_us
     return _row(one, compute_us, memory_us, sustained.call_us, known=sustained.known)

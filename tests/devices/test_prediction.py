@@ -16,6 +16,7 @@ from edgepress_devices.calibration import (
     Correction,
     CrossValidation,
     KindFit,
+    WholeModel,
     from_json,
     to_json,
 )
@@ -190,3 +191,13 @@ def test_a_file_that_is_too_large_is_refused_unread() -> None:
 )  # fmt: skip
 def test_operators_are_fitted_together_by_their_kernel(operator: Operator, expected: str) -> None:
     assert operator.kind == expected
+
+
+def test_whole_models_depart_from_the_sum_of_their_operators_as_nets_of_their_size_did() -> None:
+    fitted = calibration(Add_fp32=kind(None, 5_000.0, 1.0))
+    low, high = math.log2(120_001), math.log2(120_001) + 4
+    whole = WholeModel(at_low=math.log(0.8), at_high=math.log(1.2), low=low, high=high)
+    with_whole = msgspec.structs.replace(fitted, whole=whole)
+    assert total_us([ADD], with_whole) == pytest.approx(3.5 + 0.8 * 25.0)
+    large = [ADD] * 1000  # 120 MB: beyond what was measured, as at its end
+    assert total_us(large, with_whole) == pytest.approx(3.0 + 500.0 + 1.2 * 25_000.0)

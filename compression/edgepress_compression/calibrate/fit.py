@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ import msgspec
 
 from edgepress_compression.calibrate.agreement import Doubt, disagreeing, impossible, without, wrong_setting
 from edgepress_compression.calibrate.kind_fit import FittedKind, Plain, Sample, fit_kind, fit_plain
+from edgepress_compression.calibrate.left_out import BlindNet, errors, whole_model
 from edgepress_compression.calibrate.samples import (
     COMPLETE_MIN,
     Net,
@@ -132,7 +133,9 @@ def _fit(
         power=_power(list(reports.values())),
         memory=_memory(list(reports.values())),
     )
-    error, of_kinds = _left_out(calibration, fitted, usual, nets, profile, layout)
+    blind = list(_blind(calibration, fitted, usual, nets, profile, layout))
+    calibration = msgspec.structs.replace(calibration, whole=whole_model(blind))
+    error, of_kinds = errors(blind, calibration)
     kinds = {
         name: msgspec.structs.replace(one, error=of_kinds.get(name))
         for name, one in calibration.kinds.items()
@@ -208,19 +211,16 @@ def _as_kind(one: Plain, samples: int) -> KindFit:
     )
 
 
-def _left_out(
+def _blind(
     calibration: Calibration,
     fitted: Mapping[str, FittedKind],
     usual: Mapping[str, KindFit],
     nets: Sequence[_Net],
     profile: DeviceProfile,
     layout: str,
-) -> tuple[CrossValidation, dict[str, float]]:
-    """Errors on nets that were left out, all forms of a net together, a sixth of the nets at a time."""
+) -> Iterator[BlindNet]:
+    """Every net predicted by a fit that knows nothing of it in any form; a sixth of the nets at a time."""
     names = sorted({net.key[0] for net in nets})
-    of_nets: list[float] = []
-    of_kernels: list[float] = []
-    of_kinds: dict[str, list[float]] = {}
     for number in range(min(FOLDS, len(names))):
         gone = frozenset(names[number::FOLDS])
         kinds = dict(usual)
@@ -228,29 +228,12 @@ def _left_out(
             again = one.without(gone)
             if again is not None:
                 kinds[name] = again
-        blind = msgspec.structs.replace(calibration, kinds=kinds)
-        blind_profile = msgspec.structs.replace(profile, calibration=blind)
+        of_others = msgspec.structs.replace(calibration, kinds=kinds)
+        blind_profile = msgspec.structs.replace(profile, calibration=of_others)
         for net in (one for one in nets if one.key[0] in gone):
-            runs = net_operators(*net.key, layout)
-            told = predict(
-                runs.operators,
-                blind_profile,
-                weight_bytes=runs.weight_bytes,
-                peak_activation_bytes=runs.peak_activation_bytes,
-            )
-            of_nets.append(abs(told.latency_us / net.usual_us - 1))
-            for row in told.operators:
-                if row.name in net.kernels:
-                    added = calibration.profile_us.get(row.dtype, 0.0)
-                    error = abs((row.latency_us + added) / net.kernels[row.name] - 1)
-                    of_kernels.append(error)
-                    of_kinds.setdefault(row.kind, []).append(error)
-    return CrossValidation(
-        operator_median=round(median_of(of_kernels), 4) if of_kernels else 0.0,
-        model_median=round(median_of(of_nets), 4),
-        model_worst=round(max(of_nets), 4),
-        n=len(of_nets),
-    ), {name: round(median_of(errors), 4) for name, errors in of_kinds.items()}
+            operators = net_operators(*net.key, layout).operators
+            told = predict(operators, blind_profile, weight_bytes=0, peak_activation_bytes=0)
+            yield BlindNet(told, net.usual_us, net.kernels, model_traffic(operators))
 
 
 def _power(reports: Sequence[ProfilingReport]) -> CalibratedPower | None:

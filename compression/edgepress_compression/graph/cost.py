@@ -152,11 +152,11 @@ class _Counter:
                 limits.append(None)
                 continue
             found = kinds.of(self._as_executed(node, one, profile))
-            rate = math.inf if found.operations_per_us is None else found.operations_per_us / found.factor
+            rate = math.inf if found.operations_per_us is None else found.operations_per_us / found.work_factor
             limits.append(
                 Roofline(
                     operations_per_us=rate,
-                    bytes_per_us=found.bytes_per_us / found.factor,
+                    bytes_per_us=found.bytes_per_us / found.work_factor,
                     overhead_us=found.call_us,
                 )
             )
