@@ -159,7 +159,8 @@ class Space:
             yield Step("low-rank", {"kept": kept})
         numbers = point.get("numbers", "fp32")
         if (bits := point.get("bits")) is not None:
-            yield Step("quantize", {"bits": bits, "trellis": numbers == "fp32"})
+            # written as the shipped recipes are: rate-distortion and balanced are points of the space
+            yield Step("quantize", {"bits": bits} if numbers == "fp32" else {"bits": bits, "trellis": False})
         if numbers == "int8":
             options: dict[str, Any] = {"calibration": "mse", "samples": 200}
             if left := point.get("float_layers", 0):
