@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -110,3 +112,10 @@ def test_a_recipe_written_as_a_file_is_the_same_recipe(tmp_path_factory, text, n
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
     path.write_bytes(recipe_toml(made).encode("utf-8", "surrogatepass"))
     assert load_recipe(path) == made
+
+
+def test_without_samples_a_point_is_a_recipe_that_asks_for_none() -> None:
+    without = dataclasses.replace(SPACE, samples=False)
+    for point in without.points(np.random.default_rng(0)):
+        assert without.recipe(point).needs == "none"
+    assert SPACE.recipe({**SPACE.harmless, "numbers": "int8"}).needs == "unlabelled"

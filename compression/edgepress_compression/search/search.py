@@ -220,7 +220,7 @@ def _ask_device(
             continue
         found = measure(trial, artifact)
         if found is None:
-            return ["The device went away before it had measured all candidates; the rest are predictions."]
+            return ["The device did not measure all candidates; the rest are predictions."]
         merged = _merged(trial.figures, found)
         log.tell_tested(
             msgspec.structs.replace(trial, stage="measured", figures=merged, within=within(merged, budget))

@@ -72,6 +72,7 @@ class Space:
     parameters: tuple[Parameter, ...]
     labelled: bool = False  # there are labels to train on
     multiple: int = 8  # widths that fill the device's registers
+    samples: bool = True  # there are inputs to look at
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -134,8 +135,10 @@ class Space:
         """What the point stands for, as data that can be run again by itself."""
         passes = list(self._passes(point))
         needs: Needs = "none"
-        if any(step.name in {"quantize", "int8", "prune-channels", "low-rank"} for step in passes):
-            needs = "unlabelled"
+        if self.samples and any(
+            step.name in {"quantize", "int8", "prune-channels", "low-rank"} for step in passes
+        ):
+            needs = "unlabelled"  # without them the recipe would be another
         return Recipe(
             name=NAME,
             description=f"Found by a search: {self.words(point)}.",
@@ -212,7 +215,7 @@ def space_for(graph: Graph, profile: DeviceProfile, *, samples: bool, labelled: 
         parameters.append(Parameter("numbers", tuple(numbers)))
     if "int8" in numbers and products >= _LEAST_LAYERS and samples:
         parameters.append(Parameter("float_layers", _FLOAT_LAYERS, needs=("numbers", "int8")))
-    return Space(tuple(parameters), labelled, _lanes(profile))
+    return Space(tuple(parameters), labelled, _lanes(profile), samples)
 
 
 def _lanes(profile: DeviceProfile) -> int:
