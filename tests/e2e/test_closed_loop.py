@@ -146,10 +146,11 @@ def test_a_device_that_slows_down_gets_a_model_that_keeps_its_budget(
         tell_the_story(installation, page, resolved)
 
     steps = [step["what"] for step in resolved["steps"]]
-    assert [s for s in steps if s != "calibrated"] == [
+    # A board that is slowed down all the time may be too unsteady to be fitted to: then that is said.
+    assert steps[2] in ("calibrated", "not_calibrated"), resolved["steps"]
+    assert steps[:2] + steps[3:] == [
         "missed", "profiling", "search", "found", "released", "rolled_out", "resolved",
     ]  # fmt: skip
-    assert "calibrated" in steps, resolved["steps"]
     search = installation.api.get(f"/searches/{resolved['search']}")
     assert search["finding"] == finding["id"]
     assert search["budget"]["latency_us"] < limit_us, "a slower device is asked for less work"
@@ -175,7 +176,7 @@ def tell_the_story(installation: Installation, page: Page, finding: dict[str, An
         "missed": r"The p95 latency of slow-digits on one-core is .* ms, its budget .* \(1 device, ",
         "profiling": r"bench is asked to measure what it does now",
         "search": r"Search \w+ looks for .* since devices measure",
-        "found": r"predicted .*(s|S)",
+        "found": r"(predicted|timed on the server) [\d.]+ ms",
         "released": r"Release 2 is rolled out to 1 device",
         "resolved": r"within the budget of",
     }.items():

@@ -10,8 +10,11 @@ less work by its prediction; one that it does not explain, by this factor.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from edgepress_compression.search.budget import Budget
 from edgepress_devices.prediction import Prediction, predict
@@ -34,14 +37,20 @@ def figures(verdicts: Sequence[Verdict]) -> dict[str, float]:
 
 
 def ask(
-    budget: FleetBudget, measured: Mapping[str, float], prediction: Prediction | None
+    budget: FleetBudget,
+    measured: Mapping[str, float],
+    prediction: Prediction | None,
+    timed_us: float | None = None,
 ) -> tuple[Budget, list[str]]:
-    """The limits for a search, and in words why they differ from the budget's."""
+    """The limits for a search, and in words why they differ from the budget's (`timed_us`: `timed_here`)."""
     said: list[str] = []
     limits = budget.search_budget
     if prediction is None:
         return limits, said
-    basis = prediction.basis
+    basis = "calibration" if prediction.basis == "calibration" else "datasheet"
+    if timed_us is not None and prediction.basis == "datasheet":
+        prediction = msgspec.structs.replace(prediction, latency_us=timed_us)
+        basis = "timed on the server"
     latency_us, memory_bytes, energy_mj = limits.latency_us, limits.memory_bytes, limits.energy_mj
     p95_us, rss_bytes, used_mj = (measured.get(name) for name in _NAMES.values())
     if latency_us is not None and p95_us:
@@ -68,6 +77,20 @@ def ask(
         max_drop=limits.max_drop,
     )
     return scaled, said
+
+
+def timed_here(store: Store, digest: str, profile: DeviceProfile) -> float | None:
+    """p50 of the artifact on the server, in us, where a search without a calibration counts in that.
+
+    It times its trials itself where the profile describes the server's kind of machine (search/evaluate.py):
+    then a figure of the datasheet is no measure of what it finds.
+    """
+    if profile.cpu.machine != platform.machine() or profile.gpu is not None:
+        return None
+    artifact = store.artifacts.find(digest)
+    latency = {} if artifact is None else artifact.report.get("latency_us") or {}
+    p50_us = (latency.get("after") or {}).get("p50")
+    return float(p50_us) if isinstance(p50_us, int | float) and p50_us > 0 else None
 
 
 def prediction_of(

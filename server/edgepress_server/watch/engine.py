@@ -272,8 +272,10 @@ class Watcher:
     def _ask(self, budget: FleetBudget, finding: Finding) -> tuple[Budget, list[str]] | None:
         """What the search is asked for; None: not known yet."""
         prediction: Prediction | None = None
+        timed_us: float | None = None
         try:
             profile = self._store.profiles.resolve(finding.profile)
+            timed_us = costs.timed_here(self._store, finding.digest, profile)
             prediction = costs.prediction_of(
                 self._store, self._executed, finding.digest, profile, wait_s=PREDICT_WAIT_S
             )
@@ -282,7 +284,7 @@ class Watcher:
                 return None
         except (NotPredictableError, RateLimitedError, InvalidProfile) as error:
             log.warning("finding %s: the running artifact is not predicted: %s", finding.id, error)
-        return costs.ask(budget, finding.figures, prediction)
+        return costs.ask(budget, finding.figures, prediction, timed_us)
 
     def _search(
         self,

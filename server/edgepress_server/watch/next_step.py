@@ -41,6 +41,7 @@ class JobFacts:
     """A profiling job of this finding."""
 
     device: str
+    what: str  # device: what a profile is fitted to; model: the running artifact
     open: bool
     done: bool  # with a report that is of use
     message: str
@@ -176,15 +177,15 @@ def _open(facts: Facts) -> Action | None:
 def _calibrating(facts: Facts) -> Action:
     waited_ms = facts.now_ms - facts.state_since_ms
     still = [job for job in facts.jobs if job.open]
-    done = [job for job in facts.jobs if job.done]
+    done = [job for job in facts.jobs if job.done and job.what == "device"]
     if still and waited_ms < CALIBRATE_MS:
         return Wait("; ".join(dict.fromkeys(f"{job.device}: {job.message}" for job in still)))
     if done and not facts.fitted and waited_ms < CALIBRATE_MS + FIT_MS:
         return Wait("The times are in; the profile is fitted to them.")
     if not done:
-        each = dict.fromkeys(f"{job.device}: {job.message.rstrip('.')}" for job in facts.jobs)
+        each = dict.fromkeys(f"{job.device}: {job.message.rstrip('.')}" for job in facts.jobs if not job.done)
         why = "; ".join(each) or "no device was asked"
-        return StartSearch(f"No device told new times ({why}).")
+        return StartSearch(f"The costs stay as they were ({why}).")
     return StartSearch()
 
 

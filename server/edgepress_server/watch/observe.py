@@ -142,7 +142,7 @@ def _job(store: Store, job_id: str) -> JobFacts | None:
     except NotFoundError:  # pruned
         return None
     message = job.message or {"queued": "waits to be told", "sent": "was told"}.get(job.state, job.state)
-    return JobFacts(job.device, job.is_open, job.state == "done", message)
+    return JobFacts(job.device, job.what, job.is_open, job.state == "done", message)
 
 
 def _rollout(store: Store, rollout_id: str) -> RolloutFacts | None:
