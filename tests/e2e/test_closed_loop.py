@@ -116,7 +116,7 @@ def test_a_device_that_slows_down_gets_a_model_that_keeps_its_budget(
 
     wait_for("the first artifact on the device", lambda: running() == first, 60)
     budget = ["budget", "set", "slow-digits", "--profile", "one-core", "--max-drop", "2.0", "--minutes", "1"]
-    budget += ["--window", "90", "--profiling", "15", "--search-seconds", "60"]
+    budget += ["--window", "90", "--profiling", "15", "--search-seconds", "45"]
     with CpuShare(installation.agent_pid("bench")) as cpu, load(installation, "bench", feeds):
         installation.cli(*budget, "--latency", "10s", "--ask")
         quick = wait_for("telemetry at full speed", lambda: judged(installation), 90)
