@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 from fleet_story import MODEL
-from loop_story import LIMIT_US, PROFILE, Loop
+from loop_story import LIMIT_US, PROFILE, KnownOperators, Loop
 from server_story import Clock
 
 from edgepress_compression.search.budget import Budget
 from edgepress_devices.protocol import ProfilingState
 from edgepress_server.errors import ConflictError
 from edgepress_server.store import Store
+from edgepress_server.watch import engine
 from edgepress_server.watch.choices import accept, dismiss
-from edgepress_server.watch.next_step import SEARCHES_A_DAY
+from edgepress_server.watch.engine import Watcher
+from edgepress_server.watch.next_step import SEARCHES_A_DAY, Action, Facts
 
 OK, SLOW = 15_000.0, 41_000.0
 
@@ -301,3 +303,24 @@ def test_while_a_device_measures_itself_neither_that_nor_what_was_before_is_take
     loop.clock.forward(60_000)
     loop.minute(OK)
     assert loop.live() == []
+
+
+def test_two_workers_that_see_the_same_take_a_step_once(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second worker decides by what it has read, while the first acts on it."""
+    loop.budget(auto=True)
+    to_search(loop)
+    loop.search_ends()
+    first, second = loop.watcher, Watcher(loop.store, loop.fleet.keys, KnownOperators())  # type: ignore[arg-type]
+    decide = engine.next_step
+
+    def decide_late(facts: Facts) -> Action | None:
+        monkeypatch.setattr(engine, "next_step", decide)
+        action = decide(facts)
+        first.look()
+        return action
+
+    monkeypatch.setattr(engine, "next_step", decide_late)
+    second.look()
+    assert loop.only().state == "released"
+    assert len(loop.store.releases.list()) == 2, "the first artifact's, and one"
+    assert loop.story(loop.only()).count("released") == 1
