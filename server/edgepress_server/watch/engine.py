@@ -14,7 +14,7 @@ from typing import Final
 from edgepress_compression.search.budget import Budget
 from edgepress_devices.prediction import Prediction
 from edgepress_devices.profile import InvalidProfile
-from edgepress_server.errors import RateLimitedError, ServerError
+from edgepress_server.errors import NotFoundError, RateLimitedError, ServerError
 from edgepress_server.predict import ExecutedModels
 from edgepress_server.predict.executed import NotPredictableError
 from edgepress_server.store import Store
@@ -404,12 +404,15 @@ class Watcher:
 
 def call_off(store: Store, finding: Finding) -> None:
     """End the search and the profiling jobs that were started for a finding; those that are over stay."""
-    if finding.search is not None:
-        search = store.searches.get(finding.search)
-        if search.finding == finding.id and search.state in ("queued", "running"):
+    for search in store.searches.live():
+        if search.finding == finding.id:
             store.searches.cancel(search.id, actor=None)
     for job_id in finding.jobs:
-        if store.profiling.get(job_id).is_open:
+        try:
+            job = store.profiling.get(job_id)
+        except NotFoundError:  # over so long that it is forgotten
+            continue
+        if job.is_open:
             store.profiling.cancel(job_id, actor=None)
 
 
