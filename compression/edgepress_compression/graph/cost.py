@@ -152,7 +152,9 @@ class _Counter:
                 limits.append(None)
                 continue
             found = kinds.of(self._as_executed(node, one, profile))
-            rate = math.inf if found.operations_per_us is None else found.operations_per_us / found.work_factor
+            rate = (
+                math.inf if found.operations_per_us is None else found.operations_per_us / found.work_factor
+            )
             limits.append(
                 Roofline(
                     operations_per_us=rate,
