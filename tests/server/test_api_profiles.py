@@ -8,10 +8,12 @@ import pytest
 from profiling_story import calibration
 from server_story import Browser
 
+from edgepress_compression.search.budget import Budget
 from edgepress_devices.profile import InvalidProfile, load_profile, shipped_ids, shipped_text
 from edgepress_server.errors import NotFoundError
 from edgepress_server.store import Store
 from edgepress_server.store.calibrations import basis_of
+from edgepress_server.store.models import ModelFacts
 
 OWN = """
 id = "pi-4-2gb"
@@ -147,6 +149,20 @@ def test_a_profile_in_use_stays_and_the_answer_says_who_uses_it(operator: Browse
     operator.delete("/profiles/pi-4-2gb", 204)
     with pytest.raises(NotFoundError):
         store.profiles.resolve("pi-4-2gb")
+
+
+def test_a_profile_that_is_searched_for_or_watched_stays(operator: Browser, store: Store) -> None:
+    put(operator, "pi-4-2gb", OWN)
+    store.models.add("lenet", store.blobs.put(b"onnx"), ModelFacts(10, 8, 2, None, [], []), None, actor=None)
+    search = store.searches.submit(
+        model="lenet", profile="pi-4-2gb", dataset=None, budget={"latency_us": 9.0}, actor=None
+    )
+    store.budgets.put("lenet", "pi-4-2gb", Budget(latency_us=9.0))
+    message = operator.delete("/profiles/pi-4-2gb", 409)["error"]["message"]
+    assert f"searches {search.id}" in message and "budgets of lenet" in message
+    store.searches.cancel(search.id, actor=None)
+    store.budgets.clear("lenet", "pi-4-2gb")
+    operator.delete("/profiles/pi-4-2gb", 204)
 
 
 def test_a_shipped_profile_cannot_be_deleted(operator: Browser) -> None:

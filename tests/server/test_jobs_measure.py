@@ -104,6 +104,28 @@ def test_the_device_gets_back_what_it_ran_when_the_search_has_ended(fleet: Fleet
     assert fleet.store.search_measurements.borrowed() == []
 
 
+def test_of_two_searches_on_a_device_the_last_gives_back_what_ran_before_both(
+    fleet: Fleet, pi: StoryDevice
+) -> None:
+    before = pi.running
+    first = searching(fleet)
+    look(fleet, ask(fleet, first, "of the first"))
+    pi.commit()
+    fleet.store.searches.submit(
+        model=MODEL, profile="x86-pc", dataset=None, budget={"latency_us": 400.0},
+        options={"device": "pi"}, actor="ada",
+    )  # fmt: skip
+    second = fleet.store.searches.join("w2")
+    assert second is not None and second.search != first.search
+    asked = look(fleet, ask(fleet, second, "of the second"))
+    pi.commit()
+    for seat in (first, second):
+        fleet.store.searches.finish(seat, Outcome(front=[], best=None, nearest=None), [])
+        look(fleet, asked)
+        pi.commit()
+    assert pi.running == before
+
+
 def test_a_device_that_was_told_something_else_since_keeps_that(fleet: Fleet, pi: StoryDevice) -> None:
     seat = searching(fleet)
     asked = look(fleet, ask(fleet, seat))

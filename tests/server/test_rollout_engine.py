@@ -293,6 +293,7 @@ def test_an_older_release_is_refused_with_a_way_out(fleet: Fleet) -> None:
         ("a device that has not enrolled", {"devices": ["registered"]}, ConflictError),
         ("a revoked device", {"devices": ["revoked"]}, ConflictError),
         ("a device of a profile without artifact", {"devices": ["pi"]}, ConflictError),
+        ("none named, which is not everybody", {"devices": []}, ConflictError),
         ("labels that nobody has", {"labels": {"room": "attic"}}, ConflictError),
         ("a policy with an unknown rule", {"policy": {"canaries": 2}}, InvalidInputError),
         ("a policy with a number that cannot be", {"policy": {"max_failed": -1}}, InvalidInputError),

@@ -186,6 +186,32 @@ def test_what_runs_is_predicted_once_for_each_state_of_the_profile(fleet: Fleet)
     assert take(fleet).predict == (digest,)
 
 
+def test_predictions_that_were_made_before_a_crash_outlive_the_giving_up(fleet: Fleet) -> None:
+    made, missing = fleet.artifact("v1"), fleet.artifact("v2")
+    for name, digest in (("one", made), ("two", missing)):
+        fleet.devices[name].running = digest
+        fleet.devices[name].report("committed")
+    for _ in range(MAX_ATTEMPTS - 1):
+        fleet.store.refits.interrupted(take(fleet), "Its process was killed.")
+    last = take(fleet)
+    assert set(last.predict) == {made, missing}
+    identity = fleet.store.refits.identity(PROFILE)
+    fleet.store.artifact_predictions.put(PROFILE, made, identity, Predicted(80.0, "datasheet", 1.0))
+    fleet.store.refits.interrupted(last, "Its process was killed.")
+    kept = fleet.store.database.rows("SELECT digest, latency_us FROM artifact_predictions")
+    assert {row["digest"]: row["latency_us"] for row in kept} == {made: 80.0, missing: None}
+    assert fleet.store.refits.take("w") is None
+
+
+def test_a_profile_that_goes_by_anothers_calibration_is_predicted_anew_with_it(store: Store) -> None:
+    heir = 'id = "office-pc"\nname = "Office"\ninherits = "x86-pc"\n'
+    store.profiles.put("office-pc", heir, actor=None)
+    before = store.refits.identity("office-pc")
+    put(store, 0.1)
+    assert store.profiles.resolve("office-pc").calibration is not None
+    assert store.refits.identity("office-pc") != before
+
+
 def test_errors_compare_predictions_with_the_median_of_what_the_fleet_measures(fleet: Fleet) -> None:
     digest = fleet.artifact("v1")
     fleet.store.artifact_predictions.put(PROFILE, digest, "now", Predicted(80.0, "calibration", 0.1))

@@ -12,7 +12,7 @@ from server_story import Clock
 from edgepress_devices.microbench.nets import NAMES
 from edgepress_devices.protocol import KernelTime, NetTime, ProfilingState, Reading
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
-from edgepress_server.store import Store, open_store
+from edgepress_server.store import Store, open_store, profiling_reports
 from edgepress_server.store.profiling import EXPIRES_MS, OPEN_MAX, ProfilingJobRow
 from edgepress_server.store.profiling_reports import KEEP_REPORTS
 
@@ -270,6 +270,16 @@ def test_inputs_are_the_newest_usable_report_of_each_device_of_the_profile(fleet
     assert reports.inputs() == {"x86-pc": [2], "raspberry-pi-4": [3]}
     fleet.store.devices.revoke("one", actor=None)
     assert reports.inputs() == {"x86-pc": [2]}
+
+
+def test_of_a_large_fleet_the_devices_that_reported_last_are_fitted_to(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiling_reports, "FIT_DEVICES_MAX", 2)
+    fleet.enrol("three")
+    for device in ("two", "one", "three"):
+        send(fleet, device, report(ask(fleet, device)))
+    assert fleet.store.profiling.reports.inputs() == {"x86-pc": [2, 3]}
 
 
 def test_only_the_newest_reports_of_a_device_are_kept(fleet: Fleet) -> None:

@@ -1,5 +1,6 @@
 """Searches and their trials: workers join, die and take over; nothing counts twice, an end is an end."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,8 @@ from server_story import Clock
 
 from edgepress_compression.errors import SearchError
 from edgepress_compression.search.trial import Figures, Trial
-from edgepress_server.errors import ConflictError
+from edgepress_server.errors import ConflictError, NotFoundError
+from edgepress_server.jobs.search_outcome import drop_files
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.models import ModelFacts
 from edgepress_server.store.search_trials import MAX_ATTEMPTS as TRIAL_ATTEMPTS
@@ -232,6 +234,29 @@ def test_files_of_an_ended_search_are_dropped_but_for_its_artifacts(searching: S
     assert searching.search_trials.droppable() == ["a" * 64]
     searching.search_trials.forget_file("a" * 64)
     assert [row.artifact for row in searching.search_trials.all(seat.search)] == [None, KEPT.digest]
+
+
+def test_a_file_that_became_an_artifact_after_the_look_is_not_dropped(
+    searching: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(searching)
+    seat = join(searching)
+    dropped, released = searching.blobs.put(b"dropped"), searching.blobs.put(b"released")
+    for digest in (dropped, released):
+        os.utime(searching.blobs.path(digest), (0, 0))
+        trial = msgspec.structs.replace(done(claim(searching, seat)), artifact=digest)
+        searching.search_trials.finish(seat, trial)
+    searching.searches.finish(seat, Outcome(front=[], best=None, nearest=None), [])
+    seen = searching.search_trials.droppable()
+    assert set(seen) == {dropped, released}
+    searching.artifacts.add(
+        released, model="lenet", profile="raspberry-pi-4", recipe="r", size_bytes=8, report={}, job=None
+    )
+    monkeypatch.setattr(searching.search_trials, "droppable", lambda: seen)
+    assert drop_files(searching) == 1
+    assert searching.blobs.read(released) == b"released"
+    with pytest.raises(NotFoundError):
+        searching.blobs.path(dropped)
 
 
 def test_the_profile_it_began_with_stays(searching: Store) -> None:

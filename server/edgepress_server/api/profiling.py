@@ -157,7 +157,7 @@ def list_profiling(query: ProfilingQuery) -> Response:
     store = context().store
     with store.database.snapshot():
         jobs = store.profiling.list(device=query.device, profile=query.profile)
-        devices = {device.name: device for device in store.devices.list()}
+        devices = {name: store.devices.get(name) for name in {job.device for job in jobs}}
         return answers([_answer(job, devices[job.device]) for job in jobs])
 
 

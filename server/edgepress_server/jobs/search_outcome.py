@@ -91,15 +91,18 @@ def drop_files(store: Store) -> int:
     """Removes the files that only ended searches name and do not keep; how many. Raises StoreError."""
     dropped = 0
     for digest in store.search_trials.droppable():
-        try:
-            path = store.blobs.path(digest)
-            if time.time() - path.stat().st_mtime < _FRESH_S:
+        with store.transaction():  # nobody makes it an artifact between the look and the end of the file
+            if store.search_trials.is_kept(digest):
                 continue
-            path.unlink()
-        except (NotFoundError, FileNotFoundError):
-            pass  # gone already
-        store.search_trials.forget_file(digest)
-        dropped += 1
+            try:
+                path = store.blobs.path(digest)
+                if time.time() - path.stat().st_mtime < _FRESH_S:
+                    continue
+                path.unlink()
+            except (NotFoundError, FileNotFoundError):
+                pass  # gone already
+            store.search_trials.forget_file(digest)
+            dropped += 1
     return dropped
 
 

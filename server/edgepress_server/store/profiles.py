@@ -184,7 +184,7 @@ class Profiles:
                     raise ConflictError(
                         "profile_in_use",
                         f"Profile {profile_id} is used by {'; '.join(users)}. Give devices another profile "
-                        "and keep it as long as its artifacts and jobs are needed.",
+                        "and keep it as long as its artifacts, jobs and searches are needed.",
                     )
             self._check_heirs(profile_id, self._as_if(profile_id, shipped_text(profile_id)))
             connection.execute("DELETE FROM profiles WHERE id = ?", (profile_id,))
@@ -234,6 +234,11 @@ class Profiles:
                 "jobs",
                 "SELECT id AS name FROM jobs WHERE profile = ? AND state IN ('queued', 'running')",
             ),
+            (
+                "searches",
+                "SELECT id AS name FROM searches WHERE profile = ? AND state IN ('queued', 'running')",
+            ),
+            ("budgets of", "SELECT model AS name FROM budgets WHERE profile = ? ORDER BY model"),
         )
         said = []
         for kind, sql in kinds:

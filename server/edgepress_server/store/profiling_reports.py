@@ -20,6 +20,7 @@ from edgepress_devices.protocol import ProfilingReport
 from edgepress_server.store.database import Database
 
 KEEP_REPORTS: Final = {"device": 5, "model": 20}  # of each device
+FIT_DEVICES_MAX: Final = 32  # of a profile: more change no median, and a calibration names every one of them
 NET_MAX_US: Final = 3.6e9  # an hour for one inference: no device is that slow, and sums stay numbers
 COMPLETE_SHARE: Final = 0.5  # of the plan's nets, that a report which was cut short needs to be of use
 REPORT_MAX_BYTES: Final = 1 << 20  # of one report unpacked; a batch on the wire is smaller by far
@@ -156,7 +157,8 @@ class ProfilingReports:
 
     def inputs(self) -> dict[str, list[int]]:
         """profile -> ids of what its calibration is to be made from: of each device that has this profile
-        now, and is not revoked, the newest usable report of the device itself. Ascending."""
+        now, and is not revoked, the newest usable report of the device itself; of the FIT_DEVICES_MAX that
+        reported last. Ascending."""
         rows = self._database.rows(
             "SELECT d.profile, max(r.id) AS id FROM profiling_reports r JOIN devices d ON d.name = r.device"
             " WHERE r.what = 'device' AND r.usable = 1 AND d.revoked_at IS NULL GROUP BY d.name ORDER BY id"
@@ -164,7 +166,7 @@ class ProfilingReports:
         found: dict[str, list[int]] = {}
         for row in rows:
             found.setdefault(str(row["profile"]), []).append(int(row["id"]))
-        return found
+        return {profile: ids[-FIT_DEVICES_MAX:] for profile, ids in found.items()}
 
 
 def _row(row: sqlite3.Row) -> ReportRow:

@@ -22,7 +22,7 @@ from typing import Final
 
 from edgepress_devices.calibration import CALIBRATION_VERSION
 from edgepress_devices.microbench.nets import PLAN_VERSION
-from edgepress_devices.profile import InvalidProfile
+from edgepress_devices.profile import DeviceProfile, InvalidProfile
 from edgepress_server.errors import ConflictError, NotFoundError
 from edgepress_server.store.artifact_predictions import ArtifactPredictions
 from edgepress_server.store.calibrations import Calibrations, basis_of
@@ -130,12 +130,21 @@ class Refits:
                 return  # finished, or somebody else's
             if refit.attempt >= MAX_ATTEMPTS:
                 self.finish(refit, f"{reason} It was tried {refit.attempt} times and is not tried again.")
-                for digest in refit.predict:
-                    self._predictions.put(refit.profile, digest, self.identity(refit.profile), None)
+                self._give_up_predictions(refit)
             else:
                 connection.execute(
                     "UPDATE refits SET worker = NULL, lease_until = NULL WHERE profile = ?", (refit.profile,)
                 )
+
+    def _give_up_predictions(self, refit: Refit) -> None:
+        """Those that no attempt has made. Of a profile that is gone meanwhile there are none."""
+        try:
+            identity = self.identity(refit.profile)
+        except (NotFoundError, InvalidProfile) as error:
+            log.warning("profile %s: %s", refit.profile, error)
+            return
+        for digest in self._predictions.missing(refit.profile, identity, refit.predict):
+            self._predictions.put(refit.profile, digest, identity, None)
 
     def give_back(self, refit: Refit) -> None:
         """The server stops in good order: due again, the attempt not counted."""
@@ -195,8 +204,7 @@ class Refits:
 
     def identity(self, profile_id: str) -> str:
         """Changes whenever predictions for this profile do. Raises NotFoundError, InvalidProfile."""
-        active = self._calibrations.active_row(profile_id)
-        return f"{basis_of(self._profiles.resolve(profile_id))}:{active.id if active is not None else 0}"
+        return _identity(self._profiles.resolve(profile_id))
 
     # --- what is due ----------------------------------------------------------------------------------------
 
@@ -226,7 +234,8 @@ class Refits:
     ) -> Refit:
         """What there is to do for a profile. Raises NotFoundError, InvalidProfile."""
         row = self._database.row("SELECT inputs FROM refits WHERE profile = ?", (profile,))
-        basis, identity = basis_of(self._profiles.resolve(profile)), self.identity(profile)
+        resolved = self._profiles.resolve(profile)
+        basis, identity = basis_of(resolved), _identity(resolved)
         signature = json.dumps([FIT, basis, list(reports)]) if reports else ""
         return Refit(
             profile=profile,
@@ -244,3 +253,9 @@ class Refits:
 
     def _now(self) -> int:
         return self._database.now_ms()
+
+
+def _identity(profile: DeviceProfile) -> str:
+    """By the calibration that it goes by, which may be that of a profile it stands on."""
+    calibration = profile.calibration
+    return f"{basis_of(profile)}:{calibration.at_ms if calibration is not None else 0}"

@@ -102,7 +102,7 @@ class Rollouts:
             what = self._releases.get(release)
             targets = (
                 [self._named(name, what) for name in dict.fromkeys(devices)]
-                if devices
+                if devices is not None  # none named is nobody, and never everybody
                 else self._matching(what, profiles, labels or {})
             )
             if not targets:

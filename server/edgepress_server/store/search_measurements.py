@@ -60,14 +60,19 @@ class SearchMeasurements:
     def ask(self, seat: Seat, digest: str, device: str, running: str | None) -> Measurement:
         """The artifact, whose row exists, is to be measured there; asking again changes nothing.
 
-        `running` is what the device runs now. Raises SeatLostError.
+        `running` is what the device runs now; where another search has not given the device back yet, that is
+        its candidate, and what counts as before is what ran before that one. Raises SeatLostError.
         """
         with self._database.transaction() as connection:
             self._searches.check(seat)
             now = self._database.now_ms()
+            lent = self._database.row(
+                "SELECT before FROM search_devices WHERE device = ? AND settled = 0 ORDER BY rowid LIMIT 1",
+                (device,),
+            )
             connection.execute(
                 "INSERT INTO search_devices (search, device, before) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (seat.search, device, running),
+                (seat.search, device, running if lent is None else lent["before"]),
             )
             connection.execute(
                 "INSERT INTO search_measurements (search, digest, device, state, asked_at, changed_at) "

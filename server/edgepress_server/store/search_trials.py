@@ -165,6 +165,16 @@ class SearchTrials:
         )
         return [str(row["artifact"]) for row in rows]
 
+    def is_kept(self, digest: str) -> bool:
+        """Whether an artifact, or a trial of a search that goes on, needs this file."""
+        row = self._database.row(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM artifacts a WHERE a.digest = :digest) OR EXISTS "
+            "(SELECT 1 FROM search_trials t JOIN searches s ON s.id = t.search "
+            "WHERE t.artifact = :digest AND s.state IN ('queued', 'running'))",
+            {"digest": digest},
+        )
+        return row is not None
+
     def forget_file(self, digest: str) -> None:
         """It is gone; the trials' recipes make it again."""
         with self._database.transaction() as connection:
