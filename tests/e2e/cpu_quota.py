@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ import psutil
 
 PERIOD_US = 5000
 QUOTA_MIN_US = 1000  # of the kernel
+FAMILY_S = 1.0  # between two looks for new children
 V1 = Path("/sys/fs/cgroup/cpu")
 V2 = Path("/sys/fs/cgroup")
 
@@ -83,8 +85,10 @@ class CpuShare:
         run_s = PERIOD_US / 1e6 * cores
 
         def turns() -> None:
+            looked_s, family = 0.0, self._family()
             while not over.is_set():
-                family = self._family()
+                if time.monotonic() - looked_s > FAMILY_S:  # takes longer than a turn
+                    looked_s, family = time.monotonic(), self._family()
                 _tell(family, signal.SIGSTOP)
                 over.wait(PERIOD_US / 1e6 - run_s)
                 _tell(family, signal.SIGCONT)
