@@ -17,7 +17,8 @@ from edgepress_server.store import Store
 from edgepress_server.store.search_measurements import Measurement
 from edgepress_server.store.searches import Outcome, Seat
 
-P50_US, RSS_BYTES, BUSY_MW = 420.0, 30_000_000, 2000.0
+P50_US, RSS_BYTES, IDLE_MW, BUSY_MW = 420.0, 30_000_000, 1500.0, 2000.0
+IDLE = Reading(IDLE_MW, "rapl", "package")
 
 
 @pytest.fixture
@@ -61,12 +62,12 @@ def look(fleet: Fleet, measurement: Measurement) -> Measurement:
     return fleet.store.search_measurements.get(measurement.search, measurement.digest)
 
 
-def measure(fleet: Fleet, job_id: str) -> None:
+def measure(fleet: Fleet, job_id: str, idle: Reading | None = IDLE) -> None:
     """The device's report comes in."""
     job = fleet.store.profiling.get(job_id)
     net = NetTime("", "", P50_US - 5, P50_US, P50_US + 2, 4.0, 200)
     busy = Reading(BUSY_MW, "rapl", "package")
-    came = report(job, nets=[net], rss_bytes=RSS_BYTES, busy_mw=busy)
+    came = report(job, nets=[net], rss_bytes=RSS_BYTES, idle_mw=idle, busy_mw=busy)
     refused = fleet.store.profiling.receive("pi", fleet.store.now_ms(), came)
     assert refused is None
 
@@ -88,7 +89,28 @@ def test_a_candidate_is_released_rolled_out_to_that_one_device_and_profiled_ther
     figures = msgspec.convert(asked.figures, Figures)
     assert (figures.latency_us, figures.latency_basis) == (P50_US, "device")
     assert (figures.memory_bytes, figures.memory_basis) == (RSS_BYTES, "device")
-    assert figures.energy_mj == pytest.approx(BUSY_MW * P50_US * 1e-6)
+    assert figures.energy_mj == pytest.approx((BUSY_MW - IDLE_MW) * P50_US * 1e-6), "as it is predicted"
+
+
+@pytest.mark.parametrize(
+    ("why", "idle"),
+    [
+        ("it cannot tell what it draws idle", None),
+        ("idle is of another sensor", Reading(IDLE_MW, "ina3221", "board")),
+        ("it drew no more than idle", Reading(BUSY_MW, "rapl", "package")),
+    ],
+)
+def test_energy_that_cannot_be_told_from_idle_power_is_absent(
+    fleet: Fleet, pi: StoryDevice, why: str, idle: Reading | None
+) -> None:
+    asked = look(fleet, ask(fleet, searching(fleet)))
+    pi.commit()
+    asked = look(fleet, asked)
+    assert asked.job is not None
+    measure(fleet, asked.job, idle)
+    asked = look(fleet, asked)
+    assert asked.figures is not None and asked.figures["latency_us"] == P50_US
+    assert "energy_mj" not in asked.figures and "energy_basis" not in asked.figures, why
 
 
 def test_the_device_gets_back_what_it_ran_when_the_search_has_ended(fleet: Fleet, pi: StoryDevice) -> None:

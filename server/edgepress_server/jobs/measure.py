@@ -16,6 +16,7 @@ import msgspec
 
 from edgepress_compression.errors import CompressionCancelledError
 from edgepress_compression.search.trial import Figures, Trial
+from edgepress_devices.protocol import ProfilingReport
 from edgepress_server.errors import NotFoundError, ServerError
 from edgepress_server.jobs.search_outcome import artifact_recipe, trial_report
 from edgepress_server.store import Store
@@ -146,9 +147,7 @@ def _look_at_job(store: Store, now: Measurement, job_id: str) -> None:
         store.search_measurements.move(now, "failed", message=f"{now.device} did not measure it: {words}")
         return
     report = stored.report
-    energy = None
-    if report.busy_mw is not None:
-        energy = report.busy_mw.value * whole.p50_us * 1e-6
+    energy = _energy_mj(report, whole.p50_us)
     figures = Figures(
         latency_us=whole.p50_us,
         latency_basis="device",
@@ -161,6 +160,15 @@ def _look_at_job(store: Store, now: Measurement, job_id: str) -> None:
     store.search_measurements.move(
         now, "done", figures=msgspec.to_builtins(figures), message=f"Measured on {now.device}."
     )
+
+
+def _energy_mj(report: ProfilingReport, p50_us: float) -> float | None:
+    """Of one inference, above what the device draws idle, as predictions and telemetry count it
+    (edgepress_devices/energy.py). None: one of the two powers is not known, or by another sensor."""
+    idle, busy = report.idle_mw, report.busy_mw
+    if idle is None or busy is None or (idle.method, idle.scope) != (busy.method, busy.scope):
+        return None
+    return (busy.value - idle.value) * p50_us * 1e-6 if busy.value > idle.value else None
 
 
 def _is_away(store: Store, now: Measurement) -> bool:
