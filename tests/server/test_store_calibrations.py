@@ -9,7 +9,7 @@ from server_story import START_MS, Clock
 from edgepress_devices.histogram import LatencyRecorder
 from edgepress_devices.protocol import Histogram, Sample, TelemetryBatch
 from edgepress_server.errors import ConflictError
-from edgepress_server.store import Store
+from edgepress_server.store import Store, artifact_predictions
 from edgepress_server.store.artifact_predictions import Predicted
 from edgepress_server.store.calibrations import CalibrationRow, basis_of
 from edgepress_server.store.refits import LEASE_MS, MAX_ATTEMPTS, Refit
@@ -212,7 +212,9 @@ def test_a_profile_that_goes_by_anothers_calibration_is_predicted_anew_with_it(s
     assert store.refits.identity("office-pc") != before
 
 
-def test_errors_compare_predictions_with_the_median_of_what_the_fleet_measures(fleet: Fleet) -> None:
+def test_errors_compare_predictions_with_the_median_of_what_the_fleet_measures(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digest = fleet.artifact("v1")
     fleet.store.artifact_predictions.put(PROFILE, digest, "now", Predicted(80.0, "calibration", 0.1))
     for device in ("one", "two"):
@@ -228,6 +230,10 @@ def test_errors_compare_predictions_with_the_median_of_what_the_fleet_measures(f
     (found,) = fleet.store.calibrations.errors(PROFILE)
     assert (found.devices, found.inferences, found.basis) == (2, 60, "calibration")
     assert found.error == pytest.approx(-0.2, abs=0.02)
+    monkeypatch.setattr(artifact_predictions, "DEVICES_MAX", 1)
+    monkeypatch.setattr(artifact_predictions, "INFERENCES_MIN", 1)
+    (found,) = fleet.store.calibrations.errors(PROFILE)
+    assert found.devices == 1, "of a large fleet not every device is asked"
     fleet.clock.forward(3 * 3600 * 1000)
     assert fleet.store.calibrations.errors(PROFILE) == []
 

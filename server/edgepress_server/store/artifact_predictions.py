@@ -19,6 +19,7 @@ from edgepress_server.store.telemetry_read import quantiles_us
 
 LOOK_BACK_MS: Final = 3600 * 1000
 INFERENCES_MIN: Final = 50  # fewer have no median worth comparing
+DEVICES_MAX: Final = 200  # looked at, of a profile: those heard from last; more would take seconds
 
 _histogram = msgspec.msgpack.Decoder(Histogram)
 
@@ -95,17 +96,20 @@ class ArtifactPredictions:
 
     def errors(self, profile: str, since_ms: int = LOOK_BACK_MS) -> list[ArtifactError]:
         """Each artifact that ran on devices of this profile in the last `since_ms`, was measured often
-        enough and could be predicted. A prediction that waits to be made anew is the one from before."""
+        enough and could be predicted; of DEVICES_MAX devices at most.
+
+        A prediction that waits to be made anew is the one from before.
+        """
         rows = self._database.rows(
             "SELECT m.artifact, m.device, m.inferences, m.latency_us, a.model, a.recipe, p.latency_us AS"
             " predicted_us,"
-            " p.basis, p.error FROM devices d JOIN minutes m ON m.device = d.name AND m.minute >= ?"
+            " p.basis, p.error FROM (SELECT name, profile FROM devices WHERE profile = ?"
+            " AND revoked_at IS NULL ORDER BY seen_at DESC, name LIMIT ?) d"
+            " JOIN minutes m ON m.device = d.name AND m.minute >= ?"
             " JOIN artifacts a ON a.digest = m.artifact"
             " JOIN artifact_predictions p ON p.profile = d.profile AND p.digest = m.artifact"
-            " WHERE d.profile = ? AND d.revoked_at IS NULL AND m.latency_us IS NOT NULL AND p.latency_us"
-            " IS NOT NULL"
-            " ORDER BY m.artifact",
-            (self._database.now_ms() - since_ms, profile),
+            " WHERE m.latency_us IS NOT NULL AND p.latency_us IS NOT NULL ORDER BY m.artifact",
+            (profile, DEVICES_MAX, self._database.now_ms() - since_ms),
         )
         found = []
         for digest in dict.fromkeys(row["artifact"] for row in rows):
