@@ -3,8 +3,10 @@
 from typing import Any
 
 import click
+import msgspec
 
 from .output import api, emit_json, server_options, table
+from .search_here import parse_budget
 
 
 @click.group()
@@ -64,24 +66,12 @@ def set_(
 
     edgepress budget set squeezenet --profile raspberry-pi-4 --latency 20ms --max-drop 1.0 --auto
     """
-    from edgepress_compression.errors import BudgetError
-    from edgepress_compression.search.budget import parse_bytes, parse_drop, parse_energy_mj, parse_latency_us
-
-    try:
-        body: dict[str, Any] = {
-            "latency_us": parse_latency_us(latency) if latency is not None else None,
-            "memory_bytes": parse_bytes(memory, "memory") if memory is not None else None,
-            "energy_mj": parse_energy_mj(energy) if energy is not None else None,
-            "artifact_bytes": parse_bytes(size) if size is not None else None,
-            "max_drop": parse_drop(max_drop) if max_drop is not None else None,
-        }
-    except BudgetError as error:
-        raise click.BadParameter(str(error)) from error
+    limits = parse_budget(latency, size, memory, energy, max_drop)
     search = {"seconds": search_seconds, "device": search_device}
     found = api(url, token).post(
         "/budgets",
         {
-            **body,
+            **({} if limits is None else msgspec.to_builtins(limits)),
             "model": model,
             "profile": profile,
             "prediction_error": prediction_error,

@@ -17,10 +17,9 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -31,42 +30,16 @@ from edgepress_server.errors import StoreError
 from edgepress_server.jobs.checkpoints import checkpoints_of
 from edgepress_server.jobs.child_process import die_with_pipe, settle_in
 from edgepress_server.jobs.inputs import linked_dataset, linked_model
+from edgepress_server.jobs.progress_rows import ProgressRows
 from edgepress_server.jobs.search_outcome import remake_command
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.jobs import Job, LeaseLostError, Result
 
-if TYPE_CHECKING:
-    from edgepress_compression.compress import Progress
-
 log = logging.getLogger("edgepress_server.jobs")
 
-PROGRESS_EVERY_S = 0.25
 LEASE_LOST = 4
 
 Compress = Callable[..., Any]  # edgepress_compression.compress.compress
-
-
-class ProgressRows:
-    """Writes progress at most four times a second, and a new step at once."""
-
-    def __init__(self, store: Store, job: Job, cancelled: threading.Event) -> None:
-        self._store = store
-        self._job = job
-        self._cancelled = cancelled
-        self._step = ""
-        self._due_s = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now_s = time.monotonic()
-        if progress.step == self._step and now_s < self._due_s:
-            return
-        self._step, self._due_s = progress.step, now_s + PROGRESS_EVERY_S
-        try:
-            self._store.jobs.report_progress(self._job, progress.fraction, progress.step, progress.message)
-        except LeaseLostError:
-            self._cancelled.set()  # the pass stops at its next look
-        except StoreError as error:
-            log.warning("progress was not written: %s", error)  # the next one will be
 
 
 def run_job(store: Store, job: Job, cancelled: threading.Event, compress: Compress) -> Job:
@@ -97,7 +70,11 @@ def _compress(store: Store, job: Job, cancelled: threading.Event, compress: Comp
             recipe=_recipe(store, job),
             profile=store.profiles.resolve(job.profile),
             dataset=linked_dataset(store, job.dataset, Path(folder)),
-            progress=ProgressRows(store, job, cancelled),
+            progress=ProgressRows(
+                lambda now: store.jobs.report_progress(job, now.fraction, now.step, now.message),
+                LeaseLostError,
+                cancelled,
+            ),
             cancelled=cancelled.is_set,
             seed=int(job.options.get("seed", 0)),
             target_bytes=job.options.get("target_bytes"),

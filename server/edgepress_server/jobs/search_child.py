@@ -16,7 +16,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,43 +29,18 @@ from edgepress_server.errors import StoreError
 from edgepress_server.jobs.child_process import SEAT_LOST, YIELDED, die_with_pipe, settle_in
 from edgepress_server.jobs.inputs import linked_dataset, linked_model
 from edgepress_server.jobs.measure import Measurements
+from edgepress_server.jobs.progress_rows import ProgressRows
 from edgepress_server.jobs.search_log import SearchYieldedError, StoreTrialLog
 from edgepress_server.jobs.search_outcome import outcome_of
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.searches import Search, Seat, SeatLostError
 
 if TYPE_CHECKING:
-    from edgepress_compression.compress import Progress
     from edgepress_compression.search.trial import SearchResult
 
 log = logging.getLogger("edgepress_server.searches")
 
-SAY_EVERY_S = 0.5
-
 Run = Callable[..., "SearchResult | None"]  # edgepress_server.jobs.search_part.take_part
-
-
-class Saying:
-    """Writes what is done now, twice a second at most, and a new step at once."""
-
-    def __init__(self, store: Store, seat: Seat, cancelled: threading.Event) -> None:
-        self._store = store
-        self._seat = seat
-        self._cancelled = cancelled
-        self._step = ""
-        self._due_s = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now_s = time.monotonic()
-        if progress.step == self._step and now_s < self._due_s:
-            return
-        self._step, self._due_s = progress.step, now_s + SAY_EVERY_S
-        try:
-            self._store.searches.say(self._seat, progress.step, progress.message)
-        except SeatLostError:
-            self._cancelled.set()  # the trial stops at its next look
-        except StoreError as error:
-            log.warning("what is done now was not written: %s", error)  # the next one will be
 
 
 def run_search(store: Store, seat: Seat, cancelled: threading.Event, run: Run) -> Search:
@@ -110,7 +84,9 @@ def _search(store: Store, seat: Seat, cancelled: threading.Event, run: Run) -> S
             seed=int(options.get("seed", 0)),
             shared=int(options["workers"]) > 1,
             is_last=lambda: store.searches.is_last(seat),
-            progress=Saying(store, seat, cancelled),
+            progress=ProgressRows(
+                lambda now: store.searches.say(seat, now.step, now.message), SeatLostError, cancelled
+            ),
             cancelled=cancelled.is_set,
             measure_on_device=measurements if measurements.device is not None else None,
         )
