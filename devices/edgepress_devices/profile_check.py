@@ -27,6 +27,13 @@ _FIXES: Final = {
     "id": "take 1 to 63 lower-case letters, digits and hyphens, such as raspberry-pi-4-2gb",
     "inherits": 'write the id of a profile: inherits = "raspberry-pi-4"',
 }
+_TYPES: Final = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+}
 _SHOWN: Final = 60  # characters of a value in a message
 
 
@@ -100,10 +107,19 @@ def _structure(table: Table, schema: type[msgspec.Struct], path: str, *, tell_mi
             try:
                 msgspec.convert(table[name], field.type)
             except (msgspec.ValidationError, OverflowError) as error:
-                why = str(error).split(" - at `")[0]
+                why = _in_words(str(error).split(" - at `")[0])
                 fix = _FIXES.get(inner) or _MISSING_FIX.get(name, "correct it")
                 problems.append(Problem(path=inner, message=f"{_shown(table[name])}: {why}", fix=fix))
     return problems
+
+
+def _in_words(found: str) -> str:
+    """msgspec's finding without Python's names for types."""
+    for theirs, ours in _TYPES.items():
+        found = found.replace(f"`{theirs}`", ours)
+    return found.replace("Expected a text of length >=", "expected a text of at least").replace(
+        "Expected", "expected"
+    )
 
 
 def _meant(key: str, value: object, fields: list[str]) -> tuple[str, str]:

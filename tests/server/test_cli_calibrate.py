@@ -12,6 +12,7 @@ from profiling_story import calibration
 from edgepress_compression.calibrate import here
 from edgepress_devices.profile import DeviceProfile, load_profile
 from edgepress_devices.protocol import ProfilingReport
+from edgepress_server.cli import calibrate_here
 from edgepress_server.cli.calibrate_here import calibrated_toml
 from edgepress_server.cli.main import edgepress
 from edgepress_server.store.profiling import ProfilingJobRow
@@ -53,6 +54,14 @@ def test_the_written_profile_stands_on_the_one_that_was_measured_for(tmp_path: P
     assert found.memory == load_profile("x86-pc").memory
 
 
+def test_a_machine_of_another_kind_says_nothing_about_a_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate_here, "machine_kind", lambda root: "x86_64")
+    status, output = run("calibrate", "raspberry-pi-4", "--here")
+    assert status == 1
+    assert "this machine is x86_64 and raspberry-pi-4 is aarch64" in output
+    assert "profile new NAME --here" in output
+
+
 def test_this_machine_is_measured_fitted_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = ProfilingJobRow(
         "here", "here", "device", None, 30, 1, "running", 0, "", None, 0, 0, None, None, None, None
@@ -63,6 +72,7 @@ def test_this_machine_is_measured_fitted_and_written(tmp_path: Path, monkeypatch
         return planted(job)
 
     monkeypatch.setattr(here, "calibrate_here", measured)
+    monkeypatch.setattr(calibrate_here, "machine_kind", lambda root: "x86_64")
     out = tmp_path / "calibrated.toml"
     status, output = run("calibrate", "x86-pc", "--here", "--seconds", "20", "-o", str(out))
     assert status == 0, output

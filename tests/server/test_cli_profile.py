@@ -134,6 +134,14 @@ def test_a_machine_of_another_kind_is_said(tmp_path: Path) -> None:
         tables_here(tmp_path)
 
 
+def test_a_file_that_somebody_filled_in_is_not_written_over(tmp_path: Path) -> None:
+    out = tmp_path / "mine.toml"
+    out.write_text("# hours of work")
+    done = run(*PI, "-o", str(out))
+    assert done.exit_code == 1 and "is there already" in done.output
+    assert out.read_text() == "# hours of work"
+
+
 def test_a_profile_of_this_machine_is_valid_at_once(tmp_path: Path) -> None:
     out = tmp_path / "here.toml"
     done = run("new", "this-machine", "--here", "-o", str(out))

@@ -143,11 +143,11 @@ def _say_result(before: dict[str, Any], after: dict[str, Any]) -> None:
     newest = after["newest"]
     if newest is None:
         raise click.ClickException("the reports gave no calibration")
-    click.echo(newest["message"])
+    if newest["state"] == "active":
+        _say_kinds(newest, before["active"])
+        click.echo()
+    click.echo(newest["message"])  # below a table that is longer than a screen
     _say_rejected(newest)
-    if newest["state"] != "active":
-        return
-    _say_kinds(newest, before["active"])
 
 
 def _say_rejected(found: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ def _gops(operations_per_us: float | None) -> str | None:
 
 
 def _gb_per_s(bytes_per_us: float) -> str:
-    return f"{bytes_per_us / 1000:.1f} GB/s"
+    return f"{bytes_per_us / 1000:.3g} GB/s"
 
 
 @click.command()

@@ -15,7 +15,8 @@ from edgepress_devices.profile import DeviceProfile, ProfileError, load_profile
 from edgepress_devices.profile_toml import toml_text
 from edgepress_devices.roofline import roofline
 
-from .output import emit_json, micros, percent, table, writing
+from .output import emit_json, micros, table, writing
+from .profile_here import machine_kind
 
 
 def calibrate_this_machine(profile_name: str, seconds: int, out: Path | None, *, as_json: bool) -> None:
@@ -30,6 +31,15 @@ def calibrate_this_machine(profile_name: str, seconds: int, out: Path | None, *,
         profile = load_profile(profile_name)
     except ProfileError as error:
         raise click.ClickException(str(error)) from error
+    try:
+        kind = machine_kind(Path("/"))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if profile.cpu.machine != kind:
+        raise click.ClickException(
+            f"this machine is {kind} and {profile.id} is {profile.cpu.machine}: its times would tell nothing "
+            "about it. `edgepress profile new NAME --here -o FILE` begins a profile of this machine."
+        )
     if out is not None and not out.resolve().parent.is_dir():
         raise click.BadParameter(f"the folder {out.resolve().parent} does not exist; create it first")
     try:
@@ -38,8 +48,11 @@ def calibrate_this_machine(profile_name: str, seconds: int, out: Path | None, *,
             report = calibrate_here(profile, seconds, progress=lambda done: bars.update(task, completed=done))
             bars.update(task, completed=100, step="fitting")
             fitted = fit([DeviceReport(device=HERE, report=report)], profile)
-    except (CannotRunError, CalibrationError) as error:
+    except CannotRunError as error:
         raise click.ClickException(str(error)) from error
+    except CalibrationError as error:
+        longer = " Measure for longer: --seconds 60 or more." if report.cut_short and seconds < 60 else ""
+        raise click.ClickException(f"{error}{longer}") from error
     if out is not None:
         with writing(out) as stream:
             stream.write(calibrated_toml(profile, fitted).encode())
@@ -75,6 +88,10 @@ def _present(value: Any) -> Any:
     return [_present(inner) for inner in value] if isinstance(value, list) else value
 
 
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.0f} %"
+
+
 def _say(profile: DeviceProfile, fitted: Calibration) -> None:
     rows = []
     for name, kind in sorted(fitted.kinds.items()):
@@ -87,9 +104,9 @@ def _say(profile: DeviceProfile, fitted: Calibration) -> None:
                 None if rate is None else f"{limits.operations_per_us / 1000:.1f} Gop/s",
                 None if rate is None else f"{rate / 1000:.1f} Gop/s",
                 f"{limits.bytes_per_us / 1000:.1f} GB/s",
-                f"{kind.bytes_per_us / 1000:.1f} GB/s",
+                f"{kind.bytes_per_us / 1000:.3g} GB/s",
                 micros(kind.overhead_us),
-                percent(kind.error),
+                _percent(kind.error),
             )
         )
     table(
@@ -102,6 +119,6 @@ def _say(profile: DeviceProfile, fitted: Calibration) -> None:
             "runtime; the datasheet's figures are of all of them."
         )
     click.echo(
-        f"\nOn {error.n} nets left out of the fit: median error {percent(error.model_median)}, worst "
-        f"{percent(error.model_worst)}; of an operator {percent(error.operator_median)}."
+        f"\nOn {error.n} nets left out of the fit: median error {_percent(error.model_median)}, worst "
+        f"{_percent(error.model_worst)}; of an operator {_percent(error.operator_median)}."
     )

@@ -34,7 +34,7 @@ _ARM: Final = (
 
 def tables_here(root: Path = Path("/")) -> Table:
     """What this machine tells, with source and basis. Raises ValueError where no kind of profile fits it."""
-    kind = _machine(root)
+    kind = machine_kind(root)
     day = datetime.now(UTC).date().isoformat()
     read = {
         "basis": "measured",
@@ -72,7 +72,7 @@ def tables_here(root: Path = Path("/")) -> Table:
     return found
 
 
-def _machine(root: Path) -> str:
+def machine_kind(root: Path) -> str:
     name = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine(root).lower(), machine(root).lower())
     if name not in BASES:
         raise ValueError(f"this machine is {name or 'unknown'}: profiles are of {' and '.join(BASES)}")

@@ -53,6 +53,8 @@ def new(
         raise click.BadParameter(
             "take 1 to 63 lower-case letters, digits and hyphens, such as raspberry-pi-4-2gb", param_hint="ID"
         )
+    if out is not None and out.exists():  # what somebody has filled in is not written over
+        raise click.ClickException(f"{out} is there already; remove it, or write to another file with -o")
     own = assignments(pairs)
     read = _here() if here else {}
     inherits = inherits or (BASES[read["cpu"]["machine"]] if here else None)

@@ -244,9 +244,10 @@ def artifact(name: str, number: int, url: str, token: str | None, as_json: bool)
     if as_json:
         emit_json(found)
     else:
+        model = client.get(f"/searches/{name}")["model"]
         click.echo(
             f"Artifact {found['digest']}. "
-            f"Release it: edgepress release create MODEL --artifact {found['digest'][:12]}"
+            f"Release it: edgepress release create {model} --artifact {found['digest'][:12]}"
         )
 
 
@@ -321,7 +322,8 @@ def _table(trials: Sequence[dict[str, Any]], found: dict[str, Any]) -> Table:
 def _points(known: dict[str, Any]) -> str:
     if known["loss"] is None:
         return "-"
-    error = "" if known["loss_error"] is None else f" +-{100 * known['loss_error']:.1f}"
+    # 95 %: 1.96 standard errors to either side, as the web shows it
+    error = "" if known["loss_error"] is None else f" ±{196 * known['loss_error']:.1f}"
     return f"{round(100 * known['loss'], 1) + 0.0:.1f}{error}"  # + 0.0: never "-0.0"
 
 
@@ -337,7 +339,7 @@ def _tell(client: Api, found: dict[str, Any]) -> None:
             ("state", found["state"]),
             ("now", found["message"] if found["state"] in LIVE else None),
             ("trials", found["trials"]["done"]),
-            ("time", f"{found['spent_s']:.0f} of {found['options']['seconds']} s"),
+            ("time", f"{found['spent_s']:.0f} s of work; asked for {found['options']['seconds']} s"),
             ("artifact", found["chosen"]),
         ]
     )

@@ -125,6 +125,13 @@ def search_here(
                 seed=seed,
                 progress=_shower(live, log, budget, seconds),
             )
+        except KeyboardInterrupt:
+            kept = (
+                f"The trials are kept in {resume}: the same command goes on with them."
+                if resume is not None
+                else "Nothing was kept; with --resume DIR trials are, and the same command goes on with them."
+            )
+            raise click.ClickException(f"interrupted. {kept}") from None
         except (EdgepressError, ProfileError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
@@ -223,8 +230,9 @@ def _marked(text: str | None, basis: str | None) -> str:
 def _points(figures: Figures) -> str:
     if figures.loss is None:
         return "-"
-    error = "" if figures.loss_error is None else f" +-{100 * figures.loss_error:.1f}"
-    return f"{100 * figures.loss + 0.0:.1f}{error}".replace("-0.0", "0.0")
+    # 95 %: 1.96 standard errors to either side, as the web shows it
+    error = "" if figures.loss_error is None else f" ±{196 * figures.loss_error:.1f}"
+    return f"{round(100 * figures.loss, 1) + 0.0:.1f}{error}"  # + 0.0: never "-0.0"
 
 
 def _tell(
@@ -270,7 +278,7 @@ def _bases(figures: Figures) -> list[str]:
         if basis is not None:
             error = ""
             if name == "latency" and figures.latency_error is not None and basis == "calibration":
-                error = f" (+-{100 * figures.latency_error:.0f} %)"
+                error = f" (±{100 * figures.latency_error:.0f} %)"
             said.append(f"{name}: {_BASES[basis]}{error}")
     if figures.samples is not None:
         smooth = "" if figures.expected_drop is None else ", expected from how sure the answers are"
