@@ -126,12 +126,12 @@ def search_here(
                 progress=_shower(live, log, budget, seconds),
             )
         except KeyboardInterrupt:
-            kept = (
+            what_stays = (
                 f"The trials are kept in {resume}: the same command goes on with them."
                 if resume is not None
                 else "Nothing was kept; with --resume DIR trials are, and the same command goes on with them."
             )
-            raise click.ClickException(f"interrupted. {kept}") from None
+            raise click.ClickException(f"interrupted. {what_stays}") from None
         except (EdgepressError, ProfileError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
