@@ -324,3 +324,65 @@ def test_two_workers_that_see_the_same_take_a_step_once(loop: Loop, monkeypatch:
     assert loop.only().state == "released"
     assert len(loop.store.releases.list()) == 2, "the first artifact's, and one"
     assert loop.story(loop.only()).count("released") == 1
+
+
+def test_a_miss_that_returns_keeps_its_patience_whatever_became_of_the_artifact(loop: Loop) -> None:
+    """Found twice over: every new artifact would start a search of its own, and a rollout."""
+    loop.budget(auto=True)
+    for number in range(8):
+        loop.minutes(12, SLOW)
+        live = loop.live()
+        if live and live[0].state == "calibrating":
+            loop.jobs_end()
+            loop.look()
+        if loop.live() and loop.only().state == "searching":
+            loop.search_ends(f"better-{number}")
+            loop.look()
+            loop.run(loop.only().new_rollout or "")
+    assert len(loop.store.searches.list()) == 2, "the second after an hour, the third two hours later"
+
+
+def test_what_was_released_and_replaced_by_hand_is_over(loop: Loop) -> None:
+    loop.budget(auto=True)
+    to_search(loop)
+    loop.search_ends()
+    loop.look()
+    loop.run(loop.only().new_rollout or "")
+    other = loop.fleet.artifact("by hand", PROFILE)
+    loop.run(loop.fleet.roll_out(loop.fleet.release(other)))
+    assert loop.look() == []
+
+
+def test_a_limit_that_is_taken_away_ends_its_finding_alone(loop: Loop) -> None:
+    loop.budget()
+    loop.minutes(3, SLOW)
+    loop.budget(limits=Budget(memory_bytes=10**12))
+    assert loop.look() == []
+
+
+def test_leave_that_is_given_later_starts_what_was_proposed(loop: Loop) -> None:
+    loop.budget()
+    loop.minutes(3, SLOW)
+    assert loop.only().state == "proposed"
+    loop.budget(auto=True)
+    loop.minutes(1, SLOW)
+    assert loop.only().state == "calibrating"
+
+
+def test_a_canary_that_misses_it_too_holds_the_rollout(store: Store, clock: Clock) -> None:
+    loop = Loop(store, clock, devices=3)
+    loop.budget(auto=True)
+    to_search(loop)
+    loop.search_ends()
+    loop.look()
+    rollout = loop.only().new_rollout or ""
+    while not any(device.running != loop.first for device in loop.devices):
+        loop.fleet.settle()
+        for device in loop.devices:
+            want = store.wants.find(device.name)
+            if want is not None and want.digest != device.running:
+                device.commit()
+    assert store.rollouts.state(rollout) in ("canary", "ramp")
+    loop.minutes(4, SLOW)
+    assert store.rollouts.state(rollout) == "paused"
+    assert loop.only().state == "open" and "with the new artifact" in loop.only().message

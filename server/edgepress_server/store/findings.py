@@ -142,6 +142,15 @@ class Findings:
         )
         return None if row is None else _finding(row)
 
+    def newest_over(self, model: str, profile: str, kind: FindingKind, scope: FindingScope) -> Finding | None:
+        """The last of them that ended."""
+        row = self._database.row(
+            "SELECT * FROM findings WHERE model = ? AND profile = ? AND kind = ? AND scope = ?"
+            " AND state IN ('resolved', 'dismissed') ORDER BY ended_at DESC, rowid DESC LIMIT 1",
+            (model, profile, kind, scope),
+        )
+        return None if row is None else _finding(row)
+
     def was_dismissed(
         self, model: str, profile: str, kind: FindingKind, scope: FindingScope, digest: str
     ) -> bool:
@@ -175,16 +184,23 @@ class Findings:
     # --- writing ------------------------------------------------------------------------------------------
 
     def open(
-        self, model: str, profile: str, kind: FindingKind, scope: FindingScope, seen: Observed
+        self,
+        model: str,
+        profile: str,
+        kind: FindingKind,
+        scope: FindingScope,
+        seen: Observed,
+        attempts: int = 0,
+        next_try_at: int | None = None,
     ) -> Finding:
-        """Inside the transaction that saw that there is none."""
+        """Inside the transaction that saw that there is none. `attempts`, `next_try_at`: of one before it."""
         finding_id, now = secrets.token_hex(6), self._database.now_ms()
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO findings (id, kind, scope, model, profile, digest, rollout, measured,"
                 " measured_limit, figures, predicted_us, devices, judged, inferences, since, sentence, "
-                "state, created_at, updated_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?)",
+                "state, attempts, next_try_at, created_at, updated_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?)",
                 (
                     finding_id,
                     kind,
@@ -202,6 +218,8 @@ class Findings:
                     seen.inferences,
                     seen.since,
                     seen.sentence,
+                    attempts,
+                    next_try_at,
                     now,
                     now,
                 ),

@@ -11,8 +11,8 @@ Rules, for one artifact of one model on the devices of one profile:
   k minutes in a row above a median have a chance of 2^-k). What a board cannot measure is not judged.
 * prediction: measured p50 against predicted p50; missed when off by more than ``prediction_error`` either
   way in every minute, kept when within in every one.
-* The profile is judged when at least SHARE of the devices that are online with the artifact are. It misses
-  when at least SHARE of the judged ones do, whatever their reason: that is what the profile is like now. It
+* The profile is judged when more than SHARE of the devices that are online with the artifact are. It misses
+  when more than SHARE of the judged ones do, whatever their reason: that is what the profile is like now. It
   keeps when none misses and more than half are known to keep.
 * Fewer than that miss: it is a problem of those devices (scope "device"), named, and no reason to change the
   model for all others. The scope "profile" is then kept if more than half are known to keep.
@@ -202,7 +202,7 @@ def _every(
 
 
 def _profile(kind: Kind, limit: float, judged: Sequence[_Device], running: int) -> list[Verdict]:
-    if not judged or len(judged) < SHARE * running:
+    if not judged or len(judged) <= SHARE * running:
         return []
     missed = [d for d in judged if d.state == "missed"]
     kept = [d for d in judged if d.state == "kept"]
@@ -223,7 +223,7 @@ def _profile(kind: Kind, limit: float, judged: Sequence[_Device], running: int) 
             hot=tuple((d.device, heat) for d in named if (heat := _heat(d)) >= HOT_C),
         )
 
-    if len(missed) >= SHARE * len(judged):
+    if len(missed) > SHARE * len(judged):
         return [verdict("profile", "missed", judged, missed)]
     majority: Judgement = "kept" if len(kept) > len(judged) / 2 else "unclear"
     if missed:

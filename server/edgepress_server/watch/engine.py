@@ -14,16 +14,17 @@ from typing import Final
 from edgepress_compression.search.budget import Budget
 from edgepress_devices.prediction import Prediction
 from edgepress_devices.profile import InvalidProfile
-from edgepress_server.errors import NotFoundError, RateLimitedError, ServerError
+from edgepress_server.errors import ConflictError, NotFoundError, RateLimitedError, ServerError
 from edgepress_server.predict import ExecutedModels
 from edgepress_server.predict.executed import NotPredictableError
 from edgepress_server.store import Store
 from edgepress_server.store.budgets import FleetBudget
-from edgepress_server.store.findings import OVER, Finding, Observed
+from edgepress_server.store.findings import OVER, Finding, FindingKind, FindingScope, Observed
 from edgepress_server.trust.keys import Keys
 from edgepress_server.watch import costs, words
 from edgepress_server.watch.decide import Verdict
 from edgepress_server.watch.next_step import (
+    RETRY_MAX_MS,
     Action,
     BackOff,
     Calibrate,
@@ -42,6 +43,12 @@ LOOK_S: Final = 3.0  # between two looks at the fleet
 SEARCH_OPTIONS: Final = {"seconds": 900, "workers": 1}
 PREDICT_WAIT_S: Final = 2.0  # for the operators of an artifact; asked again at the next look
 PREDICT_GIVE_UP_MS: Final = 3 * 60_000
+_LIMITED: Final[dict[FindingKind, str]] = {  # the field of a budget
+    "latency": "latency_us",
+    "memory": "memory_bytes",
+    "energy": "energy_mj",
+    "prediction": "prediction_error",
+}
 
 
 class Watcher:
@@ -87,7 +94,10 @@ class Watcher:
                 if one.digest not in replaced:
                     self._open(budget, one, verdict)
         for finding in store.findings.list(model=budget.model, profile=budget.profile, over=False):
-            self._follow(budget, finding, looks)
+            if getattr(budget, _LIMITED[finding.kind]) is None:
+                self._resolve(finding, "The budget limits it no more.")
+            else:
+                self._follow(budget, finding, looks)
 
     # --- what telemetry says ------------------------------------------------------------------------------
 
@@ -97,12 +107,24 @@ class Watcher:
         with self._store.transaction():
             if findings.live(*key) is not None or findings.was_dismissed(*key, one.digest):
                 return
-            finding = findings.open(*key, self._observed(budget, one, verdict))
+            finding = findings.open(*key, self._observed(budget, one, verdict), *self._patience(key))
             log.info("finding %s: %s", finding.id, finding.sentence)
             if verdict.scope == "device":
                 advice = words.device_advice(budget.profile, verdict.devices)
                 findings.move(finding, "open", advice)
                 findings.tell(finding.id, "advice", advice)
+
+    def _patience(self, key: tuple[str, str, FindingKind, FindingScope]) -> tuple[int, int | None]:
+        """(searches so far, not before) that a finding takes over from one that was over a short while ago: a
+        miss that returns, whatever became of the artifact, is the same one."""
+        before = self._store.findings.newest_over(*key)
+        now = self._store.now_ms()
+        if before is None or not before.attempts or now - (before.ended_at or 0) > RETRY_MAX_MS:
+            return 0, None
+        searched_at = max(
+            (step.at for step in self._store.findings.steps(before.id) if step.what == "search"), default=0
+        )
+        return before.attempts, max(before.next_try_at or 0, searched_at + back_off_ms(before.attempts))
 
     def _observed(self, budget: FleetBudget, one: Look, verdict: Verdict) -> Observed:
         now = self._store.now_ms()
@@ -132,9 +154,12 @@ class Watcher:
         digest = finding.chosen if released else finding.digest
         one = next((each for each in looks if each.digest == digest), None)
         if one is None:
-            if released or any(each.digest == finding.digest for each in looks):
+            runs = any(each.digest == finding.digest for each in looks)
+            if released and not self._rolled_out(finding):
                 return False  # its rollout is under way
-            return self._resolve(finding, "No device runs the artifact any more.")
+            if runs and released:
+                self._back_off(finding, "The devices run the artifact of before again.")
+            return False if runs else self._resolve(finding, "No device runs the artifact any more.")
         verdict = _verdict(finding, one)
         if verdict is None:
             return False
@@ -144,6 +169,9 @@ class Watcher:
         if verdict.state == "missed" and finding.state in ("open", "proposed", "searching"):
             self._see(finding, one, verdict)
         return False
+
+    def _rolled_out(self, finding: Finding) -> bool:
+        return finding.new_rollout is not None and self._store.rollouts.state(finding.new_rollout) == "done"
 
     def _may_resolve(self, finding: Finding) -> bool:
         """A prediction that was made right by a calibration still asks what else would be chosen now."""
@@ -241,6 +269,7 @@ class Watcher:
                 case Release(digest):
                     self._release(now, digest)
                 case BackOff(message, next_try_at):
+                    self._hold_rollout(now, message)
                     self._open_again(now, message, next_try_at)
         self._tell_rollout(finding)
 
@@ -376,6 +405,14 @@ class Watcher:
             jobs=[],
             **({"chosen": None, "release": None} if finding.state == "released" else {}),
         )
+
+    def _hold_rollout(self, finding: Finding, message: str) -> None:
+        """What its canaries show is not brought to the others."""
+        if finding.state == "released" and finding.new_rollout is not None:
+            try:
+                self._store.rollouts.pause(finding.new_rollout, reason=message)
+            except (ConflictError, NotFoundError):  # over, or held already
+                pass
 
     def _back_off(self, finding: Finding, message: str) -> None:
         with self._store.transaction():

@@ -6,14 +6,15 @@ Rules:
 * open: while another finding of the same model and profile is being followed, it waits: one search answers
   all limits of a budget. After a search that came to nothing it waits until ``next_try_at``, which doubles
   from try to try; never more than SEARCHES_A_DAY a day for a model and profile.
-* open, and neither the budget allows it (auto) nor a person accepted: proposed.
+* open, and neither the budget allows it (auto) nor a person accepted: proposed. Once the budget allows it,
+  what was proposed goes on by itself, but for a finding of kind "prediction".
 * Nothing is started by what was once so: telemetry has to show it now.
 * Else the devices that show it are asked to measure themselves: `calibrating`. Without one that is online it
   waits. A device that does not answer is waited for CALIBRATE_MS and no longer.
 * When all have answered and their times are fitted, the search is started: `searching`.
 * The search found an artifact within the budget that is not the one that misses it: released and rolled out
-  when that is allowed, else proposed. A finding of kind "prediction" never releases by itself: its artifact
-  keeps the budget.
+  when that is allowed and no doubt is left about its accuracy, else proposed. A finding of kind "prediction"
+  never releases by itself: its artifact keeps the budget.
 * The search found nothing, failed or was cancelled: open again, later. What was nearest is said.
 * released: its rollout pauses: said. It is aborted: open again, later. It is done and the devices miss the
   budget with the new artifact: open again, later. They keep it: the observer resolves the finding.
@@ -21,7 +22,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +35,7 @@ SEARCHES_A_DAY: Final = 4
 RETRY_MS: Final = 3600_000  # after the first search that came to nothing; then twice as long, each time
 RETRY_MAX_MS: Final = 24 * 3600_000
 RESULT_MS: Final = 30 * 60_000  # after a rollout, for its devices to send telemetry
+MISSED_AGAIN: Final = "The devices miss the budget with the new artifact, too."
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class SearchFacts:
     message: str
     chosen: str | None  # digest of the best artifact within the budget
     words: str  # what it found, or the nearest point and what blocks it
+    doubt: str = ""  # why a person should look at `chosen` before it is released
 
 
 @dataclass(frozen=True)
@@ -131,17 +134,11 @@ Action = Wait | Propose | Calibrate | StartSearch | Release | BackOff
 
 def next_step(facts: Facts) -> Action | None:
     """What to do now; None: nothing. Doing it twice changes nothing."""
-    if facts.scope == "device":
-        return None
-    if facts.state == "open":
-        return _open(facts)
-    if facts.state == "calibrating":
-        return _calibrating(facts)
-    if facts.state == "searching":
-        return _searching(facts)
-    if facts.state == "released":
-        return _released(facts)
-    return None
+    state = facts.state
+    if state == "proposed" and facts.auto and facts.kind != "prediction":
+        state = "open" if facts.search is None else "searching"  # the budget allows it by now
+    follow = _STEPS.get(state)
+    return None if follow is None or facts.scope == "device" else follow(facts)
 
 
 def back_off_ms(attempts: int) -> int:
@@ -191,23 +188,31 @@ def _calibrating(facts: Facts) -> Action:
 
 def _searching(facts: Facts) -> Action | None:
     search = facts.search
-    if search is None:
-        return BackOff("Its search is gone.", facts.now_ms + back_off_ms(facts.attempts))
-    if search.state in ("queued", "running"):
+    if search is not None and search.state in ("queued", "running"):
         return Wait(search.message or f"Search {search.id} is {search.state}.")
-    again_at = facts.now_ms + back_off_ms(facts.attempts)
-    if search.state != "done":
-        words = search.message.rstrip(".") or search.state
-        return BackOff(f"Search {search.id} ended without a result: {words}.", again_at)
-    if search.chosen is None:
-        return BackOff(f"Nothing that was tried meets the budget. {search.words}".strip(), again_at)
-    if search.chosen == facts.digest:
-        return BackOff(
-            "The best artifact within the budget, as predicted, is the one that runs already and misses it.",
-            again_at,
-        )
+    nothing = _came_to_nothing(facts)
+    if search is None or search.chosen is None or nothing is not None:
+        return BackOff(nothing or "", facts.now_ms + back_off_ms(facts.attempts))
     allowed = facts.release_too or (facts.auto and facts.kind != "prediction")
-    return Release(search.chosen) if allowed else Propose(f"Ready to be released: {search.words}.")
+    if allowed and not search.doubt:
+        return Release(search.chosen)
+    return Propose(f"Ready to be released: {search.words}. {search.doubt}".rstrip())
+
+
+def _came_to_nothing(facts: Facts) -> str | None:
+    """Why the search that is over has nothing to release; None: it has."""
+    search = facts.search
+    if search is None:
+        return "Its search is gone."
+    if search.state != "done":
+        return f"Search {search.id} ended without a result: {search.message.rstrip('.') or search.state}."
+    if search.chosen is None:
+        return f"Nothing that was tried meets the budget. {search.words}".strip()
+    if search.chosen == facts.digest:
+        return (
+            "The best artifact within the budget, as predicted, is the one that runs already and misses it."
+        )
+    return None
 
 
 def _released(facts: Facts) -> Action | None:
@@ -216,7 +221,7 @@ def _released(facts: Facts) -> Action | None:
     if rollout is None:
         return BackOff("Its rollout is gone.", again_at)
     if facts.missed_again:
-        return BackOff("The devices miss the budget with the new artifact, too.", again_at)
+        return BackOff(MISSED_AGAIN, again_at)
     if rollout.state in ("aborted", "rolling_back"):
         return BackOff(f"Its rollout was aborted. {rollout.reason}".strip(), again_at)
     if rollout.state != "done":
@@ -227,3 +232,11 @@ def _released(facts: Facts) -> Action | None:
     if facts.now_ms - rollout.since_ms > RESULT_MS:
         return Wait("Rolled out. Too few inferences have come since to tell whether the budget is kept.")
     return Wait("Rolled out; the devices' next minutes show whether the budget is kept.")
+
+
+_STEPS: Final[dict[FindingState, Callable[[Facts], Action | None]]] = {
+    "open": _open,
+    "calibrating": _calibrating,
+    "searching": _searching,
+    "released": _released,
+}

@@ -21,6 +21,7 @@ from edgepress_server.watch.decide import DeviceMinutes, Limits, Minute, Verdict
 from edgepress_server.watch.next_step import Facts, JobFacts, RolloutFacts, SearchFacts
 
 DAY_MS: Final = 24 * 3600_000
+CI95: Final = 1.96  # standard errors
 
 _histogram = msgspec.msgpack.Decoder(Histogram)
 
@@ -159,7 +160,25 @@ def search_facts(store: Store, search_id: str, finding: Finding) -> SearchFacts 
     except NotFoundError:
         return None
     chosen = search.chosen if search.state == "done" else None
-    return SearchFacts(search.id, search.state, search.message, chosen, _outcome(store, search, finding))
+    doubt = "" if chosen is None else _doubt(store, search)
+    return SearchFacts(
+        search.id, search.state, search.message, chosen, _outcome(store, search, finding), doubt
+    )
+
+
+def _doubt(store: Store, search: Search) -> str:
+    """The choice was made on other rows than those that test. Where those say clearly that more is lost than
+    the budget allows, nothing is released without a person: a gate, and no choice by test rows."""
+    number, most = (search.result or {}).get("best"), search.budget.get("max_drop")
+    if number is None or most is None:
+        return ""
+    tested = store.search_trials.get(search.id, int(number)).trial.tested
+    if tested is None or tested.drop is None or tested.drop - CI95 * (tested.drop_error or 0.0) <= most:
+        return ""
+    return (
+        f"Look at it before: on the rows that test it loses {100 * tested.drop:.1f} points, and the budget "
+        f"allows {100 * most:g}."
+    )
 
 
 def _outcome(store: Store, search: Search, finding: Finding) -> str:
