@@ -1,7 +1,7 @@
 // All artifacts of a model in two plots: what accuracy costs in bytes and in time.
 
 import type { ArtifactSummary, Model } from "../api/types";
-import { points } from "../plot/pareto";
+import { points, SELECTION } from "../plot/pareto";
 import { readReport } from "../plot/report";
 import { Scatter } from "../plot/scatter";
 import { accuracy, bytes, micros } from "../text/format";
@@ -18,7 +18,7 @@ export function ParetoCards({ model, artifacts, chosen, onChoose }: Props) {
   const measured = all.filter((each) => each.accuracy !== null);
   if (measured.length < 2) return null; // one dot compares with nothing
   const reports = artifacts.map((each) => readReport(each.report));
-  const before = reports.find((each) => each.accuracy.before !== null);
+  const before = reports.find((each) => each.accuracy.before !== null && each.accuracy.split !== SELECTION);
   const times = reports.flatMap((each) => each.latency.before?.p50_us ?? []).sort((a, b) => a - b);
   const share = before?.accuracy.before?.value ?? null;
   const shared = { points: all, accuracy, chosen, onChoose };

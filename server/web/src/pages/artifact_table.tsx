@@ -2,6 +2,7 @@
 
 import type { ArtifactSummary, Model, Profile } from "../api/types";
 import { Bar, Dot } from "../plot/bars";
+import { SELECTION } from "../plot/pareto";
 import { readReport, type Report } from "../plot/report";
 import { around, fromZero, type Scale } from "../plot/scale";
 import { accuracy, ago, bytes, micros, ratio } from "../text/format";
@@ -112,7 +113,7 @@ function Row({ model, artifact, report, sizes, shares, times }: RowProps) {
           <>
             <Dot kind="before" at={acc.before} scale={shares} text={accuracy(acc.before?.value)} />
             <Dot kind="after" at={acc.after} scale={shares} text={accuracy(acc.after.value)} />
-            {acc.n !== null && <span class="sub">{acc.n.toLocaleString("en-US")} samples</span>}
+            {acc.n !== null && <span class="sub">{acc.n.toLocaleString("en-US")} samples{acc.split === SELECTION ? ", held out to choose by" : ""}</span>}
           </>
         ) : (
           <span class="sub">not measured: no data set</span>

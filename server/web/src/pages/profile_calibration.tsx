@@ -171,17 +171,17 @@ function Errors({ status }: { status: CalibrationStatus }) {
   if (status.errors.length === 0) return null;
   return (
     <>
-      <h3>What runs: predicted and measured</h3>
+      <h3>What runs: predicted, and the measured p50</h3>
       <div class="table-box" tabIndex={0} role="region" aria-label="Predicted and measured">
         <table data-testid="calibration-errors">
           <thead>
             <tr>
               <th scope="col">Artifact</th>
               <th scope="col" class="num">Predicted</th>
-              <th scope="col" class="num">Measured p50</th>
-              <th scope="col">Predicted</th>
-              <th scope="col">Rests on</th>
-              <th scope="col" class="num">Devices</th>
+              <th scope="col" class="num">Measured</th>
+              <th scope="col">Prediction is</th>
+              <th scope="col" class="col-2">Rests on</th>
+              <th scope="col" class="num col-2">Devices</th>
             </tr>
           </thead>
           <tbody>
@@ -196,8 +196,8 @@ function Errors({ status }: { status: CalibrationStatus }) {
                 <td class="num">{micros(one.predicted_us)}</td>
                 <td class="num">{micros(one.measured_p50_us)}</td>
                 <td>{errorWords(one.error)}</td>
-                <td>{one.basis}</td>
-                <td class="num">{one.devices}</td>
+                <td class="col-2">{one.basis}</td>
+                <td class="num col-2">{one.devices}</td>
               </tr>
             ))}
           </tbody>

@@ -6,7 +6,7 @@ import type { Cost, Search, Trial } from "../api/searches";
 import { useMay } from "../api/session";
 import { dots, knownCosts } from "../plot/search_points";
 import { SearchPlot } from "../plot/search_plot";
-import { clock, date, plural } from "../text/format";
+import { clock, date, digest, plural } from "../text/format";
 import { costWords, namedTrials, searchIsOver, searchSaying, searchWord } from "../text/search_words";
 import { useAction } from "../ui/dialog";
 import { Choice } from "../ui/field";
@@ -79,7 +79,7 @@ function Standing({ search }: { search: Search }) {
         <Fact name="Data set">{search.dataset ?? "none: accuracy is not known"}</Fact>
         <Fact name="Predictions rest on">{search.basis}</Fact>
         <Fact name="Time">
-          {clock(search.spent_s * 1000)} of {clock(search.options.seconds * 1000)}
+          {clock(search.spent_s * 1000)} of work, {clock(search.options.seconds * 1000)} asked for
         </Fact>
         <Fact name="Trials" testid="search-trials">
           {search.trials.done} done{search.trials.failed > 0 ? `, ${search.trials.failed} failed` : ""}
@@ -99,7 +99,7 @@ function Standing({ search }: { search: Search }) {
         <ul class="notes">
           {search.measurements.map((each) => (
             <li key={each.digest}>
-              {each.message || `${each.device}: ${MEASURING[each.state]}`}
+              <code>{digest(each.digest)}</code> {each.message || `${each.device}: ${MEASURING[each.state]}`}
               {each.rollout && (
                 <>
                   {" "}

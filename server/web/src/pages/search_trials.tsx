@@ -29,7 +29,7 @@ export function TrialTable({ search, trials, chosen, onChoose }: Props) {
       actions={<Choice label="Which trials" value={filter} options={FILTERS} onChange={(value) => setQuery({ show: value })} testid="trial-filter" />}
     >
       <div class="table-box tall" tabIndex={0} role="region" aria-label="Trials">
-        <table class="stacking">
+        <table class="stacking trials">
           <thead>
             <tr>
               <th scope="col">Trial</th>
@@ -58,7 +58,7 @@ export function TrialTable({ search, trials, chosen, onChoose }: Props) {
                   {trial.state === "failed" && <span class="problem">{trial.error}</span>}
                 </th>
                 <td>{trial.within === null ? "–" : trial.within ? <Badge word={{ text: "met", tone: "good" }} /> : <Badge word={{ text: "missed", tone: "idle" }} />}</td>
-                <td class="num">{lossWords(trial.figures) ?? "–"}</td>
+                <td class="num grow-phone">{lossWords(trial.figures) ?? "–"}</td>
                 {costs.map((cost, i) => (
                   <td key={cost} class={`num ${i > 1 ? "col-3" : ""}`}>
                     {trial.figures ? costText(trial.figures, cost) : "–"}

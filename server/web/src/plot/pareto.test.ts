@@ -23,6 +23,18 @@ describe("the Pareto front", () => {
   });
 });
 
+describe("accuracies of different rows", () => {
+  it("are not set side by side: what a search chose by is not what tests", () => {
+    const report = (split: string) => ({ accuracy: { before: 0.9, after: 0.99, metric: "top-1", n: 400, split } });
+    const artifact = { model: "m", bytes: 1, created_at: 0, recipe: "int8", profile: "pi" };
+    const [tested, chosenBy] = points([
+      { ...artifact, digest: "1", report: report("test") },
+      { ...artifact, digest: "2", report: report("selection") },
+    ]);
+    expect([tested!.accuracy, chosenBy!.accuracy]).toEqual([0.99, null]);
+  });
+});
+
 describe("axes", () => {
   it("hold every value and a few round ticks", () => {
     for (const [values, log] of [[[70_000, 1_100_000], true], [[18, 20], true], [[0.98, 0.99], false], [[5, 5], false]] as const) {

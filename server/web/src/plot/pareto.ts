@@ -3,6 +3,9 @@
 import type { ArtifactSummary } from "../api/types";
 import { readReport } from "./report";
 
+/** The split's name where a search judged an artifact by rows that it held out of the training split. */
+export const SELECTION = "selection";
+
 export interface Point {
   digest: string;
   name: string;
@@ -18,7 +21,8 @@ export function points(artifacts: readonly ArtifactSummary[]): Point[] {
   const profiles = new Set(artifacts.map((each) => each.profile));
   return artifacts.map((each) => {
     const report = readReport(each.report);
-    const after = report.accuracy.after;
+    // Rows that a search chose by are not those that test: shares of the two do not compare.
+    const after = report.accuracy.split === SELECTION ? null : report.accuracy.after;
     return {
       digest: each.digest,
       name: profiles.size > 1 ? `${each.recipe}, ${each.profile}` : each.recipe,

@@ -63,7 +63,7 @@ export interface TensorBytes {
 
 export interface Report {
   bytes: { onnxBefore: number | null; weightsBefore: number | null; artifact: number | null; ratio: number | null };
-  accuracy: { before: Interval | null; after: Interval | null; metric: string; n: number | null };
+  accuracy: { before: Interval | null; after: Interval | null; metric: string; n: number | null; split: string | null };
   latency: { before: Latency | null; after: Latency | null; threads: number | null; machine: string | null };
   memory: { before: number | null; after: number | null }; // resident bytes to load and run it, on the same machine
   costs: { before: Costs; after: Costs };
@@ -105,6 +105,7 @@ export function readReport(report: unknown): Report {
       before: interval(acc, "before"),
       after: interval(acc, "after"),
       metric: str(acc["metric"]) ?? "accuracy",
+      split: str(acc["split"]),
       n: num(acc["n"]),
     },
     latency: {

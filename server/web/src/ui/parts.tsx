@@ -138,7 +138,7 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
 export function Notice({ tone, children, testid }: { tone: Tone; children: ComponentChildren; testid?: string }) {
   return (
     <div class={`notice ${tone}`} data-testid={testid}>
-      <Icon name={tone === "good" ? "check" : "alert"} />
+      <Icon name={tone === "good" ? "check" : tone === "idle" ? "info" : "alert"} />
       <div>{children}</div>
     </div>
   );
