@@ -11,7 +11,7 @@ from planted_reports import NETS, PROFILE_US, RUN_US, Law, planted
 from edgepress_compression.calibrate import CalibrationError, DeviceReport, fit
 from edgepress_compression.calibrate.samples import net_operators
 from edgepress_devices.calibration import CALIBRATION_MAX_BYTES, Calibration, from_json, to_json
-from edgepress_devices.microbench.nets import NAMES
+from edgepress_devices.microbench.nets import NAMES, PLAN_VERSION
 from edgepress_devices.prediction import Prediction, predict
 from edgepress_devices.profile import DeviceProfile, load_profile
 from edgepress_devices.protocol import ProfilingReport
@@ -183,3 +183,9 @@ def test_energy_and_memory_rest_on_what_was_measured() -> None:
     assert told.energy_mj == pytest.approx(4000.0 * told.latency_us * 1e-6)
     runs = net_operators("plain-32", "fp32", "nchwc")
     assert told.memory_bytes == 60_000_000 + runs.weight_bytes + runs.peak_activation_bytes
+
+
+def test_times_of_another_plan_s_nets_are_not_fitted_to_these() -> None:
+    other = msgspec.structs.replace(planted(Law()), plan=PLAN_VERSION + 1)
+    with pytest.raises(CalibrationError, match="update the agents"):
+        fitted(other)

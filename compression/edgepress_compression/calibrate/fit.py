@@ -78,9 +78,14 @@ def fit(reports: Sequence[DeviceReport], profile: DeviceProfile) -> Calibration:
     Raises CalibrationError when no device can be believed, or they timed too little.
     """
     newest = {one.device: one.report for one in reports if one.report.what == "device"}
-    newest = {device: report for device, report in newest.items() if report.plan == PLAN_VERSION} or newest
     if not newest:
         raise CalibrationError('There is no report of calibration nets: send a device a job "device" first.')
+    newest = {device: report for device, report in newest.items() if report.plan == PLAN_VERSION}
+    if not newest:  # its nets had other layers: what they took says nothing about these
+        raise CalibrationError(
+            f"No report is of the calibration nets of this version (plan {PLAN_VERSION}): update the agents, and "
+            "measure again."
+        )
     layout = runtime_layout(profile)
     rejected = wrong_setting(newest)
     newest = without(rejected, newest)
