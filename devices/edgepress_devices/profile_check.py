@@ -6,6 +6,7 @@ another unit, a peak that was computed for another clock) and stops nobody.
 
 from __future__ import annotations
 
+import re
 import types
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -117,7 +118,8 @@ def _in_words(found: str) -> str:
     """msgspec's finding without Python's names for types."""
     for theirs, ours in _TYPES.items():
         found = found.replace(f"`{theirs}`", ours)
-    return found.replace("Expected a text of length >=", "expected a text of at least").replace(
+    found = re.sub(r"a text of length >= (\d+)", r"a text of at least \1 characters", found)
+    return re.sub(r"a text of length <= (\d+)", r"a text of at most \1 characters", found).replace(
         "Expected", "expected"
     )
 

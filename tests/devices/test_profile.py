@@ -123,7 +123,7 @@ def test_a_profile_of_ones_own_is_loaded_by_path(tmp_path: Path) -> None:
 GOOD = (PROFILES_DIR / "raspberry-pi-4.toml").read_text()
 BAD = [
     ("a number without source", re.sub(r"source = .*\n", "", GOOD, count=1), "source is missing in [cpu]"),
-    ("an empty source", re.sub(r"source = .*", 'source = ""', GOOD, count=1), "at least 8"),
+    ("an empty source", re.sub(r"source = .*", 'source = ""', GOOD, count=1), "at least 8 characters"),
     ("an unknown basis", GOOD.replace('"datasheet"', '"rumour"', 1), "rumour"),
     ("derived without arithmetic", re.sub(r"arithmetic = .*\n", "", GOOD, count=1), "add arithmetic"),
     ("arithmetic that gives another number", GOOD.replace("x 8 FLOP", "x 16 FLOP"), "arithmetic gives 96"),
