@@ -122,3 +122,17 @@ def test_a_recipe_is_printed_as_the_file_that_runs_again(store: Store) -> None:
 def test_cancelling_says_what_happens(store: Store) -> None:
     made = start()
     assert "is cancelled" in run("cancel", made["id"]).output
+
+
+def test_who_stops_waiting_is_told_that_the_search_goes_on_and_how_to_end_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search_module, "_follow", stopped)
+    done = run("start", "lenet", "--profile", "raspberry-pi-4", "--latency", "500us")
+    (found,) = store.searches.list()
+    assert done.exit_code == 1
+    assert f"edgepress search show {found.id} --watch" in done.output
+    assert f"edgepress search cancel {found.id}" in done.output

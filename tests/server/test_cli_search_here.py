@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from edgepress_compression.data.digits import make_digits_model, write_digits_npz
 from edgepress_compression.recipe import load_recipe
+from edgepress_compression.search import search
 from edgepress_server.cli.main import edgepress
 
 PROFILE = "raspberry-pi-4"
@@ -80,3 +81,16 @@ def test_what_cannot_be_meant_is_said_before_anything_runs(
     done = compress(folder, *words)
     assert done.exit_code != 0
     assert says in " ".join(done.output.split())
+
+
+def test_ctrl_c_says_where_the_trials_are_kept_and_how_to_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "search", stopped)
+    words = ("--size", "60kB", "-o", str(tmp_path / "small.epa"))
+    kept = compress(folder, *words, "--resume", str(tmp_path / "trials"))
+    assert kept.exit_code == 1 and f"kept in {tmp_path / 'trials'}" in kept.output.replace("\n", "")
+    assert "with --resume DIR" in compress(folder, *words).output

@@ -83,7 +83,13 @@ def _ask_devices(
             asked = ", ".join(devices)
             click.echo(f"Asked {asked}. What comes of it: edgepress profile calibration {profile_id}")
         return
-    jobs = _follow(client, jobs, quiet=as_json)
+    try:
+        jobs = _follow(client, jobs, quiet=as_json)
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            "not waiting any more; the devices go on measuring. `edgepress profile calibration "
+            f"{profile_id}` shows what comes of it."
+        ) from None
     done = [job for job in jobs if job["state"] == "done"]
     after = _wait_for_fit(client, profile_id) if done else before
     if as_json:

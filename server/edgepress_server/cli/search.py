@@ -128,7 +128,10 @@ def search_on_server(
         body["dataset"] = data
     made = [client.post("/searches", {**body, "profile": profile}) for profile in profiles]
     if not detach:
-        made = [_follow(client, one["id"], quiet=as_json) for one in made]
+        try:
+            made = [_follow(client, one["id"], quiet=as_json) for one in made]
+        except KeyboardInterrupt:
+            raise click.ClickException(_goes_on(made)) from None
     if as_json:
         emit_json(made[0] if len(made) == 1 else made)
     elif detach:
@@ -263,6 +266,16 @@ def _front(client: Api, found: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         trials[number] for number in numbers if number in trials and trials[number]["figures"] is not None
     ]
+
+
+def _goes_on(made: Sequence[dict[str, Any]]) -> str:
+    """What Ctrl-C leaves: this command ends, the searches do not."""
+    names = [one["id"] for one in made]
+    return (
+        f"not waiting any more; on the server {', '.join(names)} {'goes' if len(names) == 1 else 'go'} on. "
+        f"`edgepress search show {names[0]} --watch` comes back to it, "
+        f"`edgepress search cancel {names[0]}` ends it."
+    )
 
 
 def _follow(client: Api, name: str, *, quiet: bool) -> dict[str, Any]:
