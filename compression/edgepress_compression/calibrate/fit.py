@@ -83,8 +83,8 @@ def fit(reports: Sequence[DeviceReport], profile: DeviceProfile) -> Calibration:
     newest = {device: report for device, report in newest.items() if report.plan == PLAN_VERSION}
     if not newest:  # its nets had other layers: what they took says nothing about these
         raise CalibrationError(
-            f"No report is of the calibration nets of this version (plan {PLAN_VERSION}): update the agents, and "
-            "measure again."
+            f"No report is of the calibration nets of this version (plan {PLAN_VERSION}): update the agents, "
+            "and measure again."
         )
     layout = runtime_layout(profile)
     rejected = wrong_setting(newest)
