@@ -64,6 +64,7 @@ def set_(
 ) -> None:
     """Set or replace the budget of MODEL on a profile.
 
+    \b
     edgepress budget set squeezenet --profile raspberry-pi-4 --latency 20ms --max-drop 1.0 --auto
     """
     limits = parse_budget(latency, size, memory, energy, max_drop)

@@ -111,7 +111,6 @@ def facts(
         if other.id != finding.id and other.state in ("calibrating", "searching", "released")
     ]
     steps = store.findings.steps(finding.id)
-    online = {device.name for device in store.devices.list() if device.status == "online"}
     return Facts(
         state=finding.state,
         kind=finding.kind,
@@ -127,7 +126,7 @@ def facts(
         searches_today=store.findings.searches_since(finding.model, finding.profile, now - DAY_MS),
         other=others[0] if others else None,
         missed_now=missed_now,
-        online=[name for name in finding.devices if name in online],
+        online=[name for name in finding.devices if _is_online(store, name)],
         jobs=[job for job_id in finding.jobs if (job := _job(store, job_id)) is not None],
         fitted=finding.state != "calibrating" or store.refits.settled(finding.profile),
         search=None if finding.search is None else search_facts(store, finding.search, finding),
@@ -135,6 +134,11 @@ def facts(
         chosen=finding.chosen,
         missed_again=missed_again,
     )
+
+
+def _is_online(store: Store, name: str) -> bool:
+    device = store.devices.find(name)
+    return device is not None and device.status == "online"
 
 
 def _job(store: Store, job_id: str) -> JobFacts | None:

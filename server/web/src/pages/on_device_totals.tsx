@@ -25,7 +25,8 @@ export function TotalTiles({ prediction, before }: Props) {
               {measuredWords(measured, now)}; p95 {micros(measured.p95_us)}
             </dd>
             <dd class="aside">
-              {against(micros(prediction.latency_us), measured.latency_ratio)}: {basisWords(prediction.words)}
+              {against(micros(prediction.latency_us), measured.latency_ratio)}: {basisWords(prediction.words)}, on a device
+              with nothing else to do
             </dd>
           </>
         ) : (

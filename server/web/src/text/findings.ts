@@ -6,7 +6,7 @@ import type { Tone, Word } from "./words";
 
 export const findingWords: Record<FindingState, Word> = {
   open: { text: "open", tone: "warn" },
-  proposed: { text: "asks", tone: "warn" },
+  proposed: { text: "proposed", tone: "warn" },
   calibrating: { text: "measuring devices", tone: "busy" },
   searching: { text: "searching", tone: "busy" },
   released: { text: "rolling out", tone: "busy" },
