@@ -43,8 +43,8 @@ export function Roofline({ layers, roofs, before, says, chosen, onChoose, onLook
       x={{ axis: plot.x, title: "operations a byte", format: short }}
       y={{ axis: plot.y, title: "Gop/s", format: (value) => short(value / 1000) }}
     >
-      {plot.roofs.map((line) => (
-        <RoofMark key={`${line.roof.basis} ${line.roof.name}`} line={line} at={at} />
+      {plot.roofs.map((line, order) => (
+        <RoofMark key={`${line.roof.basis} ${line.roof.name}`} line={line} order={order} at={at} />
       ))}
       {pale.map((dot, i) => (
         <Mark key={i} dot={dot} at={at} class="pale" />
@@ -106,16 +106,19 @@ export function Shape({ bound, r }: { bound: Bound; r: number }) {
   return <path class="shape" d={`M0 ${-1.2 * r} L${1.1 * r} ${0.8 * r} L${-1.1 * r} ${0.8 * r} Z`} />;
 }
 
-/** Its name stands at the end of a level roof, and beside a slope. */
-function RoofMark({ line, at }: { line: RoofLine; at: At }) {
+/** Its name stands at the end of a level roof, the datasheet's a little before; and beside a slope, each at a place of
+ * its own, since slopes lie close to each other. */
+function RoofMark({ line, order, at }: { line: RoofLine; order: number; at: At }) {
   const [from, to] = [at(line.from), at(line.to)];
   const level = line.roof.what === "compute";
-  const foot = { left: from.left + 0.36 * (to.left - from.left), top: from.top + 0.36 * (to.top - from.top) };
+  const calibrated = line.roof.basis === "calibration";
+  const along = 0.25 + 0.2 * (order % 4);
+  const foot = { left: from.left + along * (to.left - from.left), top: from.top + along * (to.top - from.top) };
   return (
     <g class={`roof ${line.roof.basis}`}>
       <line x1={`${from.left}%`} y1={`${from.top}%`} x2={`${to.left}%`} y2={`${to.top}%`} />
       {level ? (
-        <text x="100%" y={`${to.top}%`} dy={line.roof.basis === "calibration" ? 14 : -5} text-anchor="end">
+        <text x={calibrated ? "100%" : "90%"} y={`${to.top}%`} dy={calibrated ? 14 : -5} text-anchor="end">
           {line.roof.name}
         </text>
       ) : (
