@@ -8,7 +8,6 @@ and the same slow device keeps the budget. The pages tell the story.
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from cpu_quota import CpuShare
 from installation import Installation, wait_for
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from slow_digits import write_slow_digits
 
 import edgepress_agent
@@ -27,8 +26,6 @@ from edgepress_agent.errors import AgentError
 
 pytestmark = pytest.mark.e2e
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PROFILE = """
 id = "one-core"
 name = "One core of a PC"
@@ -66,18 +63,6 @@ def load(installation: Installation, device: str, feeds: list[dict[str, np.ndarr
     finally:
         over.set()
         thread.join(30)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here; Debian: sudo apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(30_000)
-        yield page
-        browser.close()
 
 
 def judged(installation: Installation) -> dict[str, Any] | None:

@@ -1,37 +1,22 @@
 """A person asks what a model would do on a device they do not have yet: pages, keyboard, phone."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from installation import Installation
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from screenshots import settle, sign_in
 
 pytestmark = pytest.mark.e2e
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE_MS = 60_000  # the child that looks into the model yields to everything else
-
-
-@pytest.fixture
-def page(installation: Installation) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here; Debian: sudo apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        made = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        made.set_default_timeout(PATIENCE_MS)
-        yield made
-        browser.close()
 
 
 def test_a_model_is_predicted_on_devices_that_nobody_has(
     installation: Installation, page: Page, digits: tuple[Path, Path]
 ) -> None:
+    page.set_default_timeout(PATIENCE_MS)
     installation.start_server()
     installation.cli("model", "add", str(digits[0]), "--name", "digits")
     sign_in(page, installation.url, "admin", installation.password)

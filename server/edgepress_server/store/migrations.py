@@ -223,11 +223,6 @@ def m008_profiling(db: Database) -> None:
 
 
 @migrations()
-def m010_findings(db: Database) -> None:
-    db.executescript(FINDINGS)
-
-
-@migrations()
 def m009_searches(db: Database) -> None:
     db.executescript(
         """
@@ -277,3 +272,8 @@ def m009_searches(db: Database) -> None:
         ) STRICT;
         """
     )
+
+
+@migrations()
+def m010_findings(db: Database) -> None:
+    db.executescript(FINDINGS)
