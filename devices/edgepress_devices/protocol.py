@@ -9,6 +9,7 @@ Topics (``ep/1/...``; the 1 is the protocol version)::
     d/{device}/down/ack       server -> device   not retained                      Ack
     c/{digest}/{n}            server -> all      retained while a rollout needs it one encrypted chunk
     server/state              server -> all      retained, and the server's will   ServerState
+    server/root/{n}           server -> all      retained                          version n of the TUF root
 
 Control messages are JSON, telemetry is msgpack arrays, a chunk is raw bytes.
 
@@ -30,6 +31,17 @@ length, hashes and ``custom`` = :class:`Statement`. Canonical JSON knows no floa
 ``Want.sealed_key`` is base64 of HPKE (RFC 9180: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, base
 mode) of the 32-byte content key for the device's public key, ``info`` = :func:`seal_info`, aad empty.
 
+``Want.delta`` offers the same model as a delta against an artifact that the device runs. Its ``statement``
+is signed by the release key like the release's, with the same counter; its one target is the delta, and
+``custom`` is a :class:`DeltaStatement`. Delta chunks are those of an artifact with a content key of its own.
+The release's statement always comes along, so that the full artifact can be fetched instead.
+
+Over HTTPS the same chunks stand one after the other: ``GET {server}/api/v1/chunks/{digest}`` answers byte
+ranges of all payloads joined, chunk n at ``n * CHUNK_MAX_BYTES``, for ``Authorization: Bearer {ticket}``.
+
+A root follows its predecessor as TUF says (specification, 5.3): version n + 1 is signed by a threshold of the
+keys of n and of its own. ``ServerState.roots`` names the newest.
+
 ``Want.profiling`` asks a device to measure itself or the artifact it runs; ``State.profiling`` says how far
 that is, and the report comes as telemetry. The rules stand in ``profiling_messages``. Peers that do not know
 these fields skip them.
@@ -41,6 +53,15 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
+from edgepress_devices.delivery_messages import (
+    Delivery,
+    DeltaOffer,
+    DeltaStatement,
+    Limits,
+    Shadow,
+    Statement,
+    TrialReport,
+)
 from edgepress_devices.profiling_messages import (
     REPORTS_PER_BATCH_MAX,
     KernelTime,
@@ -52,18 +73,25 @@ from edgepress_devices.profiling_messages import (
 )
 from edgepress_devices.wire_types import Count, Digest, Finite, Reading, Text
 
-__all__ = [  # what of the other two files is the protocol's own; its names below are public as they are
+__all__ = [  # what of the other files is the protocol's own; its names below are public as they are
     "Count",
+    "Delivery",
+    "DeltaOffer",
+    "DeltaStatement",
     "Digest",
     "Finite",
     "KernelTime",
+    "Limits",
     "NetTime",
     "ProfilingJob",
     "ProfilingReport",
     "ProfilingState",
     "Reading",
+    "Shadow",
     "SkippedNet",
+    "Statement",
     "Text",
+    "TrialReport",
 ]
 
 PREFIX: Final = "ep/1"
@@ -120,6 +148,14 @@ def chunk_topic(digest: str, n: int) -> str:
 
 
 SERVER_STATE_TOPIC: Final = f"{PREFIX}/server/state"
+
+
+def root_topic(version: int) -> str:
+    if not 1 <= version <= 9_999_999:
+        raise ProtocolError(f"{version} is no version of a root (1 to 9999999)")
+    return f"{PREFIX}/server/root/{version}"
+
+
 ALL_UP_TOPICS: Final = f"{PREFIX}/d/+/up/#"
 
 _UP = re.compile(rf"{PREFIX}/d/({DEVICE_NAME.pattern})/up/(state|telemetry|need)")
@@ -199,6 +235,12 @@ class State(msgspec.Struct, omit_defaults=True):
     chunks_have: Count | None = None
     chunks_total: Count | None = None
     profiling: ProfilingState | None = None  # the newest profiling job; absent = there was none
+    trial: TrialReport | None = None  # of the artifact in trial, or of the newest one that was tried
+    waiting: Text | None = None  # why a download does not go on now, for people: hours, metered link, start
+    received_bytes: Count | None = None  # payload bytes of chunks that came for this job, by whatever way
+    via: Literal["mqtt", "https"] | None = None  # how chunks come now
+    delta: bool = False  # the job fetches, or fetched, a delta
+    root: Count = 0  # version of the TUF root that the device trusts; 0 = not said
 
 
 class Need(msgspec.Struct):
@@ -223,22 +265,7 @@ class ServerState(msgspec.Struct):
     online: bool
     roots: Count = 1  # version of the newest TUF root
     v: int = VERSION
-
-
-class Limits(msgspec.Struct, omit_defaults=True):
-    """What the trial on the device must not exceed; absent = not limited."""
-
-    p95_us: Count | None = None
-    rss_bytes: Count | None = None  # growth of the agent's resident memory by this model
-
-
-class Statement(msgspec.Struct, omit_defaults=True):
-    """``custom`` of a release statement's target: the release key vouches for this, digest and length."""
-
-    profile: Text
-    model: Text
-    chunks: Count
-    limits: Limits = msgspec.field(default_factory=Limits)
+    id: Text = ""  # drawn once by each installation: two servers on one broker find each other out
 
 
 class Want(msgspec.Struct, omit_defaults=True):
@@ -254,6 +281,11 @@ class Want(msgspec.Struct, omit_defaults=True):
     telemetry_interval_s: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 1
     v: int = VERSION
     profiling: ProfilingJob | None = None  # desired state: "have done this job"; each id is done once
+    delta: DeltaOffer | None = None
+    limits: Limits = msgspec.field(default_factory=Limits)  # the rollout's; the stricter of both counts
+    shadow: Shadow | None = None
+    delivery: Delivery = msgspec.field(default_factory=Delivery)
+    ticket: Text = ""  # lets this device fetch these chunks over HTTPS until the want expires
 
 
 # --- telemetry (msgpack arrays: field order is the format, new fields only at the end, with defaults) -----
