@@ -10,7 +10,17 @@ import msgspec
 from tuf.api.metadata import Metadata, Targets
 from tuf.api.serialization.json import JSONSerializer
 
-from edgepress_devices.protocol import WANT_MAX_BYTES, ProfilingJob, Want, check_device, chunk_count
+from edgepress_devices.protocol import (
+    WANT_MAX_BYTES,
+    Delivery,
+    DeltaOffer,
+    Limits,
+    ProfilingJob,
+    Shadow,
+    Want,
+    check_device,
+    chunk_count,
+)
 from edgepress_server.errors import InvalidInputError
 from edgepress_server.trust.keys import Keys, utc_seconds
 from edgepress_server.trust.seal import seal_content_key
@@ -35,12 +45,18 @@ def make_want(
     public_key: str | None = None,
     telemetry_interval_s: int = 1,
     profiling: ProfilingJob | None = None,
+    limits: Limits | None = None,
+    shadow: Shadow | None = None,
+    delivery: Delivery | None = None,
+    delta: DeltaOffer | None = None,
+    ticket: str = "",
     now: datetime | None = None,
 ) -> IssuedWant:
     """The signed desired state number ``counter`` of a device. ``digest`` None: run nothing.
 
     With a digest, ``statement`` (signed by the release key), ``content_key`` and the device's ``public_key``
-    (base64) are needed. ``profiling`` is what the device is to measure. Raises InvalidInputError (bad public
+    (base64) are needed; ``limits``, ``shadow``, ``delivery``, ``delta`` and ``ticket`` say how it is fetched and
+    tried. ``profiling`` is what the device is to measure. Raises InvalidInputError (bad public
     key, larger than WANT_MAX_BYTES).
     """
     moment = utc_seconds(now)
@@ -58,6 +74,11 @@ def make_want(
         want.chunks = chunk_count(size)
         want.sealed_key = seal_content_key(content_key, public_key=public_key, device=device, digest=digest)
         want.statement = json.loads(statement)
+        want.limits = limits or Limits()
+        want.shadow = shadow
+        want.delivery = delivery or Delivery()
+        want.delta = delta
+        want.ticket = ticket
     expires = moment + timedelta(seconds=WANT_LIFETIME_S)
     metadata = Metadata(
         Targets(
