@@ -1,4 +1,4 @@
-"""Tables of attacks and faults at the end of a run: what was tried, what the tests show, and whether they did."""
+"""Tables of attacks and faults at the end of a run: what was tried, and what the tests show of it."""
 
 from collections import defaultdict
 

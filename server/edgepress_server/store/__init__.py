@@ -20,6 +20,9 @@ from edgepress_server.store.budgets import Budgets
 from edgepress_server.store.calibrations import Calibrations
 from edgepress_server.store.database import Database, migrate, unix_ms
 from edgepress_server.store.datasets import Datasets
+from edgepress_server.store.delivery import DeliveryStore
+from edgepress_server.store.deltas import Deltas
+from edgepress_server.store.device_states import DeviceStates
 from edgepress_server.store.device_view import DeviceViews
 from edgepress_server.store.devices import Devices
 from edgepress_server.store.events import Events
@@ -61,6 +64,7 @@ class Store:
         self.calibrations = Calibrations(self.database, self.events, self.artifact_predictions)
         self.profiles = Profiles(self.database, self.events, self.calibrations)
         self.devices = Devices(self.database, self.events)
+        self.device_states = DeviceStates(self.database, self.events)
         self.datasets = Datasets(self.database, self.events)
         self.models = Models(self.database, self.events)
         self.artifacts = Artifacts(self.database, self.events)
@@ -71,6 +75,8 @@ class Store:
         self.releases = Releases(self.database, self.events)
         self.rollouts = Rollouts(self.database, self.events, self.releases)
         self.wants = Wants(self.database)
+        self.deltas = Deltas(self.database, self.events)
+        self.delivery = DeliveryStore(self.database, self.events, self.wants)
         self.profiling = Profiling(self.database, self.events, self.devices, ProfilingReports(self.database))
         self.refits = Refits(
             self.database,

@@ -2,12 +2,15 @@
 
 SCHEMA = """
 -- Content keys are drawn for deltas, too, which are no artifacts of their own.
-CREATE TABLE content_keys_new (digest TEXT PRIMARY KEY, key BLOB NOT NULL, created_at INTEGER NOT NULL) STRICT;
+CREATE TABLE content_keys_new (
+    digest TEXT PRIMARY KEY, key BLOB NOT NULL, created_at INTEGER NOT NULL
+) STRICT;
 INSERT INTO content_keys_new SELECT digest, key, created_at FROM content_keys;
 DROP TABLE content_keys;
 ALTER TABLE content_keys_new RENAME TO content_keys;
 
 ALTER TABLE wants ADD COLUMN delta TEXT;  -- digest of the delta that the want offers
+ALTER TABLE wants ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0;  -- 1: sign it again, its rules have changed
 
 CREATE TABLE deltas (      -- the change from one artifact's model to another's, made once for every pair
     base TEXT NOT NULL REFERENCES artifacts(digest) ON DELETE CASCADE,

@@ -23,6 +23,8 @@ class StoredWant(msgspec.Struct, frozen=True):
     expires_at: int  # Unix ms
     public_key: str
     profiling: str | None = None  # id of the profiling job it carries
+    delta: str | None = None  # digest of the delta that it offers
+    outdated: int = 0  # 1: rules that it carries have changed since
 
 
 class Wants:
@@ -39,6 +41,7 @@ class Wants:
         digest: str | None,
         public_key: str,
         profiling: str | None = None,
+        delta: str | None = None,
     ) -> int:
         """Store what ``make`` signs for the device's next counter; returns the counter."""
         with self._database.transaction() as connection:
@@ -50,8 +53,9 @@ class Wants:
             issued = make(counter)
             connection.execute(
                 "INSERT OR REPLACE INTO wants"
-                " (device, counter, rollout, release, digest, payload, expires_at, public_key, profiling)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " (device, counter, rollout, release, digest, payload, expires_at, public_key, profiling,"
+                " delta)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     device,
                     counter,
@@ -62,9 +66,20 @@ class Wants:
                     issued.expires_at,
                     public_key,
                     profiling,
+                    delta,
                 ),
             )
             return counter
+
+    def outdate(self, device: str | None = None) -> None:
+        """Rules have changed: wants of devices that are still to fetch are signed again; None = of all."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE wants SET outdated = 1 WHERE (? IS NULL OR device = ?) AND EXISTS (SELECT 1 FROM"
+                " rollout_devices d WHERE d.rollout = wants.rollout AND d.device = wants.device"
+                " AND d.state IN ('wanted', 'fetching'))",
+                (device, device),
+            )
 
     def forget_profiling(self, device: str) -> None:
         """The want cannot be signed without its profiling job. It may stay: a device does each job once."""
@@ -88,11 +103,13 @@ class Wants:
         return {row["device"]: row["counter"] for row in rows}
 
     def stale(self, expires_before: int) -> Sequence[StoredWant]:
-        """Wants to sign again: half spent, or sealed to a key that the device replaced by enrolling anew."""
+        """Wants to sign again: half spent, with rules that have changed, or sealed to a key that the device
+        replaced by enrolling anew."""
         rows = self._database.rows(
             "SELECT w.* FROM wants w JOIN devices d ON d.name = w.device"
             " WHERE d.revoked_at IS NULL AND d.public_key IS NOT NULL"
-            " AND (w.expires_at < ? OR w.public_key <> d.public_key) ORDER BY w.expires_at LIMIT 200",
+            " AND (w.expires_at < ? OR w.public_key <> d.public_key OR w.outdated = 1)"
+            " ORDER BY w.expires_at LIMIT 200",
             (expires_before,),
         )
         return [StoredWant(**dict(row)) for row in rows]

@@ -55,8 +55,8 @@ def make_want(
     """The signed desired state number ``counter`` of a device. ``digest`` None: run nothing.
 
     With a digest, ``statement`` (signed by the release key), ``content_key`` and the device's ``public_key``
-    (base64) are needed; ``limits``, ``shadow``, ``delivery``, ``delta`` and ``ticket`` say how it is fetched and
-    tried. ``profiling`` is what the device is to measure. Raises InvalidInputError (bad public
+    (base64) are needed; ``limits``, ``shadow``, ``delivery``, ``delta`` and ``ticket`` say how it is fetched
+    and tried. ``profiling`` is what the device is to measure. Raises InvalidInputError (bad public
     key, larger than WANT_MAX_BYTES).
     """
     moment = utc_seconds(now)
