@@ -77,7 +77,7 @@ class StoryDevice:
             step=step,
             reason=reason,
         )
-        assert self.store.devices.record_state(self.name, state)
+        assert self.store.device_states.record(self.name, state)
 
     def commit(self) -> None:
         """Take the want and run what it names."""

@@ -32,7 +32,7 @@ def test_a_device_registers_enrols_and_is_seen(operator: Browser, anyone: FlaskC
     assert answer.json["mqtt"]["username"] == "pi-4" and answer.json["mqtt"]["port"] == 1883
     assert answer.json["root"]["signed"]["_type"] == "root"
     assert answer.json["server_time_ms"] == store.now_ms()
-    store.devices.record_state("pi-4", State(online=True, at_ms=1, agent="0.1.0", step="idle"))
+    store.device_states.record("pi-4", State(online=True, at_ms=1, agent="0.1.0", step="idle"))
     assert operator.get("/devices/pi-4")["status"] == "online"
     assert operator.get("/devices")[0]["hardware"]["machine"] == "aarch64"
 

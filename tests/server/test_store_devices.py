@@ -1,11 +1,9 @@
 """A device's life in the store: registered, enrolled, heard from, revoked, enrolled again."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from server_story import Clock
 
-from edgepress_devices.protocol import Hardware, State
+from edgepress_devices.protocol import Hardware
 from edgepress_server.errors import ConflictError, GoneError, InvalidInputError, NotFoundError
 from edgepress_server.store import Store
 from edgepress_server.store.devices import CODE_MS, Device
@@ -90,61 +88,3 @@ def test_names_that_would_break_topics_are_refused(store: Store, name: str) -> N
 def test_labels_that_will_not_do(store: Store, labels: dict[str, str]) -> None:
     with pytest.raises(InvalidInputError):
         store.devices.register("pi", "raspberry-pi-4", labels, actor=None)
-
-
-def test_the_will_keeps_what_was_known(store: Store) -> None:
-    enrolled(store)
-    store.devices.record_state("pi", State(online=True, at_ms=1, seq=3, running="a" * 64, step="committed"))
-    store.devices.record_state("pi", State(online=False))
-    device = store.devices.get("pi")
-    assert device.status == "offline"
-    assert device.state is not None and device.state.running == "a" * 64
-
-
-def test_an_older_report_does_not_overwrite_a_newer_one(store: Store) -> None:
-    enrolled(store)
-    store.devices.record_state("pi", State(online=True, at_ms=2, seq=7, step="committed"))
-    store.devices.record_state("pi", State(online=True, at_ms=1, seq=6, step="trial"))
-    state = store.devices.get("pi").state
-    assert state is not None and state.step == "committed"
-
-
-@pytest.mark.parametrize("case", ["unknown", "registered", "revoked"])
-def test_nobody_listens_to_a_device_that_is_not_enrolled(store: Store, case: str) -> None:
-    if case == "registered":
-        registered(store)
-    if case == "revoked":
-        enrolled(store)
-        store.devices.revoke("pi", actor="ada")
-    assert store.devices.record_state("pi", State(online=True, at_ms=1)) is False
-    assert store.devices.find("pi") is None or store.devices.get("pi").online is False
-
-
-messages = st.builds(
-    State,
-    online=st.booleans(),
-    at_ms=st.one_of(st.none(), st.integers(0, 10)),
-    seq=st.integers(0, 5),
-    step=st.sampled_from(["idle", "fetching", "trial", "committed"]),
-)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(messages, st.integers(0, 3)), max_size=8), st.integers(0, 10**6))
-def test_whatever_arrives_the_newest_report_stands_and_online_is_the_last_word(
-    store: Store, heard: list[tuple[State, int]], number: int
-) -> None:
-    name = f"d{number}"
-    if store.devices.find(name) is None:
-        enrolled(store, name)
-    before = store.devices.get(name)
-    highest = before.state.seq if before.state is not None else -1
-    last_online = before.online
-    for state, _ in heard:
-        assert store.devices.record_state(name, state)
-        if state.online or state.at_ms is not None:
-            highest = max(highest, state.seq)
-        last_online = state.online
-    after = store.devices.get(name)
-    assert after.online == last_online
-    assert (after.state.seq if after.state is not None else -1) == highest

@@ -16,7 +16,7 @@ from edgepress_server.store.telemetry_read import METRICS, MINUTE_MS
 def enrolled(store: Store, name: str, profile: str = "raspberry-pi-4") -> None:
     store.devices.register(name, profile, {}, actor=None)
     store.devices.enrol(store.devices.new_code(name, actor=None)[0], "a2V5", Hardware(), "0.1.0")
-    store.devices.record_state(name, State(online=True, at_ms=1))
+    store.device_states.record(name, State(online=True, at_ms=1))
 
 
 def sample(at_ms: int, latencies_us: list[float] | None = None, **fields: object) -> Sample:
@@ -125,7 +125,7 @@ def test_the_fleet_is_merged_and_split_by_profile(store: Store) -> None:
     store.devices.register("new", "raspberry-pi-5", {}, actor=None)
     store.devices.register("old", "raspberry-pi-5", {}, actor=None)
     store.devices.revoke("old", actor=None)
-    store.devices.record_state("b", State(online=False))
+    store.device_states.record("b", State(online=False))
     fleet = store.telemetry_read.fleet()
     assert (fleet.all.total, fleet.all.online, fleet.offline, fleet.registered, fleet.revoked) == (
         4,

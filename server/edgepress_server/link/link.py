@@ -180,13 +180,13 @@ class Link:
         if not states:
             return False
         with self._store.transaction():
+            enrolled = self._store.device_states.record_all(states)
             for device, state in states:
-                if self._store.devices.record_state(device, state):
-                    self._heard.add(device)
-                    if state.profiling is not None:
-                        self._store.profiling.heard(device, state.profiling)
-                else:
+                if device not in enrolled:
                     log.debug("%s is not enrolled here; its state is ignored", device)
+                elif state.profiling is not None:
+                    self._store.profiling.heard(device, state.profiling)
+            self._heard |= enrolled
         self._states = []
         return True
 
@@ -271,6 +271,6 @@ class Link:
                 self._due["tick"] = 0.0
             self._due["refresh"] = now + REFRESH_S
         if self._presence_due is not None and now >= self._presence_due:
-            self._store.devices.all_offline(except_for=self._heard)
+            self._store.device_states.all_offline(except_for=self._heard)
             # While the broker is away there is nothing to hear; the next connection sets the next date.
             self._presence_due = None

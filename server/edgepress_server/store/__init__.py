@@ -15,6 +15,7 @@ from pathlib import Path
 from edgepress_server.errors import StoreError
 from edgepress_server.store.artifact_predictions import ArtifactPredictions
 from edgepress_server.store.artifacts import Artifacts
+from edgepress_server.store.audit import Audit
 from edgepress_server.store.blobs import Blobs
 from edgepress_server.store.budgets import Budgets
 from edgepress_server.store.calibrations import Calibrations
@@ -59,6 +60,7 @@ class Store:
         self.blobs = Blobs(data_dir / "blobs")
         self.events = Events(self.database)
         self.facts = Facts(self.database)
+        self.audit = Audit(self.database)
         self.people = People(self.database, self.events)
         self.artifact_predictions = ArtifactPredictions(self.database)
         self.calibrations = Calibrations(self.database, self.events, self.artifact_predictions)

@@ -14,7 +14,6 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -194,48 +193,6 @@ class Devices:
             )
             self._events.append("device", row["device"], "enrolled")
             return self.get(row["device"])
-
-    # --- what the link hears --------------------------------------------------------------------------
-
-    def record_state(self, name: str, state: State) -> bool:
-        """Store an ``up/state`` message; False when nobody registered this device or it was revoked.
-
-        The will says only ``online: false``: what was known stays. A message with a lower ``seq`` than the
-        stored one is an old retained copy: it only tells that the device is there.
-        """
-        now = self._database.now_ms()
-        with self._database.transaction() as connection:
-            old = self.find(name)
-            if old is None or old.enrolled_at is None or old.revoked_at is not None:
-                return False
-            is_will = not state.online and state.at_ms is None
-            newer = not is_will and (old.state is None or state.seq >= old.state.seq)
-            connection.execute(
-                "UPDATE devices SET online = ?, seen_at = ? WHERE name = ?",
-                (int(state.online), old.seen_at if is_will else now, name),
-            )
-            if newer:
-                connection.execute(
-                    "UPDATE devices SET state = ?, agent_version = coalesce(?, agent_version), "
-                    "hardware = coalesce(?, hardware) WHERE name = ?",
-                    (_json(state), state.agent, _json(state.hardware) if state.hardware else None, name),
-                )
-            if newer or old.online != state.online:
-                self._events.append(
-                    "device", name, "state", data={"online": state.online, "step": state.step}
-                )
-            return True
-
-    def all_offline(self, except_for: Collection[str] = ()) -> None:
-        """The broker was lost: nobody is known to be online until each device says so again."""
-        with self._database.transaction() as connection:
-            rows = self._database.rows("SELECT name FROM devices WHERE online = 1")
-            names = [row["name"] for row in rows if row["name"] not in except_for]
-            connection.executemany(
-                "UPDATE devices SET online = 0 WHERE name = ?", [(name,) for name in names]
-            )
-            for name in names:
-                self._events.append("device", name, "state", data={"online": False})
 
     def mqtt_secrets(self) -> dict[str, str]:
         """Broker passwords by device, of those that may connect: enrolled and not revoked."""

@@ -7,6 +7,7 @@ Ids only grow. The newest ``KEEP_EVENTS`` are kept.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -69,6 +70,18 @@ class Events:
             if number % _PRUNE_EVERY == 0:
                 connection.execute("DELETE FROM events WHERE id <= ?", (number - KEEP_EVENTS,))
             return number
+
+    def append_all(self, kind: Kind, action: str, subjects: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """One event of this kind and action for each (subject, data), as `append` by the server itself."""
+        with self._database.transaction() as connection:
+            now = self._database.now_ms()
+            written = connection.executemany(
+                "INSERT INTO events (at, kind, subject, action, actor, data) VALUES (?, ?, ?, ?, NULL, ?)",
+                [(now, kind, subject, action, json.dumps(data)) for subject, data in subjects],
+            ).rowcount
+            last = self.last_id()
+            if written > 0 and last // _PRUNE_EVERY > (last - written) // _PRUNE_EVERY:
+                connection.execute("DELETE FROM events WHERE id <= ?", (last - KEEP_EVENTS,))
 
     def last_id(self) -> int:
         """Id of the newest event, 0 when there was none."""
