@@ -30,6 +30,7 @@ from edgepress_agent.job import (
 )
 from edgepress_agent.journal import Journal
 from edgepress_agent.slots import Slot, SlotInfo, Slots, other
+from edgepress_agent.source import Source, choose_source
 from edgepress_agent.trust import Accepted
 from edgepress_devices.protocol import Limits
 
@@ -71,7 +72,8 @@ class Installer(Generic[M]):
         self.slots = Slots(folder, disk)
         self.journal = journal
         self.accepted: Accepted | None = None
-        self.fetch: FetchFolder | None = None
+        self.source: Source | None = None  # what is fetched for the accepted want
+        self.fetch: FetchFolder | None = None  # of that source
         self.running: SlotInfo | None = None
         self.trouble: str | None = None  # failed, and not even the journal could be written
         self._folder = folder
@@ -106,11 +108,19 @@ class Installer(Generic[M]):
             self._write(want=accepted.counter, time_floor_s=floor, reason=None, **changes)
             self._retry_at_s, self._retries = 0.0, 0
         self.accepted = accepted
-        if want.digest is None:
+        self._take_source(None if want.digest is None else choose_source(accepted, self.slots))
+
+    def _take_source(self, source: Source | None) -> None:
+        self.source = source
+        if source is None:
             self.fetch = None
-        elif self.fetch is None or self.fetch.path.name != want.digest:
+        elif self.fetch is None or self.fetch.path.name != source.digest:
             self.fetch = FetchFolder(
-                self._folder, self._disk, digest=want.digest, size_bytes=want.size, chunks=want.chunks
+                self._folder,
+                self._disk,
+                digest=source.digest,
+                size_bytes=source.size_bytes,
+                chunks=source.chunks,
             )
 
     def refuse(self, error: WantError) -> None:
@@ -122,7 +132,7 @@ class Installer(Generic[M]):
         if record.want == error.counter and record.step == "rejected" and record.reason == reason:
             return  # the retained want again
         self.accepted = None
-        self.fetch = None
+        self._take_source(None)
         self._write(
             want=max(error.counter, record.want), step="rejected", reason=reason, target=None, trial_starts=0
         )
@@ -179,8 +189,8 @@ class Installer(Generic[M]):
         if self.accepted is None:
             return None
         now_s = max(clock_s, self.journal.record.time_floor_s)
-        want = self.accepted.want
-        return Desired(want.digest, want.chunks, may_install=now_s < self.accepted.expires_s)
+        chunks = self.source.chunks if self.source else 0
+        return Desired(self.accepted.want.digest, chunks, may_install=now_s < self.accepted.expires_s)
 
     def _do(self, step: Step) -> None:
         match step:
