@@ -103,17 +103,29 @@ class Work:
         start.
         """
         try:
-            self._installer.start(self._identity.fingerprint)
-            self._started()
-            self._resume()
+            self.begin()
             while not self._stop.is_set():
-                self._tell()
-                for event in self._events():
-                    self._handle(event)
-                self._advance()
-                self._ask()
+                self.turn(self._events())
         except StoppedError:
             log.debug("stopped in the middle of a step")
+
+    def begin(self) -> None:
+        """Start what ran before and go on with the newest accepted want. Raises OSError, StoppedError."""
+        self._installer.start(self._identity.fingerprint)
+        self._started()
+        self._resume()
+        self._tell()
+
+    def turn(self, events: list[Event]) -> None:
+        """One round: take in what has come, do what it lets be done, say what is new. Waits for nothing;
+        ``patience_s`` says when the next one is due if no event comes before. Raises StoppedError.
+        """
+        self._take_chunks([event for event in events if isinstance(event, Chunk)])
+        for event in events:
+            self._handle(event)
+        self._advance()
+        self._ask()
+        self._tell()
 
     def changed(self) -> None:
         """The installer's journal moved on."""
@@ -127,7 +139,7 @@ class Work:
         first.
         """
         try:
-            events = [self.inbox.get(timeout=self._patience_s())]
+            events = [self.inbox.get(timeout=self.patience_s())]
         except queue.Empty:
             return []
         while len(events) < protocol.FETCH_WINDOW:
@@ -135,11 +147,10 @@ class Work:
                 events.append(self.inbox.get_nowait())
             except queue.Empty:
                 break
-        chunks = [event for event in events if isinstance(event, Chunk)]
-        self._take_chunks(chunks)
-        return [event for event in events if not isinstance(event, Chunk)]
+        return events
 
-    def _patience_s(self) -> float:
+    def patience_s(self) -> float:
+        """Seconds until ``turn`` has something to do by itself."""
         now_s = time.monotonic()
         deadlines = [self._refresh_s()]
         if self._dirty:
