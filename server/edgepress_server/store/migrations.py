@@ -6,6 +6,7 @@ States are the field's terms and are checked here too, so that no bug can write 
 
 from sqlite_utils import Database, Migrations
 
+from edgepress_server.store.schema_audit import SCHEMA as AUDIT
 from edgepress_server.store.schema_delivery import SCHEMA as DELIVERY
 from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
 from edgepress_server.store.schema_profiling import SCHEMA as PROFILING
@@ -278,6 +279,11 @@ def m009_searches(db: Database) -> None:
 @migrations()
 def m010_findings(db: Database) -> None:
     db.executescript(FINDINGS)
+
+
+@migrations()
+def m014_audit(db: Database) -> None:
+    db.executescript(AUDIT)
 
 
 @migrations()
