@@ -5,6 +5,7 @@
     enrolment.json   Enrolment, with the broker's credentials      0600
     key              the device's X25519 private key, 32 raw bytes 0600
     root.json        the pinned TUF root
+    roots/           its successors, see root_chain
 """
 
 import hashlib
@@ -18,6 +19,8 @@ from tuf.api.metadata import Metadata, Root
 
 from edgepress_agent.durable import Disk
 from edgepress_agent.errors import EnrolmentError
+from edgepress_agent.root_chain import FOLDER as ROOTS_FOLDER
+from edgepress_agent.root_chain import RootChain, director_id
 from edgepress_agent.seal import device_key_bytes, read_device_key
 from edgepress_agent.trust import load_root
 from edgepress_devices.profile import DeviceProfile, ProfileError, load_profile
@@ -64,16 +67,34 @@ class Enrolment(msgspec.Struct, frozen=True):
 
 
 class Identity:
-    """Everything that enrolment gave, read and checked. Raises EnrolmentError."""
+    """Everything that enrolment gave, read and checked, and the TUF roots since. Raises EnrolmentError."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         self.enrolment = read_enrolment(folder)
         self.key: X25519PrivateKey = read_device_key(folder / "key")
-        root = _read(folder / "root.json", "the pinned TUF root")
-        self.root: Metadata[Root] = load_root(root)
+        anchor = _read(folder / "root.json", "the pinned TUF root")
+        self._chain = RootChain(folder, load_root(anchor), disk or Disk())
         # Models and counters belong to this pair; with another one the device begins anew.
         name = self.enrolment.device.encode("ascii")
-        self.fingerprint = hashlib.sha256(name + b"\0" + root).hexdigest()
+        self.fingerprint = hashlib.sha256(name + b"\0" + anchor).hexdigest()
+
+    @property
+    def root(self) -> Metadata[Root]:
+        """The newest TUF root that this device trusts."""
+        return self._chain.newest
+
+    @property
+    def root_version(self) -> int:
+        return self._chain.version
+
+    @property
+    def director_id(self) -> str:
+        """Changes when the director's keys do: floors of wants and of signed time then begin again."""
+        return director_id(self._chain.newest)
+
+    def update_root(self, payload: bytes) -> None:
+        """Trust the successor of the newest root from now on. Raises RootError, OSError (nothing changed)."""
+        self._chain.append(payload)
 
 
 def is_enrolled(folder: Path) -> bool:
@@ -100,6 +121,7 @@ def write_enrolment(
     folder: Path, disk: Disk, *, enrolment: Enrolment, key: X25519PrivateKey, root: bytes
 ) -> None:
     """``enrolment.json`` comes last: while it is not there (or still the old one) nothing has happened."""
+    disk.remove(folder / ROOTS_FOLDER)  # they follow another anchor
     disk.write_whole(folder / "key", device_key_bytes(key))
     disk.write_whole(folder / "root.json", root)
     disk.write_whole(folder / "enrolment.json", msgspec.json.format(msgspec.json.encode(enrolment), indent=2))

@@ -7,6 +7,7 @@
     ├── EnrolmentError        enrolling did not work, or there is no usable enrolment
     ├── PortInUseError        the local HTTP port is taken
     ├── WantError             a desired state that is not believed; ``authentic`` says how far it was
+    ├── RootError             a successor of the TUF root that is not believed
     ├── ChunkDamagedError     a chunk that does not open with the content key
     ├── ModelRefusedError     this model must not run here: it is judged, and not tried again
     ├── NotNowError           something around us is missing (disk, memory); it is tried again later
@@ -45,6 +46,10 @@ class WantError(AgentError):
         super().__init__(reason)
         self.authentic = authentic
         self.counter = counter
+
+
+class RootError(AgentError):
+    """A new TUF root that does not follow the one that this device trusts."""
 
 
 class ChunkDamagedError(AgentError):

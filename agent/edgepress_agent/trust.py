@@ -14,12 +14,16 @@ Order of the checks (a failure stops there, each with its own words):
     digest,
                     size and number of chunks, for this device's profile
  8. rollback        release counter not below that of the newest committed model
+ 9. delta           where one is offered: a statement signed like the release's, of the same release counter,
+                    for the same artifact and profile
+
+A root that came since may have taken a key away: :func:`check_still_valid` asks again, with the same bytes.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from tuf.api.exceptions import RepositoryError
@@ -28,9 +32,11 @@ from tuf.api.serialization import DeserializationError
 
 from edgepress_agent.errors import EnrolmentError, WantError
 from edgepress_devices import protocol
-from edgepress_devices.protocol import Statement, Want
+from edgepress_devices.protocol import DeltaStatement, Statement, Want
 
 _ARTIFACT_MAX_BYTES: Final = 2 << 30
+_MODEL_MAX_BYTES: Final = 8 << 30
+Said = TypeVar("Said", Statement, DeltaStatement)
 _MALFORMED = (KeyError, ValueError, TypeError, AttributeError, DeserializationError, RecursionError)
 
 
@@ -44,6 +50,19 @@ class Floors:
 
 
 @dataclass(frozen=True)
+class AcceptedDelta:
+    """A delta that the release key vouches for: with ``base`` it gives the model of the want's artifact."""
+
+    digest: str
+    size_bytes: int
+    chunks: int
+    base: str  # digest of the artifact whose decoded model it changes
+    onnx_sha256: str  # of the decoded model that comes out
+    onnx_bytes: int
+    sealed_key: str  # not opened yet
+
+
+@dataclass(frozen=True)
 class Accepted:
     """A want that passed every check. ``statement`` is None exactly where ``want.digest`` is."""
 
@@ -52,6 +71,8 @@ class Accepted:
     expires_s: int  # Unix seconds: until then it may start an installation
     statement: Statement | None = None
     release: int = 0  # release counter
+    delta: AcceptedDelta | None = None
+    payload: bytes = field(default=b"", repr=False, compare=False)  # what came, to be checked again
 
 
 def load_root(data: bytes) -> Metadata[Root]:
@@ -86,7 +107,7 @@ def verify_want(
     if want.issued_at > expires_s:
         raise WantError("the want was issued after it expires")
     if want.digest is None:
-        return Accepted(counter, want, expires_s)
+        return Accepted(counter, want, expires_s, payload=payload)
     try:
         statement, release = _check_release(want, root, profile, now_s)
         if release < floors.release:
@@ -94,9 +115,27 @@ def verify_want(
                 f"release counter {release} is below {floors.release}, which this device has run: going back"
                 " needs a new release"
             )
+        delta = _check_delta(want, root, profile, now_s, release)
     except WantError as error:
         raise WantError(str(error), authentic=True, counter=counter) from error
-    return Accepted(counter, want, expires_s, statement, release)
+    return Accepted(counter, want, expires_s, statement, release, delta, payload)
+
+
+def check_still_valid(accepted: Accepted, root: Metadata[Root], profile: str) -> None:
+    """Whether a want that is being followed would be believed under the newest root, too.
+
+    Only signatures are asked about, not times: an accepted want may be finished after it has expired. What
+    runs already is not taken away by this. Raises WantError, authentic where the director still stands by it.
+    """
+    metadata, want = _parse(accepted.payload)
+    _check_signed(metadata, root, "timestamp", "the director key that signed this want is no longer valid")
+    if want.digest is None:
+        return
+    try:
+        _, release = _check_release(want, root, profile, now_s=0)
+        _check_delta(want, root, profile, 0, release)
+    except WantError as error:
+        raise WantError(str(error), authentic=True, counter=accepted.counter) from error
 
 
 def _parse(payload: bytes) -> tuple[Metadata[Targets], Want]:
@@ -129,38 +168,78 @@ def _check_time(expires: datetime, now_s: int, what: str) -> None:
 
 def _check_release(want: Want, root: Metadata[Root], profile: str, now_s: int) -> tuple[Statement, int]:
     """The release statement inside the want and its release counter."""
-    try:
-        statement = Metadata[Targets].from_dict(copy.deepcopy(want.statement or {}))
-        if not isinstance(statement.signed, Targets):
-            raise WantError("the release statement is metadata of another kind")
-    except _MALFORMED as error:
-        raise WantError(f"the want carries no readable release statement: {_short(error)}") from error
-    _check_signed(statement, root, Targets.type, "the release statement is not signed by the release key")
-    _check_time(statement.signed.expires, now_s, "the release statement")
-    said = _only_target(statement.signed, want.digest or "")
-    if said.profile != profile:
-        raise WantError(
-            f"the artifact is released for profile {said.profile[:80]!r}, this device is a {profile!r}"
-        )
-    target = statement.signed.targets[want.digest or ""]
-    if target.length != want.size or said.chunks != want.chunks or target.length > _ARTIFACT_MAX_BYTES:
+    signed = _signed_statement(want.statement, root, now_s, "the release statement")
+    said, length = _only_target(signed, want.digest or "", Statement, "the release statement")
+    _check_profile(said.profile, profile)
+    if length != want.size or said.chunks != want.chunks or length > _ARTIFACT_MAX_BYTES:
         raise WantError("size or number of chunks in the want are not those of the release statement")
-    if want.size <= 0 or want.chunks != protocol.chunk_count(want.size):
-        raise WantError(f"{want.size} bytes do not make {want.chunks} chunks")
-    return said, statement.signed.version
+    _check_size(want.size, want.chunks)
+    return said, signed.version
 
 
-def _only_target(signed: Targets, digest: str) -> Statement:
+def _check_delta(
+    want: Want, root: Metadata[Root], profile: str, now_s: int, release: int
+) -> AcceptedDelta | None:
+    """The delta that the want offers, if it does, bound to the same release and artifact."""
+    if want.delta is None:
+        return None
+    what = "the delta's statement"
+    signed = _signed_statement(want.delta.statement, root, now_s, what)
+    if signed.version != release:
+        raise WantError(f"the delta is of release {signed.version}, the artifact of release {release}")
+    digest = next(iter(signed.targets), "")
+    said, length = _only_target(signed, digest, DeltaStatement, what)
+    if not protocol.DIGEST.fullmatch(digest) or digest == want.digest:
+        raise WantError(f"{what} names no artifact of its own")
+    if said.full != want.digest:
+        raise WantError("the delta makes another artifact than the want asks for")
+    _check_profile(said.profile, profile)
+    if length > _ARTIFACT_MAX_BYTES or not 0 < said.onnx_bytes <= _MODEL_MAX_BYTES:
+        raise WantError("the delta, or the model that it makes, is larger than this device reads")
+    _check_size(length, said.chunks)
+    return AcceptedDelta(
+        digest, length, said.chunks, said.base, said.onnx_sha256, said.onnx_bytes, want.delta.sealed_key
+    )
+
+
+def _signed_statement(
+    document: dict[str, Any] | None, root: Metadata[Root], now_s: int, what: str
+) -> Targets:
+    try:
+        statement = Metadata[Targets].from_dict(copy.deepcopy(document or {}))
+        if not isinstance(statement.signed, Targets):
+            raise WantError(f"{what} is metadata of another kind")
+    except _MALFORMED as error:
+        raise WantError(f"the want carries no readable {what.partition(' ')[2]}: {_short(error)}") from error
+    _check_signed(statement, root, Targets.type, f"{what} is not signed by the release key")
+    _check_time(statement.signed.expires, now_s, what)
+    return statement.signed
+
+
+def _only_target(signed: Targets, digest: str, kind: type[Said], what: str) -> tuple[Said, int]:
+    """What the one target says, and its length."""
     if list(signed.targets) != [digest]:
-        raise WantError("the release statement is about another artifact than the want")
+        raise WantError(f"{what} is about another artifact than the want")
     target = signed.targets[digest]
     if target.hashes.get("sha256") != digest:
-        raise WantError("the release statement's SHA-256 is not the artifact's digest")
+        raise WantError(f"{what} has a SHA-256 that is not the artifact's digest")
     try:
         fields: dict[str, Any] = target.custom or {}
-        return msgspec.convert(fields, Statement)
+        return msgspec.convert(fields, kind), target.length
     except msgspec.MsgspecError as error:
-        raise WantError(f"the release statement says too little: {_short(error)}") from error
+        raise WantError(f"{what} says too little: {_short(error)}") from error
+
+
+def _check_profile(released: str, profile: str) -> None:
+    if released != profile:
+        raise WantError(
+            f"the artifact is released for profile {released[:80]!r}, this device is a {profile!r}"
+        )
+
+
+def _check_size(size_bytes: int, chunks: int) -> None:
+    if size_bytes <= 0 or chunks != protocol.chunk_count(size_bytes):
+        raise WantError(f"{size_bytes} bytes do not make {chunks} chunks")
 
 
 def _short(error: BaseException) -> str:

@@ -120,7 +120,7 @@ LIES: list[tuple[str, Callable[[], bytes], Floors, str, bool]] = [
         True,
     ),
     ("a statement about another artifact", _another_statement, Floors(), "about another artifact", True),
-    ("a statement with another hash", _wrong_hash, Floors(), "SHA-256 is not", True),
+    ("a statement with another hash", _wrong_hash, Floors(), "SHA-256 that is not", True),
     ("for another profile", lambda: _statement_with(profile="jetson-nano"), Floors(), "'jetson-nano'", True),
     ("another size than released", lambda: want(size=149_999), Floors(), "size or number of chunks", True),
     ("another number of chunks", lambda: want(chunks=4), Floors(), "size or number of chunks", True),
