@@ -26,6 +26,7 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "artifact": ("artifact", "artifact"),
     "release": ("release", "release"),
     "rollout": ("rollout", "rollout"),
+    "delivery": ("delivery", "delivery"),
     "budget": ("budget", "budget"),
     "finding": ("finding", "finding"),
     "telemetry": ("telemetry", "telemetry"),
