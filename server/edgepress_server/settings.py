@@ -1,13 +1,15 @@
 """What a person can set about one server: flags before environment before DIR/settings.json before defaults.
 
 settings.json holds only what must stay the same from one start to the next: the ports that were drawn when
-0 was asked for (devices and browsers come back to them) and the choice of broker with its address. The
+0 was asked for (devices and browsers come back to them), the choice of broker with its address, and TLS. The
 password of an external broker is kept there too, so the file is private (mode 0600).
+
+TLS is on where anything listens beyond this machine, unless --insecure-http says otherwise; on loopback it is
+off unless --tls asks for it. Once on it stays on for this folder: devices know the server by https://.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +18,28 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from edgepress_server.addresses import is_loopback, is_wildcard, reached_at
 from edgepress_server.errors import InvalidInputError
 from edgepress_server.files import replace_file
 
+__all__ = [
+    "BROKERS",
+    "REMEMBERED",
+    "SERVER_USER",
+    "BrokerKind",
+    "DeviceAuth",
+    "Settings",
+    "check",
+    "from_json",
+    "is_loopback",
+    "load_settings",
+    "remember",
+    "to_json",
+]
+
 BrokerKind = Literal["embedded", "mosquitto", "external"]
+DeviceAuth = Literal["secret", "certificate"]
+"""What a device shows to the broker: a password drawn for it, or a certificate for a key that it made."""
 
 DEFAULT_DATA_DIR: Final = Path("~/.local/share/edgepress")
 SERVER_USER: Final = "edgepress_server"  # the server's own user at a broker; "_" is in no device's name
@@ -32,8 +52,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = 8080
-    public_url: str | None = None  # what people and devices use; None: http://host:port
+    public_url: str | None = None  # what people and devices use; None: http(s)://host:port
+    reached_at: str | None = None  # host that others use when `host` is a wildcard; found out at each start
     insecure_http: bool = False  # allow plain HTTP and MQTT beyond this machine
+    tls: bool = False  # HTTPS, and TLS on a broker that this server runs itself
+    tls_names: tuple[str, ...] = ()  # further names and addresses for the server's own certificate
+    tls_cert: Path | None = None  # PEM, brought along, with its chain; None: this server's own CA signs one
+    tls_key: Path | None = None
+    tls_ca: Path | None = None  # PEM: the authority of a certificate brought along, which devices pin
+    device_auth: DeviceAuth = "secret"
     broker: BrokerKind = "embedded"
     mqtt_host: str = "127.0.0.1"  # where the broker listens; for an external one its address
     mqtt_port: int = 1883
@@ -46,8 +73,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Where people and devices reach the web server."""
         if self.public_url is not None:
             return self.public_url
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        host = self.reached_at or self.host
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     @property
     def device_mqtt_host(self) -> str:
@@ -58,7 +86,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mqtt_tls(self) -> bool:
-        return self.mqtt_ca is not None
+        """Whether devices speak TLS to the broker. The embedded broker cannot, and is on loopback only."""
+        if self.broker == "external":
+            return self.mqtt_ca is not None
+        return self.tls and self.broker == "mosquitto"
+
+    @property
+    def pki_dir(self) -> Path:
+        return self.data_dir / "pki"
 
     @property
     def keys_dir(self) -> Path:
@@ -86,6 +121,12 @@ REMEMBERED: Final = (
     "mqtt_username",
     "mqtt_password",
     "mqtt_ca",
+    "tls",
+    "tls_names",
+    "tls_cert",
+    "tls_key",
+    "tls_ca",
+    "device_auth",
 )
 _PORTS: Final = ("port", "mqtt_port")
 
@@ -110,13 +151,40 @@ def load_settings(
         if name in given and str(given[name]) == "0":
             del given[name]
             remembered.setdefault(name, 0)
+    if isinstance(given.get("tls_names"), str):  # from the environment
+        given["tls_names"] = given["tls_names"].replace(",", " ").split()
     try:
         settings = msgspec.convert(
             remembered | given | {"data_dir": str(data_dir)}, Settings, strict=False, dec_hook=_decode
         )
     except msgspec.ValidationError as error:
         raise InvalidInputError("bad_setting", _unusable(str(error), given, data_dir)) from error
-    return check(settings)
+    settings = _follow_host(settings, is_broker_named="mqtt_host" in given)
+    return check(_choose_tls(settings, is_asked="tls" in given))
+
+
+def _follow_host(settings: Settings, *, is_broker_named: bool) -> Settings:
+    """Where others reach a server on all addresses; a mosquitto of its own listens where the server does."""
+    if settings.broker == "mosquitto" and is_loopback(settings.mqtt_host) and not is_broker_named:
+        settings = msgspec.structs.replace(settings, mqtt_host=settings.host)
+    if is_wildcard(settings.host):
+        settings = msgspec.structs.replace(settings, reached_at=reached_at(settings.host))
+    return settings
+
+
+def _choose_tls(settings: Settings, *, is_asked: bool) -> Settings:
+    """On beyond this machine, off when plain was asked for, else as asked or as it was."""
+    if is_asked:
+        return settings
+    if settings.insecure_http:
+        return msgspec.structs.replace(settings, tls=False)
+    return msgspec.structs.replace(settings, tls=settings.tls or _is_beyond(settings))
+
+
+def _is_beyond(settings: Settings) -> bool:
+    """Whether anything that this server runs itself listens beyond this machine."""
+    broker = settings.broker == "mosquitto" and not is_loopback(settings.mqtt_host)
+    return broker or not is_loopback(settings.host)
 
 
 def _unusable(said: str, given: Mapping[str, Any], data_dir: Path) -> str:
@@ -139,13 +207,15 @@ def check(settings: Settings) -> Settings:
     for name in _PORTS:
         if not 0 <= getattr(settings, name) <= 65535:
             raise InvalidInputError("bad_port", f"{name} must be 0 (any free port) to 65535.")
-    if not is_loopback(settings.host) and not settings.insecure_http:
+    if _is_beyond(settings) and not settings.tls and not settings.insecure_http:
         raise InvalidInputError(
             "insecure_http",
-            f"Host {settings.host} would serve passwords over plain HTTP beyond this machine. Keep the "
-            "default 127.0.0.1 and put a TLS proxy (nginx, Caddy) in front with --public-url https://..., "
-            "or, on a network that you trust, add --insecure-http.",
+            f"Without TLS, {settings.host} would serve passwords in clear text beyond this machine. Leave "
+            "--no-tls out: the server then makes a certificate of its own. Or keep 127.0.0.1 and put a TLS "
+            "proxy (nginx, Caddy) in front with --public-url https://..., or, on a network that you trust, "
+            "add --insecure-http.",
         )
+    _check_tls(settings)
     _check_broker(settings)
     if settings.public_url is not None:
         parts = urlsplit(settings.public_url)
@@ -165,22 +235,36 @@ def _check_broker(settings: Settings) -> None:
             "The embedded broker knows no users, so it listens on this machine only. For devices elsewhere "
             "use --broker mosquitto (a managed child of this server) or --broker external.",
         )
-    if settings.broker == "mosquitto" and not is_loopback(settings.mqtt_host) and not settings.insecure_http:
-        raise InvalidInputError(
-            "insecure_mqtt",
-            f"The managed mosquitto on {settings.mqtt_host} would take passwords without TLS. On a network "
-            "that you trust add --insecure-http; else use --broker external with TLS (--mqtt-ca).",
-        )
     if settings.broker == "external" and settings.mqtt_port == 0:
         raise InvalidInputError("bad_port", "An external broker has a port: give --mqtt-port.")
     if settings.mqtt_ca is not None and not settings.mqtt_ca.is_file():
         raise InvalidInputError("no_ca", f"The broker's CA certificate {settings.mqtt_ca} is no file.")
 
 
+def _check_tls(settings: Settings) -> None:
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise InvalidInputError(
+            "tls_pair", "A certificate comes with its key: give both --tls-cert and --tls-key, or neither."
+        )
+    if settings.tls_cert is not None and not settings.tls:
+        raise InvalidInputError("tls_off", "--tls-cert is of no use without TLS: add --tls.")
+    for name in ("tls_cert", "tls_key", "tls_ca"):
+        path: Path | None = getattr(settings, name)
+        if path is not None and not path.is_file():
+            option = name.replace("_", "-")
+            raise InvalidInputError("no_tls_file", f"--{option} {path} is no file.")
+    if settings.device_auth == "certificate" and not (settings.mqtt_tls or settings.broker == "external"):
+        raise InvalidInputError(
+            "certificates_need_tls",
+            "Devices show certificates over TLS only: use --device-auth certificate with --broker mosquitto "
+            "--tls, or with an external broker that trusts pki/ca.pem of the data folder.",
+        )
+
+
 def remember(settings: Settings) -> None:
     """Write settings.json: aside, fsync, replace."""
     kept = {name: getattr(settings, name) for name in REMEMBERED}
-    kept = {name: str(v) if isinstance(v, Path) else v for name, v in kept.items() if v is not None}
+    kept = {name: str(v) if isinstance(v, Path) else v for name, v in kept.items() if v not in (None, ())}
     text = msgspec.json.format(msgspec.json.encode(kept), indent=2)
     replace_file(settings.file, text + b"\n")
 
@@ -192,15 +276,6 @@ def to_json(settings: Settings) -> bytes:
 
 def from_json(text: bytes) -> Settings:
     return msgspec.json.decode(text, type=Settings, dec_hook=_decode)
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # another name: it may be reachable from anywhere
-        return False
 
 
 def _decode(kind: type, value: Any) -> Any:

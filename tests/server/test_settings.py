@@ -9,6 +9,8 @@ import pytest
 from edgepress_server.errors import InvalidInputError
 from edgepress_server.settings import REMEMBERED, Settings, from_json, load_settings, remember, to_json
 
+PAIR = {"tls_cert": "/nowhere/a.pem", "tls_key": "/nowhere/a.key"}
+
 
 def test_defaults_listen_on_this_machine_only(tmp_path: Path) -> None:
     settings = load_settings({"data_dir": tmp_path}, {})
@@ -71,10 +73,19 @@ def test_devices_reach_the_broker_where_the_server_is_public(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("what", "flags", "says"),
     [
-        ("a host beyond this machine", {"host": "0.0.0.0"}, "--insecure-http"),
-        ("a name that may be anywhere", {"host": "edge.local"}, "--public-url"),
+        ("a host beyond this machine", {"host": "0.0.0.0", "tls": False}, "--insecure-http"),
+        ("a name that may be anywhere", {"host": "edge.local", "tls": False}, "--public-url"),
         ("the embedded broker elsewhere", {"mqtt_host": "0.0.0.0"}, "--broker mosquitto"),
-        ("mosquitto without TLS", {"mqtt_host": "10.0.0.1", "broker": "mosquitto"}, "--insecure-http"),
+        (
+            "mosquitto without TLS",
+            {"mqtt_host": "10.0.0.1", "broker": "mosquitto", "tls": False},
+            "--insecure-http",
+        ),
+        ("a certificate without its key", {"tls": True, "tls_cert": "/nowhere/a.pem"}, "--tls-key"),
+        ("a certificate that is not there", {"tls": True, **PAIR}, "--tls-cert .* is no file"),
+        ("a certificate without TLS", PAIR, "add --tls"),
+        ("an authority that is not there", {"tls_ca": "/nowhere/ca.pem"}, "--tls-ca .* is no file"),
+        ("device certificates without TLS", {"device_auth": "certificate"}, "--broker mosquitto --tls"),
         ("an external broker without port", {"broker": "external", "mqtt_port": 0}, "--mqtt-port"),
         ("a port that is none", {"port": 70000}, "0 .any free port. to 65535"),
         ("a port that is no number", {"port": "http"}, "port"),
@@ -91,9 +102,46 @@ def test_a_setting_that_cannot_be_is_refused_with_a_way_out(
     assert what
 
 
-def test_insecure_http_is_a_choice(tmp_path: Path) -> None:
-    flags = {"data_dir": tmp_path, "host": "0.0.0.0", "insecure_http": True}
-    assert load_settings(flags, {}).host == "0.0.0.0"
+TLS = [
+    ("loopback is plain", {}, False),
+    ("loopback, asked for", {"tls": True}, True),
+    ("beyond this machine", {"host": "0.0.0.0"}, True),
+    ("a broker beyond this machine", {"broker": "mosquitto", "mqtt_host": "10.0.0.1"}, True),
+    ("plain beyond this machine is a choice", {"host": "0.0.0.0", "insecure_http": True}, False),
+    ("TLS that is asked for wins", {"host": "0.0.0.0", "insecure_http": True, "tls": True}, True),
+    ("behind a proxy on this machine", {"public_url": "https://edge.example.org"}, False),
+    ("an external broker is elsewhere anyway", {"broker": "external", "mqtt_host": "10.0.0.1"}, False),
+]
+
+
+@pytest.mark.parametrize(("flags", "expected"), [c[1:] for c in TLS], ids=[c[0] for c in TLS])
+def test_where_tls_is_on(tmp_path: Path, flags: dict[str, object], expected: bool) -> None:
+    settings = load_settings({"data_dir": tmp_path, **flags}, {})
+    assert settings.tls is expected
+    if settings.public_url is None:
+        assert settings.url.startswith("https://" if expected else "http://")
+
+
+def test_once_on_tls_stays_on_until_plain_is_asked_for(tmp_path: Path) -> None:
+    remember(load_settings({"data_dir": tmp_path, "tls": True, "tls_names": ("hub.lan",)}, {}))
+    again = load_settings({"data_dir": tmp_path}, {})
+    assert (again.tls, again.tls_names) == (True, ("hub.lan",))
+    assert not load_settings({"data_dir": tmp_path, "tls": False}, {}).tls
+    assert not load_settings({"data_dir": tmp_path, "insecure_http": True}, {}).tls
+
+
+def test_a_server_on_all_addresses_names_one_that_others_can_use(tmp_path: Path) -> None:
+    settings = load_settings({"data_dir": tmp_path, "host": "0.0.0.0", "broker": "mosquitto"}, {})
+    assert settings.mqtt_host == "0.0.0.0", "mosquitto listens where the server does"
+    assert settings.mqtt_tls
+    assert "0.0.0.0" not in settings.url
+    assert settings.device_mqtt_host == settings.reached_at
+    assert from_json(to_json(settings)) == settings
+
+
+def test_names_for_the_certificate_come_from_the_environment_too(tmp_path: Path) -> None:
+    environment = {"EDGEPRESS_TLS_NAMES": "hub.lan, 192.0.2.7"}
+    assert load_settings({"data_dir": tmp_path}, environment).tls_names == ("hub.lan", "192.0.2.7")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"port": "x"}', b"\xff\xfe"])
