@@ -1,19 +1,19 @@
 """Mosquitto as a child of the broker role, with a user per device and access to its own subtree only.
 
-    DIR/broker/mosquitto.conf, acl    written at each start
-    DIR/broker/passwords              users: the server, and every device that is enrolled and not revoked
-    DIR/broker/server-password        the link's own password, drawn once
-    DIR/broker/mosquitto.db           retained messages, by mosquitto
+    DIR/broker/mosquitto.conf          written at each start
+    DIR/broker/dynamic-security.json   users and roles; passwords and acl where the plugin is missing
+    DIR/broker/server-password         the link's own password, drawn once
+    DIR/broker/control-password        of the user that drives the plugin
+    DIR/broker/control.sock            where server and control connect: no network, no TLS, only this user
+    DIR/broker/mosquitto.db            retained messages, by mosquitto
 
-A device that enrols or is revoked changes the password file; SIGHUP makes mosquitto read it again and hang up
-on whoever is no longer in it.
+A device that enrols or is revoked changes the users at once; who is revoked is hung up on. A new list of
+revoked certificates is read on SIGHUP.
 """
 
 from __future__ import annotations
 
-import base64
 import ctypes
-import hashlib
 import logging
 import os
 import pwd
@@ -23,34 +23,41 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from edgepress_devices.protocol import PREFIX, SERVER_STATE_TOPIC
+from edgepress_server.broker.dynsec_control import DynamicSecurity
+from edgepress_server.broker.mosquitto_files import AccessFiles
 from edgepress_server.errors import InvalidInputError, ServerError, StoreError
 from edgepress_server.files import replace_file
-from edgepress_server.settings import SERVER_USER, Settings
+from edgepress_server.settings import Settings
 from edgepress_server.store import Store
 
 log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.1  # a device that has just enrolled connects at once
 EVENTS_READ: Final = 200  # more at once: look at the users without reading what happened
+USER_ACTIONS: Final = ("enrolled", "revoked", "renewed", "removed")
 STOP_S: Final = 4.0
 MAX_PACKET_BYTES: Final = 400_000
-# PBKDF2 rounds of mosquitto_passwd. The secrets are 256 random bits: more would only cost time.
-PBKDF2_ROUNDS: Final = 101
+SOCKET_PATH_MOST: Final = 100  # sun_path has 108 bytes on Linux, 104 on macOS
 PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+PLUGIN_NAME: Final = "mosquitto_dynamic_security.so"
+PLUGIN_FOLDERS: Final = ("/usr/lib/*/", "/usr/lib/", "/usr/local/lib/", "/usr/lib64/", "/opt/homebrew/lib/")
 
-ACCESS: Final = f"""\
-user {SERVER_USER}
-topic readwrite {PREFIX}/#
 
-pattern write {PREFIX}/d/%u/up/#
-pattern read {PREFIX}/d/%u/down/#
-pattern read {PREFIX}/c/+/+
-pattern read {SERVER_STATE_TOPIC}
-"""
+class Access(Protocol):
+    """Who may connect and reach what: files, or the plugin."""
+
+    @property
+    def configuration(self) -> str: ...
+
+    def begin(self, users: Mapping[str, str]) -> None: ...
+
+    def update(self, users: Mapping[str, str]) -> bool: ...
+
+    def close(self) -> None: ...
 
 
 def find_mosquitto() -> Path:
@@ -66,13 +73,49 @@ def find_mosquitto() -> Path:
     return Path(found)
 
 
+def find_plugin() -> Path | None:
+    """The dynamic security plugin; EDGEPRESS_MOSQUITTO_PLUGIN names one elsewhere, or "none".
+
+    Raises InvalidInputError when that variable names no file.
+    """
+    named = os.environ.get("EDGEPRESS_MOSQUITTO_PLUGIN", "")
+    if named == "none":
+        return None
+    if named:
+        if not Path(named).is_file():
+            raise InvalidInputError(
+                "no_plugin", f"EDGEPRESS_MOSQUITTO_PLUGIN={named!r} is no file. Correct it or leave it out."
+            )
+        return Path(named)
+    for folder in PLUGIN_FOLDERS:
+        found = sorted(Path("/").glob(f"{folder.lstrip('/')}{PLUGIN_NAME}"))
+        if found:
+            return found[0]
+    return None
+
+
 def server_password(settings: Settings) -> str:
     """The password of the server's own user, drawn at the first call."""
-    file = settings.broker_dir / "server-password"
+    return _password(settings.broker_dir / "server-password")
+
+
+def socket_path(settings: Settings) -> Path:
+    """Where mosquitto listens for the server. Raises InvalidInputError when the system cannot name it."""
+    path = settings.broker_dir / "control.sock"
+    if len(os.fsencode(path)) > SOCKET_PATH_MOST:
+        raise InvalidInputError(
+            "path_too_long",
+            f"{path} is too long a name for a socket ({SOCKET_PATH_MOST} bytes are allowed). Choose a data "
+            "folder with a shorter path (--data).",
+        )
+    return path
+
+
+def _password(file: Path) -> str:
     try:
         return file.read_text(encoding="ascii")
     except FileNotFoundError:
-        settings.broker_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         password = secrets.token_urlsafe(32)
         replace_file(file, password.encode("ascii"))
         return password
@@ -82,60 +125,87 @@ def server_password(settings: Settings) -> str:
         ) from error
 
 
-def hash_password(password: str, salt: bytes) -> str:
-    """mosquitto's ``$7$`` form: PBKDF2-HMAC-SHA512, rounds, salt (12 bytes) and hash (64 bytes) in base64."""
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode("utf-8"), salt, PBKDF2_ROUNDS, dklen=64)
-    return f"$7${PBKDF2_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
-
-
-def configuration(settings: Settings) -> str:
+def configuration(settings: Settings, access: str) -> str:
+    """mosquitto.conf; ``access``: the lines that name users and what they reach."""
+    # Started by root it would become another user and see no file of ours.
+    user = pwd.getpwuid(os.getuid()).pw_name
     folder = settings.broker_dir
-    user = pwd.getpwuid(
-        os.getuid()
-    ).pw_name  # started by root it would become another and see no file of ours
     return f"""\
 # Written by edgepress at each start.
 user {user}
-listener {settings.mqtt_port} {settings.mqtt_host}
 allow_anonymous false
-password_file {folder}/passwords
-acl_file {folder}/acl
-persistence true
+{access}persistence true
 persistence_location {folder}/
 persistence_file mosquitto.db
 autosave_interval 30
 max_packet_size {MAX_PACKET_BYTES}
 max_inflight_messages 100
 max_queued_messages 100000
-max_queued_bytes 268435456
+max_queued_bytes 67108864
 set_tcp_nodelay true
 log_dest stderr
 log_type error
 log_type warning
 log_type notice
-"""
+listener 0 {socket_path(settings)}
+listener {settings.mqtt_port} {settings.mqtt_host}
+{tls_lines(settings)}"""
+
+
+def tls_lines(settings: Settings) -> str:
+    """Of the listener for devices: TLS 1.2 at least, and their certificates where they have some."""
+    if not settings.mqtt_tls:
+        return ""
+    folder = settings.pki_dir
+    lines = [f"certfile {folder}/server.pem", f"keyfile {folder}/server.key", "tls_version tlsv1.2"]
+    if settings.device_auth == "certificate":
+        lines += [
+            f"cafile {folder}/ca.pem",
+            f"crlfile {folder}/crl.pem",
+            "require_certificate true",
+            "use_identity_as_username true",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 class Mosquitto:
     """One mosquitto process and its files."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
+        """Raises InvalidInputError when what the settings ask for cannot be had here."""
         self._settings = settings
         self._store = store
-        self._secrets: dict[str, str] = {}
-        self._lines: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._seen_event = 0
+        self._settled = True
+        self._certificates = self._certificate_stamps()
+        self._access = self._make_access()
+
+    def _make_access(self) -> Access:
+        folder, plugin = self._settings.broker_dir, find_plugin()
+        password = server_password(self._settings)
+        if plugin is not None:
+            return DynamicSecurity(folder, plugin, password, _password(folder / "control-password"))
+        if self._settings.device_auth == "certificate":
+            raise InvalidInputError(
+                "no_plugin",
+                f"Devices with certificates need mosquitto's {PLUGIN_NAME}, which hangs up on those that are "
+                "revoked. It is not in the usual places: name it with EDGEPRESS_MOSQUITTO_PLUGIN, or give "
+                "devices secrets instead.",
+            )
+        log.warning("mosquitto's dynamic security plugin is not here; users are kept in its files instead")
+        return AccessFiles(folder, password, self._reload)
 
     def start(self) -> None:
         """Raises InvalidInputError when mosquitto is missing, StoreError when its files cannot be written."""
         program = find_mosquitto()
         folder = self._settings.broker_dir
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_file(folder / "mosquitto.conf", configuration(self._settings).encode())
-        replace_file(folder / "acl", ACCESS.encode())
+        socket_path(self._settings).unlink(missing_ok=True)
+        text = configuration(self._settings, self._access.configuration)
+        replace_file(folder / "mosquitto.conf", text.encode())
         self._seen_event = self._store.events.last_id()
-        self.write_users()
+        self._access.begin(self._users())
         self._process = subprocess.Popen(
             [program, "-c", folder / "mosquitto.conf"],
             stdin=subprocess.DEVNULL,
@@ -146,25 +216,28 @@ class Mosquitto:
         """The exit code once it has ended."""
         return None if self._process is None else self._process.poll()
 
-    def reload_if_changed(self) -> bool:
-        """Rewrite the password file when a device enrolled or was revoked, and tell mosquitto."""
+    def renew_users(self) -> bool:
+        """Tell mosquitto who enrolled and who was revoked; True when something was changed.
+
+        Raises StoreError, DiskFullError: what is not done yet is done at the next call.
+        """
+        certificates = self._certificate_stamps()
+        if certificates != self._certificates:
+            self._certificates = certificates
+            self._reload()
         newest = self._store.events.last_id()
-        if newest == self._seen_event or self._process is None:
+        if newest == self._seen_event and self._settled:
             return False
-        changed = self._concerns_users(newest) and self.write_users()
+        changed = not self._settled or self._concerns_users(newest)
         if changed:
-            self._process.send_signal(signal.SIGHUP)
+            self._settled = False
+            self._settled = self._access.update(self._users())
         self._seen_event = newest
         return changed
 
-    def _concerns_users(self, newest: int) -> bool:
-        if newest - self._seen_event > EVENTS_READ:
-            return True
-        events = self._store.events.after(self._seen_event, EVENTS_READ)
-        return any(event.kind == "device" and event.action in ("enrolled", "revoked") for event in events)
-
     def stop(self) -> None:
         """Ask it to save its retained messages and end; insist after a while."""
+        self._access.close()
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -175,22 +248,30 @@ class Mosquitto:
             process.kill()
             process.wait()
 
-    def write_users(self) -> bool:
-        """Write the password file; False when nothing changed since the last time."""
-        users = {**self._store.devices.mqtt_secrets(), SERVER_USER: server_password(self._settings)}
-        if users == self._secrets:
-            return False
-        # A line is made once: a new salt would look to mosquitto like a changed password.
-        lines = {
-            name: self._lines[name]
-            if self._secrets.get(name) == secret and name in self._lines
-            else hash_password(secret, secrets.token_bytes(12))
-            for name, secret in users.items()
-        }
-        text = "".join(f"{name}:{line}\n" for name, line in sorted(lines.items()))
-        replace_file(self._settings.broker_dir / "passwords", text.encode("ascii"))
-        self._secrets, self._lines = users, lines
-        return True
+    def _users(self) -> dict[str, str]:
+        """device -> secret of those that may connect; "" where it shows a certificate."""
+        return self._store.devices.mqtt_secrets()
+
+    def _concerns_users(self, newest: int) -> bool:
+        if newest - self._seen_event > EVENTS_READ:
+            return True
+        events = self._store.events.after(self._seen_event, EVENTS_READ)
+        return any(event.kind == "device" and event.action in USER_ACTIONS for event in events)
+
+    def _certificate_stamps(self) -> list[tuple[int, int]]:
+        """Of files that mosquitto shows or checks; they change with a renewal or a revocation."""
+        found = []
+        for name in ("server.pem", "crl.pem"):
+            try:
+                status = (self._settings.pki_dir / name).stat()
+            except FileNotFoundError:
+                continue
+            found.append((status.st_mtime_ns, status.st_ino))
+        return found
+
+    def _reload(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
 
 
 def run_mosquitto(settings: Settings, store: Store, stop: threading.Event) -> int:
@@ -204,8 +285,8 @@ def run_mosquitto(settings: Settings, store: Store, stop: threading.Event) -> in
                 log.error("mosquitto ended with code %s", code)
                 return code or 1
             try:
-                if broker.reload_if_changed():
-                    log.info("users changed; mosquitto reads them again")
+                if broker.renew_users():
+                    log.info("mosquitto knows the users as they are now")
             except ServerError as error:  # disk full, store busy: those who are in already stay served
                 log.warning("mosquitto's users could not be renewed, trying again: %s", error)
         return 0

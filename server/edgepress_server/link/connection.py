@@ -12,7 +12,6 @@ import queue
 import random
 import secrets
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepress_devices.protocol import ALL_UP_TOPICS, SERVER_STATE_TOPIC, ServerState, to_json
+from edgepress_server.broker.address import BrokerAddress
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +57,6 @@ class Acknowledged:
 
 
 Event = Connected | Disconnected | Message | Acknowledged
-
-
-@dataclass(frozen=True)
-class BrokerAddress:
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = None
-    tls: ssl.SSLContext | None = None
-    mqtt5: bool = True  # tried first; falls back to 3.1.1 where the broker does not know it
 
 
 class Connection:
@@ -121,15 +111,17 @@ class Connection:
             self._greeted = False
             client = self._make_client()
             try:
-                client.connect(self._broker.host, self._broker.port, keepalive=KEEPALIVE_S)
+                if self._broker.socket is not None:
+                    client.connect(str(self._broker.socket), keepalive=KEEPALIVE_S)
+                else:
+                    client.connect(self._broker.host, self._broker.port, keepalive=KEEPALIVE_S)
                 self._client = client
                 client.loop_forever()
             except OSError as error:  # ssl.SSLError too
                 log.log(
                     logging.WARNING if backoff_s == BACKOFF_MOST_S else logging.INFO,
-                    "no connection to the MQTT broker %s:%s (%s); trying again",
-                    self._broker.host,
-                    self._broker.port,
+                    "no connection to the MQTT broker %s (%s); trying again",
+                    self._broker,
                     error,
                 )
             else:
@@ -151,6 +143,7 @@ class Connection:
             client_id=f"edgepress-link-{secrets.token_hex(6)}",
             protocol=version,
             clean_session=None if self._mqtt5 else True,
+            transport="tcp" if self._broker.socket is None else "unix",
             reconnect_on_failure=False,
         )
         if self._broker.username is not None:
@@ -163,7 +156,8 @@ class Connection:
         number = self._number
 
         def on_socket_open(_client: paho.Client, _data: Any, sock: Any) -> None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._broker.socket is None:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
         def on_connect(
             connected: paho.Client,

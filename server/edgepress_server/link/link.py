@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import logging
 import queue
-import ssl
 import threading
 import time
 from collections import deque
 from typing import Final
 
 from edgepress_devices.protocol import Need, ProtocolError, State, from_json, parse_up_topic
-from edgepress_server.broker.mosquitto import server_password
-from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError, ServerError, StoreError
+from edgepress_server.broker.address import BrokerAddress
+from edgepress_server.errors import ConflictError, NotFoundError, ServerError, StoreError
 from edgepress_server.link.chunks import ArtifactChunks
 from edgepress_server.link.connection import (
     Acknowledged,
-    BrokerAddress,
     Connected,
     Connection,
     Disconnected,
@@ -35,7 +33,6 @@ from edgepress_server.link.ingest import Ingest
 from edgepress_server.link.publisher import Publisher
 from edgepress_server.link.repairs import Repairs, missing_chunks
 from edgepress_server.rollout.engine import Engine
-from edgepress_server.settings import SERVER_USER, Settings
 from edgepress_server.store import Store
 from edgepress_server.trust.keys import Keys
 
@@ -51,28 +48,6 @@ CLEAR_AFTER_S: Final = (
 )
 RETRY_ARTIFACT_S: Final = 10.0
 FAULT_WAIT_S: Final = 1.0
-
-
-def broker_address(settings: Settings) -> BrokerAddress:
-    """How the link reaches its broker. Raises InvalidInputError when the CA certificate is none."""
-    tls = None
-    if settings.mqtt_ca is not None:
-        try:
-            tls = ssl.create_default_context(cafile=str(settings.mqtt_ca))
-        except (OSError, ssl.SSLError) as error:
-            raise InvalidInputError(
-                "bad_ca", f"{settings.mqtt_ca} is no usable CA certificate (PEM): {error}."
-            ) from error
-    if settings.broker == "mosquitto":
-        return BrokerAddress(settings.mqtt_host, settings.mqtt_port, SERVER_USER, server_password(settings))
-    return BrokerAddress(
-        settings.mqtt_host,
-        settings.mqtt_port,
-        settings.mqtt_username,
-        settings.mqtt_password,
-        tls,
-        mqtt5=settings.broker == "external",
-    )
 
 
 class Link:

@@ -50,28 +50,27 @@ def _read_line() -> bytes:
 
 
 def _broker(settings: Settings, stop: threading.Event) -> int:
-    if settings.broker == "embedded":
-        from edgepress_server.broker.embedded import run_embedded
+    from edgepress_server.broker.driver import driver
+    from edgepress_server.store import open_store
 
+    if settings.broker == "embedded":
         # The native broker never returns to Python, where a signal handler would run.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         lifeline.watch(lifeline.end_group)
-        run_embedded(settings)
-        return 0
-    from edgepress_server.broker.mosquitto import run_mosquitto
-    from edgepress_server.store import open_store
-
-    lifeline.watch(stop.set)  # mosquitto saves its retained messages at an orderly end
-    return run_mosquitto(settings, open_store(settings.data_dir), stop)
+    else:
+        lifeline.watch(stop.set)  # mosquitto saves its retained messages at an orderly end
+    return driver(settings).run(settings, open_store(settings.data_dir), stop)
 
 
 def _link(settings: Settings, stop: threading.Event) -> int:
-    from edgepress_server.link.link import Link, broker_address
+    from edgepress_server.broker.driver import driver
+    from edgepress_server.link.link import Link
     from edgepress_server.store import open_store
     from edgepress_server.trust.keys import load_keys
 
     lifeline.watch(lifeline.end_group)
-    Link(open_store(settings.data_dir), load_keys(settings.keys_dir), broker_address(settings)).run(stop)
+    broker = driver(settings).address(settings)
+    Link(open_store(settings.data_dir), load_keys(settings.keys_dir), broker).run(stop)
     return 0
 
 
