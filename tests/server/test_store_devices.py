@@ -69,7 +69,7 @@ def test_revoking_takes_credentials_and_codes_and_a_new_code_is_the_way_back(sto
     assert (device.status, device.mqtt_secret, device.public_key) == ("revoked", None, None)
     with pytest.raises(NotFoundError):
         store.devices.enrol(waiting, KEY, Hardware(), "0.1.0")
-    with pytest.raises(ConflictError, match="new code lets it in again"):
+    with pytest.raises(ConflictError, match="let it in again make a new code"):
         store.devices.register("pi", "raspberry-pi-4", {}, actor="ada")
     code, _ = store.devices.new_code("pi", actor="ada")
     assert store.devices.get("pi").status == "revoked"

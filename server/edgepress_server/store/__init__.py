@@ -19,6 +19,7 @@ from edgepress_server.store.audit import Audit
 from edgepress_server.store.blobs import Blobs
 from edgepress_server.store.budgets import Budgets
 from edgepress_server.store.calibrations import Calibrations
+from edgepress_server.store.codes import Codes
 from edgepress_server.store.database import Database, migrate, unix_ms
 from edgepress_server.store.datasets import Datasets
 from edgepress_server.store.delivery import DeliveryStore
@@ -39,6 +40,7 @@ from edgepress_server.store.profiling_reports import ProfilingReports
 from edgepress_server.store.pushes import Pushes
 from edgepress_server.store.refits import Refits
 from edgepress_server.store.releases import Releases
+from edgepress_server.store.renewals import Renewals
 from edgepress_server.store.rollouts import Rollouts
 from edgepress_server.store.running import Running
 from edgepress_server.store.search_measurements import SearchMeasurements
@@ -46,6 +48,7 @@ from edgepress_server.store.search_trials import SearchTrials
 from edgepress_server.store.searches import Searches
 from edgepress_server.store.telemetry import Telemetry
 from edgepress_server.store.telemetry_read import TelemetryRead
+from edgepress_server.store.tokens import Tokens
 from edgepress_server.store.wants import Wants
 
 __all__ = ["Database", "Store", "open_store", "unix_ms"]
@@ -62,10 +65,13 @@ class Store:
         self.facts = Facts(self.database)
         self.audit = Audit(self.database)
         self.people = People(self.database, self.events)
+        self.tokens = Tokens(self.database, self.events)
         self.artifact_predictions = ArtifactPredictions(self.database)
         self.calibrations = Calibrations(self.database, self.events, self.artifact_predictions)
         self.profiles = Profiles(self.database, self.events, self.calibrations)
         self.devices = Devices(self.database, self.events)
+        self.codes = Codes(self.database, self.events, self.devices)
+        self.renewals = Renewals(self.database, self.events, self.devices)
         self.device_states = DeviceStates(self.database, self.events)
         self.datasets = Datasets(self.database, self.events)
         self.models = Models(self.database, self.events)

@@ -4,7 +4,8 @@ registered --code--> enrolled (online | offline) --revoke--> revoked --new code-
 
 An enrolment code works once and until it expires. A new code for an enrolled device leaves its old
 credentials good until the new code is used. Revoking drops the credentials and the codes at once; the row
-stays.
+stays. A board that was re-flashed comes back with a new code under its old name: new keys, same labels, and
+its orders are sealed anew. Renewing credentials is in `edgepress_server.store.renewals`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import re
 import secrets
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,10 +23,13 @@ import msgspec
 
 from edgepress_devices.protocol import DEVICE_NAME, Hardware, State
 from edgepress_server.errors import ConflictError, GoneError, InvalidInputError, NotFoundError
+from edgepress_server.pki.devices import DeviceCertificate
+from edgepress_server.store.certificates import DeviceCertificates
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 
-CODE_MS = 24 * 3600 * 1000
+CODE_MS = 24 * 3600 * 1000  # how long a code works, unless it is made for longer
+CODE_MAX_MS = 90 * CODE_MS
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
 _CODE_SYMBOLS = 16  # 80 bits
 _LABEL_KEY = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
@@ -49,6 +54,9 @@ class Device:
     seen_at: int | None
     state: State | None  # the last full up/state message
     want_counter: int
+    credentials_at: int | None = None  # when what it shows to the broker was made
+    next_secret: str | None = None  # renewed; takes over when the device has shown it
+    cloned_at: int | None = None  # two boards were last seen with this identity
 
     @property
     def status(self) -> Status:
@@ -63,6 +71,7 @@ class Devices:
     def __init__(self, database: Database, events: Events) -> None:
         self._database = database
         self._events = events
+        self.certificates = DeviceCertificates(database)
 
     def register(self, name: str, profile: str, labels: dict[str, str], *, actor: str | None) -> Device:
         """Raises InvalidInputError for a bad name or label, ConflictError when the name is taken."""
@@ -71,14 +80,7 @@ class Devices:
         with self._database.transaction() as connection:
             old = self.find(name)
             if old is not None:
-                again = (
-                    "Make a new enrolment code for it"
-                    if old.revoked_at is None
-                    else "It was revoked; a new code lets it in again"
-                )
-                raise ConflictError(
-                    "device_exists", f"There is already a device {name!r}. {again}, or take another name."
-                )
+                raise ConflictError("device_exists", taken(name, was_revoked=old.revoked_at is not None))
             connection.execute(
                 "INSERT INTO devices (name, profile, labels, created_at) VALUES (?, ?, ?, ?)",
                 (name, profile, json.dumps(labels, sort_keys=True), self._database.now_ms()),
@@ -128,43 +130,57 @@ class Devices:
             return self.get(name)
 
     def revoke(self, name: str, *, actor: str | None) -> Device:
-        """Its credentials and codes die at once; revoking twice is no error. Raises NotFoundError."""
+        """Its credentials and codes die at once; revoking twice is no error. Raises NotFoundError.
+
+        Its certificates are revoked too; whoever calls this writes the revocation list anew.
+        """
         with self._database.transaction() as connection:
             self.get(name)
             connection.execute(
-                "UPDATE devices SET revoked_at = coalesce(revoked_at, ?), mqtt_secret = NULL, public_key = "
-                "NULL, "
-                "online = 0 WHERE name = ?",
+                "UPDATE devices SET revoked_at = coalesce(revoked_at, ?), mqtt_secret = NULL, "
+                "next_secret = NULL, credentials_at = NULL, public_key = NULL, cloned_at = NULL, online = 0 "
+                "WHERE name = ?",
                 (self._database.now_ms(), name),
             )
+            self.certificates.revoke_all(name)
             connection.execute("DELETE FROM enrolment_codes WHERE device = ? AND used_at IS NULL", (name,))
             self._events.append("device", name, "revoked", actor=actor)
             return self.get(name)
 
     # --- enrolment ------------------------------------------------------------------------------------
 
-    def new_code(self, name: str, *, actor: str | None) -> tuple[str, int]:
+    def new_code(self, name: str, *, actor: str | None, life_ms: int = CODE_MS) -> tuple[str, int]:
         """A fresh code and when it expires (Unix ms); unused older ones die. Raises NotFoundError."""
-        symbols = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_SYMBOLS))
-        now = self._database.now_ms()
+        code, now = draw_code(), self._database.now_ms()
         with self._database.transaction() as connection:
             self.get(name)
             connection.execute("DELETE FROM enrolment_codes WHERE device = ? AND used_at IS NULL", (name,))
             connection.execute(
-                "INSERT INTO enrolment_codes (hash, device, created_at, expires_at) VALUES (?, ?, ?, ?)",
-                (_code_hash(symbols), name, now, now + CODE_MS),
+                "INSERT INTO enrolment_codes (hash, device, created_at, expires_at, actor) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (code_hash(code), name, now, now + life_ms, actor),
             )
             self._events.append("device", name, "code", actor=actor)
-        return "-".join(symbols[i : i + 4] for i in range(0, _CODE_SYMBOLS, 4)), now + CODE_MS
+        return code, now + life_ms
 
-    def enrol(self, code: str, public_key: str, hardware: Hardware, agent_version: str) -> Device:
-        """Trade a code for credentials (``mqtt_secret``); a code works once.
+    def enrol(
+        self,
+        code: str,
+        public_key: str,
+        hardware: Hardware,
+        agent_version: str,
+        certify: Callable[[str], DeviceCertificate] | None = None,
+    ) -> Device:
+        """Trade a code for credentials; a code works once.
+
+        ``mqtt_secret`` is always drawn; with ``certify``, which is told the device's name and signs, the
+        device also gets a certificate (``certificates.find``). What it had before is worth nothing then.
 
         Raises NotFoundError for an unknown code, GoneError for a used or expired one.
         """
         now = self._database.now_ms()
         with self._database.transaction() as connection:
-            row = self._database.row("SELECT * FROM enrolment_codes WHERE hash = ?", (_code_hash(code),))
+            row = self._database.row("SELECT * FROM enrolment_codes WHERE hash = ?", (code_hash(code),))
             if row is None:
                 raise NotFoundError(
                     "code_unknown",
@@ -186,11 +202,14 @@ class Devices:
                 )
             connection.execute("UPDATE enrolment_codes SET used_at = ? WHERE hash = ?", (now, row["hash"]))
             connection.execute(
-                "UPDATE devices SET enrolled_at = ?, revoked_at = NULL, public_key = ?, mqtt_secret = ?, "
-                "hardware = ?, "
-                "agent_version = ?, online = 0, state = NULL WHERE name = ?",
-                (now, public_key, secrets.token_urlsafe(32), _json(hardware), agent_version, row["device"]),
+                "UPDATE devices SET enrolled_at = ?, credentials_at = ?, revoked_at = NULL, public_key = ?, "
+                "mqtt_secret = ?, next_secret = NULL, cloned_at = NULL, hardware = ?, agent_version = ?, "
+                "online = 0, state = NULL WHERE name = ?",
+                (now, now, public_key, draw_secret(), _json(hardware), agent_version, row["device"]),
             )
+            self.certificates.revoke_all(row["device"])
+            if certify is not None:
+                self.certificates.add(row["device"], certify(row["device"]), "current")
             self._events.append("device", row["device"], "enrolled")
             return self.get(row["device"])
 
@@ -200,6 +219,24 @@ class Devices:
             "SELECT name, mqtt_secret FROM devices WHERE mqtt_secret IS NOT NULL AND revoked_at IS NULL"
         )
         return {row["name"]: row["mqtt_secret"] for row in rows}
+
+
+def taken(name: str, *, was_revoked: bool) -> str:
+    """Why a name cannot be given again, and what to do."""
+    again = f"make a new code with `edgepress device code {name}`, or register it again with --replace"
+    why = "It was revoked; to let it in again" if was_revoked else "For a board that was re-flashed,"
+    return f"There is already a device {name!r}. {why} {again}. Or take another name."
+
+
+def draw_secret() -> str:
+    """A password for the broker: 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def draw_code() -> str:
+    """An enrolment code as people see it: ``ABCD-EFGH-JKMN-PQRS``, 80 random bits."""
+    symbols = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_SYMBOLS))
+    return "-".join(symbols[i : i + 4] for i in range(0, _CODE_SYMBOLS, 4))
 
 
 def check_name(name: str) -> str:
@@ -227,7 +264,7 @@ def check_labels(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
-def _code_hash(code: str) -> str:
+def code_hash(code: str) -> str:
     """SHA-256 of the code as a person may type it: case, blanks, hyphens, look-alikes are forgiven."""
     symbols = re.sub(r"[\s-]", "", code.upper()).translate(str.maketrans("OIL", "011"))
     return hashlib.sha256(symbols.encode()).hexdigest()

@@ -8,8 +8,10 @@ from sqlite_utils import Database, Migrations
 
 from edgepress_server.store.schema_audit import SCHEMA as AUDIT
 from edgepress_server.store.schema_delivery import SCHEMA as DELIVERY
+from edgepress_server.store.schema_enrolment import SCHEMA as ENROLMENT
 from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
 from edgepress_server.store.schema_profiling import SCHEMA as PROFILING
+from edgepress_server.store.schema_rollouts import SCHEMA as ROLLOUTS
 
 migrations = Migrations("edgepress")
 
@@ -279,6 +281,16 @@ def m009_searches(db: Database) -> None:
 @migrations()
 def m010_findings(db: Database) -> None:
     db.executescript(FINDINGS)
+
+
+@migrations()
+def m012_enrolment(db: Database) -> None:
+    db.executescript(ENROLMENT)
+
+
+@migrations()
+def m013_rollouts(db: Database) -> None:
+    db.executescript(ROLLOUTS)
 
 
 @migrations()
