@@ -34,11 +34,11 @@ def test_the_password_is_printed_for_a_person_too(store: Store) -> None:
 
 def test_browsers_are_signed_out_and_programs_are_not(viewer: Browser, store: Store) -> None:
     person = Person("viewer", "viewer")
-    token, _ = store.people.create_token(person, "ci")
+    secret, token = store.tokens.create(person, "ci")
     assert viewer.get("/session")["person"] == "viewer"
     assert run(store, "viewer").exit_code == 0
     viewer.get("/session", status=401)
-    assert store.people.find_token(token) == person
+    assert store.tokens.find(secret) == (person, token)
 
 
 def test_a_chosen_password_comes_from_a_pipe_and_is_not_printed(store: Store) -> None:

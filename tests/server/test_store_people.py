@@ -44,26 +44,26 @@ def test_a_session_ends_by_itself(store: Store, clock: Clock) -> None:
 
 def test_a_revoked_token_is_worth_nothing(store: Store) -> None:
     ada = store.people.add("ada", "long enough", "operator")
-    secret, token = store.people.create_token(ada, "laptop")
-    assert store.people.find_token(secret) == ada
-    assert store.people.revoke_token(token.id, actor=ada).revoked_at is not None
-    assert store.people.find_token(secret) is None
+    secret, token = store.tokens.create(ada, "laptop")
+    assert store.tokens.find(secret) == (ada, token)
+    assert store.tokens.revoke(token.id, actor=ada).revoked_at is not None
+    assert store.tokens.find(secret) is None
 
 
 def test_only_an_admin_revokes_the_tokens_of_others(store: Store) -> None:
     ada = store.people.add("ada", "long enough", "operator")
     bob = store.people.add("bob", "long enough", "operator")
     root = store.people.add("root", "long enough", "admin")
-    _, token = store.people.create_token(ada, "laptop")
+    _, token = store.tokens.create(ada, "laptop")
     with pytest.raises(NotFoundError):
-        store.people.revoke_token(token.id, actor=bob)
-    store.people.revoke_token(token.id, actor=root)
+        store.tokens.revoke(token.id, actor=bob)
+    store.tokens.revoke(token.id, actor=root)
 
 
 def test_the_file_holds_no_secret_that_lets_anybody_in(store: Store) -> None:
     ada = store.people.add("ada", "long enough", "operator")
     cookie, _ = store.people.open_session(ada)
-    secret, _ = store.people.create_token(ada, "laptop")
+    secret, _ = store.tokens.create(ada, "laptop")
     code, _ = store.devices.new_code(
         store.devices.register("pi", "raspberry-pi-4", {}, actor=None).name, actor=None
     )

@@ -9,6 +9,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from edgepress_devices import __version__
 from edgepress_server.api import (
     artifacts,
+    audit,
+    auditing,
     auth,
     budgets,
     calibrations,
@@ -25,6 +27,7 @@ from edgepress_server.api import (
     jobs,
     models,
     pages,
+    people,
     predictions,
     problems,
     profiles,
@@ -47,6 +50,7 @@ JSON_MAX_BYTES = 1 << 20  # of any body that is no upload; uploads set their own
 _SECTIONS = (
     health,
     sessions,
+    people,
     profiles,
     calibrations,
     profiling,
@@ -68,6 +72,7 @@ _SECTIONS = (
     budgets,
     findings,
     events,
+    audit,
 )
 
 
@@ -109,6 +114,7 @@ def create_app(settings: Settings, store: Store | None = None) -> OpenAPI:
     problems.install(app)
     headers.install(app)
     auth.install(app)
+    auditing.install(app)
     for module in _SECTIONS:
         app.register_api(module.api)
     docs.install(app)

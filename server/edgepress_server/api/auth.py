@@ -6,6 +6,9 @@ itself.
 
 Every view under /api/v1 says the role it needs with ``@needs("operator")`` or ``@public``. A view that says
 nothing is refused, so forgetting it shows at once and never opens a door.
+
+Requests are counted for each person, and refused ones for each address (api/request_limit.py). Public views
+have limits of their own: a whole fleet may come to them from one address.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from flask import Flask, Response, current_app, g, request
 from edgepress_server.api.context import context
 from edgepress_server.errors import ForbiddenError, UnauthenticatedError
 from edgepress_server.store.people import SESSION_MS, Person, Role, Session
+from edgepress_server.store.tokens import Token
 
 COOKIE = "edgepress_session"
 CSRF_HEADER = "X-CSRF-Token"
@@ -54,6 +58,12 @@ def person() -> Person:
     return found
 
 
+def token() -> Token | None:
+    """The token of this request, if it came with one; only inside views that need a role."""
+    found: Token | None = g.get("token")
+    return found
+
+
 def session() -> Session | None:
     """The browser session of this request, if it came with one."""
     cookie = request.cookies.get(COOKIE)
@@ -84,7 +94,13 @@ def _admit() -> None:
     role: Role | None = view.required_role
     if role is None:
         return
-    who = _identify()
+    limits = context().request_limits
+    try:
+        who = _identify()
+    except (UnauthenticatedError, ForbiddenError):
+        limits.refused.count(f"address {request.remote_addr}")
+        raise
+    (limits.reads if request.method in _READS else limits.writes).count(who.name)
     if not who.may(role):
         raise ForbiddenError(
             "role",
@@ -96,11 +112,12 @@ def _admit() -> None:
 def _identify() -> Person:
     header = request.headers.get("Authorization")
     if header is not None:
-        kind, _, token = header.partition(" ")
-        found = context().store.people.find_token(token.strip()) if kind.lower() == "bearer" else None
+        kind, _, secret = header.partition(" ")
+        found = context().store.tokens.find(secret.strip()) if kind.lower() == "bearer" else None
         if found is None:
-            raise UnauthenticatedError("bad_token", "The token is unknown or was revoked.")
-        return found
+            raise UnauthenticatedError("bad_token", "The token is unknown, has expired or was revoked.")
+        person, g.token = found
+        return person
     here = session()
     if here is None:
         raise UnauthenticatedError("signed_out", "You are not signed in, or the session has ended.")

@@ -8,6 +8,7 @@ from functools import cached_property
 from flask import current_app
 
 from edgepress_server.api.rate_limit import FailureLimit
+from edgepress_server.api.request_limit import RequestLimit
 from edgepress_server.api.stream import EventFan
 from edgepress_server.predict import ExecutedModels
 from edgepress_server.settings import Settings
@@ -15,6 +16,15 @@ from edgepress_server.store import Store
 from edgepress_server.trust.keys import Keys, create_keys_if_missing
 
 EXTENSION = "edgepress"
+
+
+@dataclass
+class RequestLimits:
+    """Of each person; of each address for those who are nobody."""
+
+    reads: RequestLimit = field(default_factory=lambda: RequestLimit(6000, 6000))
+    writes: RequestLimit = field(default_factory=lambda: RequestLimit(600, 1200))
+    refused: RequestLimit = field(default_factory=lambda: RequestLimit(600, 1200))
 
 
 @dataclass
@@ -26,6 +36,7 @@ class Context:
     # Of a name, guessed at from many addresses; higher, so that it takes effort to lock somebody out.
     name_failures: FailureLimit = field(default_factory=lambda: FailureLimit(100, 300.0))
     enrol_failures: FailureLimit = field(default_factory=lambda: FailureLimit(20, 300.0))
+    request_limits: RequestLimits = field(default_factory=RequestLimits)
     executed: ExecutedModels = field(init=False)
 
     def __post_init__(self) -> None:

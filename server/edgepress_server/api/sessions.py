@@ -1,18 +1,19 @@
-"""Signing in, and tokens for programs."""
+"""Signing in, one's own password, and tokens for programs."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from flask import Response, request
+from flask import Response, g, request
 from pydantic import Field, RootModel
 
 from edgepress_server.api import auth
 from edgepress_server.api.answers import Answer, Asked, answer, answers, nothing, section
 from edgepress_server.api.auth import needs, public
 from edgepress_server.api.context import context
-from edgepress_server.errors import UnauthenticatedError
-from edgepress_server.store.people import ROLES, Role, Session, Token
+from edgepress_server.errors import ForbiddenError, InvalidInputError, UnauthenticatedError
+from edgepress_server.store.people import ROLES, Role, Session
+from edgepress_server.store.tokens import Token
 
 api = section("session", "Who is signed in, and tokens for programs.")
 
@@ -32,16 +33,27 @@ class TokenPath(Asked):
     id: Annotated[str, Field(max_length=40)]
 
 
+class PasswordChange(Asked):
+    current: Annotated[str, Field(max_length=256)]
+    new: Annotated[str, Field(max_length=256)]
+
+
 class TokenAsked(Asked):
     name: Annotated[str, Field(min_length=1, max_length=80)]
+    role: Role | None = Field(None, description="At most this; null: whatever its maker may do")
+    expires_in_s: Annotated[int, Field(ge=60, le=10 * 366 * 24 * 3600)] | None = Field(
+        None, description="null: until it is revoked"
+    )
 
 
 class TokenAnswer(Answer):
     id: str
     name: str
     person: str
+    role: Role | None = Field(description="At most this; null: whatever its maker may do")
     created_at: int
     last_used_at: int | None
+    expires_at: int | None = Field(description="null: until it is revoked")
     revoked_at: int | None
 
 
@@ -99,9 +111,32 @@ def sign_out() -> Response:
     session = auth.session()
     if session is not None:
         auth.check_csrf(session)
+        g.person = session.person  # for the audit log
         context().store.people.close_session(request.cookies[auth.COOKIE])
     response = nothing()
     auth.clear_cookie(response)
+    return response
+
+
+@api.put("/session/password", responses={200: SessionAnswer})
+@needs("viewer")
+def change_own_password(body: PasswordChange) -> Response:
+    """A new password of one's own
+
+    Every session of the person ends, and this browser gets a new one. Tokens stay.
+    """
+    here, person = context(), auth.person()
+    if auth.session() is None or auth.token() is not None:
+        raise ForbiddenError("session_needed", "Sign in with a browser to change your own password.")
+    limit = here.name_failures
+    limit.check(person.name.lower())
+    if here.store.people.check_password(person.name, body.current) is None:
+        limit.failed(person.name.lower())
+        raise InvalidInputError("wrong_password", "The current password is another.")
+    here.store.people.set_password(person.name, body.new, actor=person.name)
+    cookie, session = here.store.people.open_session(person)
+    response = _session_answer(session)
+    auth.set_cookie(response, cookie)
     return response
 
 
@@ -110,15 +145,25 @@ def sign_out() -> Response:
 def list_tokens() -> Response:
     """One's own tokens; an admin sees everybody's"""
     person = auth.person()
-    tokens = context().store.people.tokens(None if person.may(ROLES[-1]) else person)
+    tokens = context().store.tokens.list(None if person.may(ROLES[-1]) else person)
     return answers([TokenAnswer.model_validate(token) for token in tokens])
 
 
 @api.post("/tokens", responses={201: NewToken})
 @needs("viewer")
 def create_token(body: TokenAsked) -> Response:
-    """Make a token for a program; it may do what its maker may"""
-    secret, token = context().store.people.create_token(auth.person(), body.name)
+    """Make a token for a program
+
+    It may do what its maker may, or less. A token that is limited makes no others.
+    """
+    store = context().store
+    secret, token = store.tokens.create(
+        auth.person(),
+        body.name,
+        role=body.role,
+        expires_at=None if body.expires_in_s is None else store.now_ms() + 1000 * body.expires_in_s,
+        by=auth.token(),
+    )
     return answer(NewToken(**vars(token), token=secret), 201)
 
 
@@ -126,7 +171,7 @@ def create_token(body: TokenAsked) -> Response:
 @needs("viewer")
 def revoke_token(path: TokenPath) -> Response:
     """Revoke a token at once"""
-    token: Token = context().store.people.revoke_token(path.id, actor=auth.person())
+    token: Token = context().store.tokens.revoke(path.id, actor=auth.person())
     return answer(TokenAnswer.model_validate(token))
 
 

@@ -14,6 +14,8 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "login": ("token", "login"),
     "password": ("password", "password"),
     "token": ("token", "token"),
+    "person": ("person", "person"),
+    "audit": ("audit", "audit"),
     "device": ("device", "device"),
     "profile": ("profile", "profile"),
     "model": ("model", "model"),

@@ -1,11 +1,12 @@
 """``edgepress password``: the way back in. It works on the data folder: who may write that may do this."""
 
-import sys
+import getpass
 from pathlib import Path
 
 import click
 
 from .output import emit_json, json_option
+from .person import asked_password
 from .serve import FOLDER
 
 
@@ -36,11 +37,15 @@ def password(name: str, data_dir: Path | None, ask: bool, as_json: bool) -> None
         raise click.ClickException(
             f"{folder} holds no edgepress store; name the folder that the server uses with --data"
         )
-    chosen = _asked() if ask else random_password()
+    chosen = asked_password() if ask else random_password()
     try:
         store = open_store(folder)
         try:
-            person = store.people.set_password(name, chosen)
+            with store.transaction():
+                person = store.people.set_password(name, chosen)
+                store.audit.append(
+                    "password", person.name, source=f"the server's machine, user {getpass.getuser()}"
+                )
         finally:
             store.close()
     except ServerError as error:
@@ -53,10 +58,3 @@ def password(name: str, data_dir: Path | None, ask: bool, as_json: bool) -> None
     else:
         click.echo(f"Sign in with\n    name:     {person.name}\n    password: {chosen}")
         click.echo("It is shown only now; open sessions have ended.", err=True)
-
-
-def _asked() -> str:
-    if sys.stdin.isatty():
-        answer: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
-        return answer
-    return sys.stdin.readline().rstrip("\n")

@@ -1,9 +1,13 @@
 """``edgepress login`` and ``token``: who may speak to the server."""
 
+import time
+from typing import Any
+
 import click
 
 from .client import Api, ApiFailure, save_credentials
 from .output import ago, api, emit_json, server_options, table
+from .person import ROLE
 
 
 @click.command()
@@ -34,12 +38,21 @@ def token() -> None:
 
 @token.command()
 @click.argument("name")
+@click.option("--role", type=ROLE, help="It may do no more than this.  [default: what you may do]")
+@click.option(
+    "--days", type=click.FloatRange(min=0.001, max=3650), help="It ends then.  [default: when it is revoked]"
+)
 @server_options
-def create(name: str, url: str, token: str | None, as_json: bool) -> None:
+def create(
+    name: str, role: str | None, days: float | None, url: str, token: str | None, as_json: bool
+) -> None:
     """Create a token called NAME; it is shown once."""
     if not name.strip():
         raise click.BadParameter("a token needs a name that says who uses it", param_hint="NAME")
-    made = api(url, token).post("/tokens", {"name": name})
+    made = api(url, token).post(
+        "/tokens",
+        {"name": name, "role": role, "expires_in_s": None if days is None else max(60, round(days * 86_400))},
+    )
     if as_json:
         emit_json(made)
     else:
@@ -56,14 +69,16 @@ def list_(url: str, token: str | None, as_json: bool) -> None:
         emit_json(found)
         return
     table(
-        ("ID", "NAME", "MADE", "LAST USED", "STATE"),
+        ("ID", "NAME", "PERSON", "ROLE", "MADE", "LAST USED", "STATE"),
         [
             (
                 t["id"],
                 t["name"],
+                t["person"],
+                t["role"],
                 ago(t["created_at"]),
                 ago(t["last_used_at"]),
-                "revoked" if t["revoked_at"] else "valid",
+                _state(t),
             )
             for t in found
         ],
@@ -77,7 +92,9 @@ def list_(url: str, token: str | None, as_json: bool) -> None:
 def revoke(name: str, url: str, token: str | None, as_json: bool) -> None:
     """Revoke the token with this ID (or name, when only one has it)."""
     client = api(url, token)
-    valid = [t for t in client.get("/tokens") if not t["revoked_at"] and name in (t["id"], t["name"])]
+    valid = [
+        t for t in client.get("/tokens") if _state(t).startswith("valid") and name in (t["id"], t["name"])
+    ]
     if len(valid) != 1:
         said = f"{len(valid)} valid tokens are" if valid else "no valid token is"
         raise ApiFailure(f"{said} called {name!r}; take its ID from `edgepress token list`", "not_found")
@@ -86,3 +103,15 @@ def revoke(name: str, url: str, token: str | None, as_json: bool) -> None:
         emit_json({"id": valid[0]["id"], "revoked": True})
     else:
         click.echo(f"Revoked {valid[0]['name']} ({valid[0]['id']}).")
+
+
+def _state(token: dict[str, Any]) -> str:
+    if token["revoked_at"]:
+        return "revoked"
+    if token["expires_at"] is None:
+        return "valid"
+    left_s = token["expires_at"] / 1000 - time.time()
+    if left_s <= 0:
+        return "expired"
+    days = left_s / 86_400
+    return f"valid for {days:.0f} d" if days >= 1 else f"valid for {left_s / 3600:.1f} h"

@@ -107,7 +107,7 @@ def verify_chain(entries: Iterable[AuditEntry], kept: Head | None = None) -> Ver
             head.number,
             head,
             head.number + 1,
-            f"the log ends at row {head.number}, and the head kept is of row {kept.number}: its end was cut off",
+            f"the log ends at row {head.number}, before the row {kept.number} of the head that was kept",
         )
     return Verdict(head.number, head, None, None)
 

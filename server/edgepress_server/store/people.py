@@ -1,7 +1,7 @@
-"""Who may do what: people with a role, their browser sessions, and tokens for programs.
+"""Who may do what: people with a role, and their browser sessions. Tokens for programs: tokens.py.
 
-Passwords are stored as scrypt hashes (werkzeug), session cookies and tokens as SHA-256 of 256 random bits: a
-copy of the file lets nobody in.
+Passwords are stored as scrypt hashes (werkzeug), session cookies as SHA-256 of 256 random bits: a copy of the
+file lets nobody in. At least one admin stays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ SESSION_MS = 7 * 24 * 3600 * 1000
 HASH_METHOD = "scrypt:32768:8:1"  # N, r, p: 32 MiB and about 0.1 s a try
 PASSWORD_MIN, PASSWORD_MAX = 8, 256
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")
-_TOKEN_PREFIX = "ep_"  # noqa: S105 - so that a token in a log or a repository is recognised as one
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,12 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Token:
-    id: str
+class Account:
     name: str
-    person: str
+    role: Role
     created_at: int
-    last_used_at: int | None
-    revoked_at: int | None
+    signed_in_at: int | None  # when the newest session that lasts began
+    tokens: int  # that work now
 
 
 class People:
@@ -100,6 +98,41 @@ class People:
         right = check_password_hash(hashed, password[:PASSWORD_MAX])
         return Person(row["name"], row["role"]) if row is not None and right else None
 
+    def accounts(self) -> list[Account]:
+        """Everybody, by name."""
+        now = self._database.now_ms()
+        rows = self._database.rows(
+            "SELECT p.name, p.role, p.created_at, (SELECT max(s.created_at) FROM sessions s WHERE "
+            "s.person = p.name AND s.expires_at > ?) AS signed_in_at, (SELECT count(*) FROM tokens t WHERE "
+            "t.person = p.name AND t.revoked_at IS NULL AND coalesce(t.expires_at > ?, 1)) AS tokens "
+            "FROM people p ORDER BY p.name",
+            (now, now),
+        )
+        return [Account(**dict(row)) for row in rows]
+
+    def set_role(self, name: str, role: Role, *, actor: str | None = None) -> Person:
+        """At once, also for open sessions and tokens. Raises NotFoundError, ConflictError (last admin)."""
+        with self._database.transaction() as connection:
+            before = self._known(name)
+            if before.role == role:
+                return before
+            if role != "admin":
+                self._keep_an_admin(before)
+            connection.execute("UPDATE people SET role = ? WHERE name = ?", (role, name))
+            self._events.append(
+                "person", name, "role_set", actor=actor, data={"role": role, "before": before.role}
+            )
+        return Person(name, role)
+
+    def remove(self, name: str, *, actor: str | None = None) -> Person:
+        """With all sessions and tokens. Raises NotFoundError, ConflictError (last admin)."""
+        with self._database.transaction() as connection:
+            person = self._known(name)
+            self._keep_an_admin(person)
+            connection.execute("DELETE FROM people WHERE name = ?", (name,))  # sessions and tokens cascade
+            self._events.append("person", name, "removed", actor=actor, data={"role": person.role})
+        return person
+
     def set_password(self, name: str, password: str, *, actor: str | None = None) -> Person:
         """A new password; every browser session of that person ends. Tokens stay: programs use them.
 
@@ -107,16 +140,29 @@ class People:
         """
         hashed = _hash(password)
         with self._database.transaction() as connection:
-            person = self.find(name)
-            if person is None:
-                names = [row["name"] for row in self._database.rows("SELECT name FROM people ORDER BY name")]
-                raise NotFoundError(
-                    "person_unknown", f"There is no person {name[:80]!r}. Known: {', '.join(names)}."
-                )
+            person = self._known(name)
             connection.execute("UPDATE people SET password_hash = ? WHERE name = ?", (hashed, name))
             connection.execute("DELETE FROM sessions WHERE person = ?", (name,))
             self._events.append("person", name, "password_set", actor=actor)
         return person
+
+    def _known(self, name: str) -> Person:
+        person = self.find(name)
+        if person is None:
+            names = [row["name"] for row in self._database.rows("SELECT name FROM people ORDER BY name")]
+            raise NotFoundError(
+                "person_unknown", f"There is no person {name[:80]!r}. Known: {', '.join(names)[:1000]}."
+            )
+        return person
+
+    def _keep_an_admin(self, leaving: Person) -> None:
+        others = self._database.row(
+            "SELECT 1 FROM people WHERE role = 'admin' AND name <> ? LIMIT 1", (leaving.name,)
+        )
+        if leaving.role == "admin" and others is None:
+            raise ConflictError(
+                "last_admin", f"{leaving.name} is the last admin. Make somebody else an admin first."
+            )
 
     # --- browser sessions -----------------------------------------------------------------------------
 
@@ -128,7 +174,7 @@ class People:
             connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
             connection.execute(
                 "INSERT INTO sessions (id_hash, person, csrf, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
-                (_sha256(cookie), person.name, csrf, now, now + SESSION_MS),
+                (sha256(cookie), person.name, csrf, now, now + SESSION_MS),
             )
             self._events.append("person", person.name, "signed_in", actor=person.name)
         return cookie, Session(person, csrf, now + SESSION_MS)
@@ -137,7 +183,7 @@ class People:
         row = self._database.row(
             "SELECT p.name, p.role, s.csrf, s.expires_at FROM sessions s JOIN people p ON p.name = s.person "
             "WHERE s.id_hash = ? AND s.expires_at > ?",
-            (_sha256(cookie), self._database.now_ms()),
+            (sha256(cookie), self._database.now_ms()),
         )
         return (
             Session(Person(row["name"], row["role"]), row["csrf"], row["expires_at"])
@@ -147,64 +193,7 @@ class People:
 
     def close_session(self, cookie: str) -> None:
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM sessions WHERE id_hash = ?", (_sha256(cookie),))
-
-    # --- tokens ---------------------------------------------------------------------------------------
-
-    def create_token(self, person: Person, name: str) -> tuple[str, Token]:
-        """A new token: (the secret, shown only now; its row)."""
-        secret = _TOKEN_PREFIX + secrets.token_urlsafe(32)
-        token = Token(secrets.token_hex(6), name, person.name, self._database.now_ms(), None, None)
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO tokens (id, name, hash, person, created_at) VALUES (?, ?, ?, ?, ?)",
-                (token.id, name, _sha256(secret), person.name, token.created_at),
-            )
-            self._events.append(
-                "person", person.name, "token_created", actor=person.name, data={"token": token.id}
-            )
-        return secret, token
-
-    def tokens(self, person: Person | None = None) -> list[Token]:
-        """The tokens of a person, or all; newest first."""
-        rows = self._database.rows(
-            "SELECT id, name, person, created_at, last_used_at, revoked_at FROM tokens "
-            "WHERE ? IS NULL OR person = ? ORDER BY created_at DESC, id",
-            (person.name if person else None, person.name if person else None),
-        )
-        return [Token(**dict(row)) for row in rows]
-
-    def revoke_token(self, token_id: str, *, actor: Person) -> Token:
-        """One's own, or anybody's for an admin. Raises NotFoundError."""
-        with self._database.transaction() as connection:
-            mine = [
-                token for token in self.tokens(None if actor.may("admin") else actor) if token.id == token_id
-            ]
-            if not mine:
-                raise NotFoundError("token_unknown", f"There is no token {token_id[:40]!r} of yours.")
-            connection.execute(
-                "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?",
-                (self._database.now_ms(), token_id),
-            )
-            self._events.append(
-                "person", mine[0].person, "token_revoked", actor=actor.name, data={"token": token_id}
-            )
-            return next(token for token in self.tokens() if token.id == token_id)
-
-    def find_token(self, secret: str) -> Person | None:
-        """The person a token stands for; None when it is unknown or revoked."""
-        row = self._database.row(
-            "SELECT t.id, t.last_used_at, p.name, p.role FROM tokens t JOIN people p ON p.name = t.person "
-            "WHERE t.hash = ? AND t.revoked_at IS NULL",
-            (_sha256(secret),),
-        )
-        if row is None:
-            return None
-        now = self._database.now_ms()
-        if row["last_used_at"] is None or now - row["last_used_at"] > 60_000:  # not a write per request
-            with self._database.transaction() as connection:
-                connection.execute("UPDATE tokens SET last_used_at = ? WHERE id = ?", (now, row["id"]))
-        return Person(row["name"], row["role"])
+            connection.execute("DELETE FROM sessions WHERE id_hash = ?", (sha256(cookie),))
 
 
 def random_password() -> str:
@@ -218,7 +207,7 @@ def _hash(password: str) -> str:
     return generate_password_hash(password, method=HASH_METHOD)
 
 
-def _sha256(secret: str) -> str:
+def sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
