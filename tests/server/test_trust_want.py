@@ -108,7 +108,7 @@ def test_the_director_cannot_make_a_device_run_what_was_not_released(
     keys: Keys, device_key: X25519PrivateKey
 ) -> None:
     """A stolen server has the director key; the statement then is signed by the wrong one."""
-    thief = Keys(root=keys.root, release=keys.director, director=keys.director, root_json=keys.root_json)
+    thief = Keys(roots=keys.roots, release=(keys.director,), director=keys.director)
     with pytest.raises(WantError, match="not signed by the release key"):
         verify(keys, want(thief, device_key, statement=statement(thief)).payload)
 
