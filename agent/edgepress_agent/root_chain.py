@@ -106,6 +106,6 @@ class RootChain:
 
 
 def director_id(root: Metadata[Root]) -> str:
-    """Names the director's keys. Where it changes, counters and times that the old keys signed bind nobody."""
+    """Names the director's keys. Where it changes, counters and times that the old ones signed are void."""
     keyids = sorted(root.signed.roles["timestamp"].keyids)
     return hashlib.sha256("\n".join(keyids).encode("utf-8")).hexdigest()[:16]
