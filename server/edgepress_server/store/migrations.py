@@ -12,6 +12,7 @@ from edgepress_server.store.schema_enrolment import SCHEMA as ENROLMENT
 from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
 from edgepress_server.store.schema_profiling import SCHEMA as PROFILING
 from edgepress_server.store.schema_rollouts import SCHEMA as ROLLOUTS
+from edgepress_server.store.schema_trust import SCHEMA as TRUST
 
 migrations = Migrations("edgepress")
 
@@ -281,6 +282,11 @@ def m009_searches(db: Database) -> None:
 @migrations()
 def m010_findings(db: Database) -> None:
     db.executescript(FINDINGS)
+
+
+@migrations()
+def m011_trust(db: Database) -> None:
+    db.executescript(TRUST)
 
 
 @migrations()
