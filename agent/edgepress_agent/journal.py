@@ -30,6 +30,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     trial_starts: int = 0  # trials of the target that were begun and neither passed nor refused yet
     loading: Digest | None = None  # the model that is being loaded at the agent's start
     load_starts: int = 0  # starts at which it did not finish loading
+    director: str = ""  # whose counters and times the floors are, ``Identity.director_id``
 
 
 class Journal:
