@@ -60,6 +60,24 @@ def test_a_viewer_reads_and_does_not_write(app: OpenAPI, viewer: Browser) -> Non
     assert writing > 10
 
 
+@pytest.mark.attack("forged request", "no address takes a change from a browser without its CSRF token")
+def test_every_address_that_writes_wants_the_csrf_token(app: OpenAPI, admin: Browser) -> None:
+    writing = 0
+    for rule in api_rules(app):
+        if rule.rule in PUBLIC - {"/api/v1/session"}:
+            continue
+        path = rule.rule.replace("<", "").replace(">", "")
+        for method in rule.methods & {"POST", "PUT", "PATCH", "DELETE"}:
+            if (method, rule.rule) == ("POST", "/api/v1/session"):
+                continue  # signing in is what gives the token
+            for headers in ({}, {"X-CSRF-Token": "stale"}):
+                answer = admin.client.open(path, method=method, json={}, headers=headers)
+                assert answer.status_code == 403 and admin.refused(answer.json) == "csrf", (method, path)
+            writing += 1
+    assert writing > 20
+    admin.get("/session")  # and none of them ended the session
+
+
 def test_a_session_without_the_csrf_token_cannot_write(operator: Browser) -> None:
     body = {"name": "pi", "profile": "raspberry-pi-4"}
     for headers in ({}, {"X-CSRF-Token": "stale"}, {"X-CSRF-Token": "ä"}):
