@@ -17,6 +17,7 @@ from edgepress_server.store.artifact_predictions import ArtifactPredictions
 from edgepress_server.store.artifacts import Artifacts
 from edgepress_server.store.audit import Audit
 from edgepress_server.store.blobs import Blobs
+from edgepress_server.store.broker_contents import BrokerContents
 from edgepress_server.store.budgets import Budgets
 from edgepress_server.store.calibrations import Calibrations
 from edgepress_server.store.codes import Codes
@@ -83,6 +84,7 @@ class Store:
         self.releases = Releases(self.database, self.events)
         self.rollouts = Rollouts(self.database, self.events, self.releases)
         self.wants = Wants(self.database)
+        self.broker_contents = BrokerContents(self.database, self.facts)
         self.deltas = Deltas(self.database, self.events)
         self.delivery = DeliveryStore(self.database, self.events, self.wants)
         self.profiling = Profiling(self.database, self.events, self.devices, ProfilingReports(self.database))

@@ -7,6 +7,7 @@ States are the field's terms and are checked here too, so that no bug can write 
 from sqlite_utils import Database, Migrations
 
 from edgepress_server.store.schema_audit import SCHEMA as AUDIT
+from edgepress_server.store.schema_broker import SCHEMA as BROKER
 from edgepress_server.store.schema_delivery import SCHEMA as DELIVERY
 from edgepress_server.store.schema_enrolment import SCHEMA as ENROLMENT
 from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
@@ -307,3 +308,8 @@ def m014_audit(db: Database) -> None:
 @migrations()
 def m015_delivery(db: Database) -> None:
     db.executescript(DELIVERY)
+
+
+@migrations()
+def m016_brokers(db: Database) -> None:
+    db.executescript(BROKER)
