@@ -39,6 +39,10 @@ from edgepress_server.trust.keys import Keys
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
+# A large fleet's states come in hundreds of batches a second, and a look at its rollout takes a while: after
+# one that took t seconds the next comes t * LOOK_PAUSE later (a tick at most), so that storing and sending
+# get their time.
+LOOK_PAUSE: Final = 3.0
 DRAIN: Final = 500  # events handled, in one transaction, before the broker gets its turn
 HEARTBEAT_S: Final = 3.0
 REFRESH_S: Final = 2.0  # a device that enrolled anew waits for its order to be sealed to its new key
@@ -68,6 +72,7 @@ class Link:
         self._presence_due: float | None = None
         self._unneeded_since: dict[str, float] = {}
         self._damaged_until: dict[str, float] = {}
+        self._look_again = 0.0  # no sooner: when states came
         self._due = dict.fromkeys(("tick", "heartbeat", "refresh"), 0.0)
 
     def run(self, stop: threading.Event) -> None:
@@ -88,12 +93,15 @@ class Link:
             while self._events:
                 self._handle(self._events[0])
                 self._events.popleft()  # only now: where the store fails, it is handled again
-            states = self._store_states()
+            if self._store_states():  # what devices say may decide something: not only at the next tick
+                self._due["tick"] = min(self._due["tick"], self._look_again)
             now = time.monotonic()
-            if states or now >= self._due["tick"]:
+            if now >= self._due["tick"]:
                 more = self._engine.tick()
-                self._due["tick"] = now if more else now + TICK_S
                 self._put_on_broker(now)
+                over = time.monotonic()
+                self._look_again = over + min(TICK_S, LOOK_PAUSE * (over - now))
+                self._due["tick"] = over if more else max(now + TICK_S, self._look_again)
             self._keep_house(now)
             self._publisher.pump()
         except ServerError as error:  # disk full, store locked: what came is kept, and tried again
