@@ -3,65 +3,57 @@
 It alone touches the installer. Everything that reaches it comes through ``inbox``.
 """
 
-import base64
 import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edgepress_agent import __version__
+from edgepress_agent.clock import SignedClock
+from edgepress_agent.delivery_rules import Hold, Moment, hold, start_s, strictest_rate
+from edgepress_agent.download import Broker, Download, bitmap
 from edgepress_agent.durable import Disk
 from edgepress_agent.enrolment import Identity
-from edgepress_agent.errors import ChunkDamagedError, StoppedError, WantError
+from edgepress_agent.errors import RootError, StoppedError, WantError
+from edgepress_agent.events import (
+    Chunk,
+    Connected,
+    Event,
+    HttpsEnded,
+    Inbox,
+    RootCame,
+    ServerRoots,
+    Stop,
+    Wanted,
+)
+from edgepress_agent.https_fetch import Origin
 from edgepress_agent.installer import REASON_MAX_CHARS, Installer
 from edgepress_agent.job import Fetch, Wait
-from edgepress_agent.link import Link
+from edgepress_agent.local_limits import WatchedLimits
+from edgepress_agent.metered import MeteredLink
 from edgepress_agent.profiling import Profiler
-from edgepress_agent.seal import open_chunk, open_content_key
-from edgepress_agent.trust import Floors, verify_want
-from edgepress_agent.window import Window
+from edgepress_agent.routes import route
+from edgepress_agent.seal import open_content_key
+from edgepress_agent.source import Source
+from edgepress_agent.state_report import PASSING, StateReport
+from edgepress_agent.trust import Accepted, Floors, check_still_valid, verify_want
 from edgepress_devices import protocol
-from edgepress_devices.protocol import Hardware, Need, ProtocolError, State, to_json
+from edgepress_devices.protocol import Hardware, State
 
-STATES_PER_SECOND: Final = 4
-REFRESH_S: Final = 60.0  # a broker that is late to publish our old will must not leave us offline for ever
+__all__ = ["Chunk", "Connected", "Event", "ServerRoots", "Stop", "Wanted", "Work", "bitmap", "route"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Connected:
-    """The connection to the broker is new."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    payload: bytes
-
-
-@dataclass(frozen=True)
-class Chunk:
-    digest: str
-    n: int
-    payload: bytes
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Wake up and look at the stop flag."""
-
-
-Event = Connected | Wanted | Chunk | Stop
 
 
 class Work:
     """``started()`` is called once what ran before the restart runs again; ``interval(seconds)`` is told the
     telemetry interval of each accepted want.
+
+    ``run`` is the thread. Who has an event loop of their own calls ``begin`` once, then ``turn`` whenever
+    events came or ``patience_s`` has passed.
     """
 
     def __init__(
@@ -77,9 +69,8 @@ class Work:
         interval: Callable[[float], None],
         stop: threading.Event,
     ) -> None:
-        self.inbox: queue.Queue[Event] = queue.Queue(maxsize=1000)
-        self.link: Link | None = None  # set before ``run``
-        self.refused: str | None = None  # the newest want was not believed
+        self.inbox = Inbox()
+        self.refused: str | None = None  # the newest want, or root, was not believed
         self._want_path = folder / "want.json"
         self._disk = disk
         self._identity = identity
@@ -89,14 +80,33 @@ class Work:
         self._started = started
         self._interval = interval
         self._stop = stop
-        self._window: Window | None = None
-        self._key = b""
-        self._told_s: deque[float] = deque(maxlen=STATES_PER_SECOND)  # when states went out
-        self._dirty = True
-        self._telling = threading.Lock()
-        self._later: threading.Timer | None = None
-        self._digest: str | None = None  # what the window and the key are for
+        self._report = StateReport(self.state)
+        self._own = WatchedLimits(folder)
+        self._metered = MeteredLink()
+        self._clock = SignedClock()
+        self._keys: dict[str, bytes] = {}  # content keys of the accepted want, by digest
+        self._download: Download | None = None
+        self._received: tuple[str, int] | None = None  # digest of the newest download, its payload bytes
+        self._delta = False  # it was one
+        self._refused_payload: bytes | None = None
+        self._roots = 1  # newest version that the server speaks of
         self._wait_until_s: float | None = None
+
+    @property
+    def link(self) -> Broker | None:
+        """Set before ``run``."""
+        return self._report.link
+
+    @link.setter
+    def link(self, link: Broker | None) -> None:
+        self._report.link = link
+
+    @property
+    def rate_bytes_s(self) -> int | None:
+        """The limit of downloads that holds now."""
+        accepted = self._installer.accepted
+        own = self._own.read(time.monotonic())
+        return own.rate_bytes_s if accepted is None else strictest_rate(accepted.want.delivery, own)
 
     def run(self) -> None:
         """Start what ran before, then follow wants until told to stop. Raises OSError where it cannot
@@ -108,13 +118,16 @@ class Work:
                 self.turn(self._events())
         except StoppedError:
             log.debug("stopped in the middle of a step")
+        finally:
+            self._end_download()
 
     def begin(self) -> None:
         """Start what ran before and go on with the newest accepted want. Raises OSError, StoppedError."""
         self._installer.start(self._identity.fingerprint)
         self._started()
+        self._follow_director()
         self._resume()
-        self._tell()
+        self._report.tell()
 
     def turn(self, events: list[Event]) -> None:
         """One round: take in what has come, do what it lets be done, say what is new. Waits for nothing;
@@ -124,13 +137,26 @@ class Work:
         for event in events:
             self._handle(event)
         self._advance()
-        self._ask()
-        self._tell()
+        self._tend()
+        self._report.tell()
+
+    def patience_s(self) -> float:
+        """Seconds until ``turn`` has something to do by itself."""
+        now_s = time.monotonic()
+        deadlines = [self._report.due_s()]
+        if self._download is not None:
+            due_s = self._download.deadline_s(now_s)
+            if due_s is not None:
+                deadlines.append(due_s)
+        if self._wait_until_s is not None:
+            deadlines.append(self._wait_until_s)
+        return max(0.0, min(deadlines) - now_s)
 
     def changed(self) -> None:
-        """The installer's journal moved on."""
-        self._dirty = True
-        self._tell()
+        """The installer's journal moved on, or a measurement did."""
+        self._report.news()
+        if self._installer.journal.record.step not in PASSING:
+            self._report.tell_even_if_busy()
 
     # --- in -----------------------------------------------------------------------------------------------
 
@@ -149,33 +175,39 @@ class Work:
                 break
         return events
 
-    def patience_s(self) -> float:
-        """Seconds until ``turn`` has something to do by itself."""
-        now_s = time.monotonic()
-        deadlines = [self._refresh_s()]
-        if self._dirty:
-            deadlines.append(self._may_tell_s())
-        if self._window is not None and self.link is not None and self.link.connected:
-            deadline_s = self._window.deadline_s()
-            if deadline_s is not None:
-                deadlines.append(deadline_s)
-        if self._wait_until_s is not None:
-            deadlines.append(self._wait_until_s)
-        return max(0.0, min(deadlines) - now_s)
-
     def _handle(self, event: Event) -> None:
         match event:
             case Connected():
-                self._reopen()
+                self._connected()
             case Wanted(payload):
                 self._want(payload, stored=False)
+            case HttpsEnded() if self._download is not None:
+                self._download.https_ended(event)
+            case ServerRoots(version):
+                self._roots = version
+                self._ask_for_root()
+            case RootCame(version, payload):
+                self._take_root(version, payload)
             case _:
                 pass
+
+    def _connected(self) -> None:
+        if self._download is not None:
+            self._download.connected(self.link, time.monotonic())
+        self._ask_for_root()
+
+    def _clock_s(self) -> int:
+        """Unix seconds as far as they can be known here."""
+        floor_s = self._installer.journal.record.time_floor_s
+        return int(self._clock.read(time.time(), time.monotonic(), floor_s))
+
+    # --- wants --------------------------------------------------------------------------------------------
 
     def _resume(self) -> None:
         """Go on with the want that was accepted before the restart, before the broker says anything."""
         try:
-            payload = self._want_path.read_bytes()
+            with self._want_path.open("rb") as file:
+                payload = file.read(protocol.WANT_MAX_BYTES + 1)
         except OSError:
             payload = b""
         if payload:
@@ -192,12 +224,9 @@ class Work:
                 device=identity.enrolment.device,
                 profile=identity.enrolment.profile,
                 floors=Floors(record.want, record.release_floor, record.time_floor_s),
-                clock_s=int(time.time()),
+                clock_s=self._clock_s(),
             )
-            want = accepted.want
-            key = b""
-            if want.digest is not None:
-                key = open_content_key(want.sealed_key, identity.key, device=want.device, digest=want.digest)
+            keys = self._open_keys(accepted)
             self._installer.check_same(accepted)
             before = self._installer.accepted
             news = before is None or (before.counter, before.expires_s) != (
@@ -209,19 +238,31 @@ class Work:
                 self._disk.write_whole(self._want_path, payload)
             self._installer.accept(accepted)
         except WantError as error:
+            self._refused_payload = payload
             self._refuse(error, quiet=stored)
             return
         except OSError as error:
             self._say_refused(f"a want cannot be stored: {error.strerror or error}")
             return
-        self._key = key
-        self._interval(float(want.telemetry_interval_s))
-        self._profiler.wanted(want.profiling)
+        self._keys = keys
+        self._refused_payload = None
+        self._interval(float(accepted.want.telemetry_interval_s))
+        self._profiler.wanted(accepted.want.profiling)
         if self.refused is not None:
-            self.refused, self._dirty = None, True
-        if self._digest != want.digest:
-            self._close_window()
-            self._digest = want.digest
+            self.refused = None
+            self._report.news()
+        if self._download is not None and self._download.source != self._installer.source:
+            self._end_download()
+
+    def _open_keys(self, accepted: Accepted) -> dict[str, bytes]:
+        """The content keys of everything that this want lets be fetched. Raises WantError."""
+        want, keys = accepted.want, {}
+        sealed = [] if want.digest is None else [(want.digest, want.sealed_key)]
+        if accepted.delta is not None:
+            sealed.append((accepted.delta.digest, accepted.delta.sealed_key))
+        for digest, sealed_key in sealed:
+            keys[digest] = open_content_key(sealed_key, self._identity.key, device=want.device, digest=digest)
+        return keys
 
     def _refuse(self, error: WantError, *, quiet: bool) -> None:
         if error.authentic:
@@ -229,7 +270,7 @@ class Work:
                 self._installer.refuse(error)
             except OSError as problem:
                 log.error("a refusal cannot be stored: %s", problem.strerror)
-            self._close_window()
+            self._end_download()
             return
         if not quiet:  # a stored want that has expired is no news
             self._say_refused(str(error))
@@ -237,89 +278,182 @@ class Work:
     def _say_refused(self, reason: str) -> None:
         log.warning("refused: %s", reason)
         self.refused = f"refused: {reason}"[:REASON_MAX_CHARS]
-        self._dirty = True
+        self._report.news()
+
+    # --- roots --------------------------------------------------------------------------------------------
+
+    def _ask_for_root(self) -> None:
+        if self.link is not None and self._roots > self._identity.root_version:
+            self.link.subscribe([protocol.root_topic(self._identity.root_version + 1)])
+
+    def _take_root(self, version: int, payload: bytes) -> None:
+        if version != self._identity.root_version + 1:
+            return  # the one before again
+        try:
+            self._identity.update_root(payload)
+        except RootError as error:
+            self._say_refused(str(error))
+            return
+        except OSError as error:
+            self._say_refused(f"a TUF root cannot be stored: {error.strerror or error}")
+            return
+        log.info("the TUF root is version %d now", self._identity.root_version)
+        self._report.news()
+        if self.link is not None:
+            self.link.unsubscribe([protocol.root_topic(version)])
+        self._follow_director()
+        self._check_accepted()
+        if self._roots > self._identity.root_version:
+            self._ask_for_root()
+        elif self._refused_payload is not None:  # it may be signed by a key that the new root names
+            self._want(self._refused_payload, stored=False)
+
+    def _follow_director(self) -> None:
+        """Floors that another director signed bind no more: whoever stole its key may have raised them."""
+        record, director = self._installer.journal.record, self._identity.director_id
+        if record.director == director:
+            return
+        floors = {"want": 0, "time_floor_s": 0} if record.director else {}
+        try:
+            self._installer.journal.write(director=director, **floors)
+        except OSError as error:  # asked again with the next root, or at the next start
+            log.error("the journal cannot be written: %s", error.strerror or error)
+
+    def _check_accepted(self) -> None:
+        """A want that is being followed may be signed by keys that the new root no longer names."""
+        installer = self._installer
+        accepted, running = installer.accepted, installer.running
+        if accepted is None:
+            return
+        try:
+            check_still_valid(accepted, self._identity.root, self._identity.enrolment.profile)
+        except WantError as error:
+            if running is not None and running.digest == accepted.want.digest:
+                return  # what runs is not taken away by this
+            self._end_download()
+            if error.authentic:
+                self._refuse(error, quiet=False)
+                return
+            installer.accepted = installer.source = installer.fetch = None
+            self._say_refused(str(error))
 
     # --- chunks -------------------------------------------------------------------------------------------
 
     def _take_chunks(self, chunks: list[Chunk]) -> None:
-        fetch, window, accepted = self._installer.fetch, self._window, self._installer.accepted
-        if not chunks or fetch is None or window is None or accepted is None:
+        download = self._download
+        if not chunks or download is None:
             return
         now_s = time.monotonic()
-        want = accepted.want
-        pieces: dict[int, bytes] = {}
-        for chunk in chunks:
-            if chunk.digest != want.digest or not window.is_missing(chunk.n) or not chunk.payload:
-                continue  # late, doubled, or the broker forgetting a chunk
-            try:
-                pieces[chunk.n] = open_chunk(
-                    chunk.payload,
-                    key=self._key,
-                    digest=chunk.digest,
-                    n=chunk.n,
-                    chunks=want.chunks,
-                    artifact_bytes=want.size,
-                )
-            except ChunkDamagedError as error:
-                log.warning("%s; it is asked for again", error)
-                window.damaged(chunk.n, now_s)
-        if pieces and self._installer.store_chunks(sorted(pieces.items()), now_s):
-            for n in pieces:
-                window.arrived(n, now_s)
-            if self.link is not None:
-                self.link.unsubscribe([protocol.chunk_topic(want.digest or "", n) for n in pieces])
-            self._dirty = True
+        pieces = download.take(chunks, now_s)
+        self._received = download.source.digest, download.received_bytes
+        if pieces and self._installer.store_chunks(pieces, now_s):
+            download.stored(pieces, now_s)
+            self._report.progress()
 
-    def _open_window(self) -> None:
-        """Subscribe to what the window has place for."""
-        fetch, accepted = self._installer.fetch, self._installer.accepted
-        if fetch is None or accepted is None or accepted.want.digest is None:
+    def _begin_download(self) -> None:
+        installer = self._installer
+        source, fetch = installer.source, installer.fetch
+        if source is None or fetch is None:
+            return
+        if self._download is not None and self._download.source == source:
+            return
+        self._end_download()
+        missing = fetch.missing()
+        before = self._received
+        if before is None or before[0] != source.digest:
+            here = source.chunks - len(missing)
+            before = source.digest, min(here * protocol.CHUNK_MAX_BYTES, source.size_bytes)
+        self._received, self._delta = before, source.is_delta
+        self._download = Download(
+            self._identity.enrolment.device,
+            source,
+            self._keys[source.digest],
+            missing,
+            now_s=time.monotonic(),
+            received_bytes=before[1],
+            put=self.inbox.put,
+        )
+
+    def _end_download(self) -> None:
+        if self._download is not None:
+            self._download.close(self.link)
+            self._download = None
+            self._report.news()
+
+    def _tend(self) -> None:
+        """Let the next chunks come, as far as the rules allow."""
+        download, accepted = self._download, self._installer.accepted
+        if download is None or accepted is None:
             return
         now_s = time.monotonic()
-        if self._window is None:
-            self._window = Window(fetch.missing(), now_s)
-        opened = self._window.open(now_s)
-        if opened and self.link is not None:
-            self.link.subscribe([protocol.chunk_topic(accepted.want.digest, n) for n in opened])
+        said = download.waiting, download.via
+        delivery = accepted.want.delivery
+        download.tend(
+            self.link,
+            now_s,
+            rate_bytes_s=self.rate_bytes_s,
+            transport=delivery.transport,
+            origin=self._origin(download.source, accepted),
+            hold=self._hold(download, accepted, now_s),
+        )
+        if said != (download.waiting, download.via):
+            self._report.news()
 
-    def _reopen(self) -> None:
-        accepted = self._installer.accepted
-        if self._window is not None and accepted is not None and accepted.want.digest is not None:
-            again = self._window.reopened(time.monotonic())
-            if self.link is not None:
-                self.link.subscribe([protocol.chunk_topic(accepted.want.digest, n) for n in again])
+    def _hold(self, download: Download, accepted: Accepted, now_s: float) -> Hold | None:
+        want, own = accepted.want, self._own.read(now_s)
+        delivery = want.delivery
+        clock_s = self._clock_s()
+        return hold(
+            delivery,
+            own,
+            start_at_s=start_s(want.device, accepted.counter, want.issued_at, delivery.start_within_s),
+            begun=download.remaining < download.source.chunks,
+            moment=Moment(clock_s, self._clock.trusted),
+            metered=lambda: self._metered.read(now_s),
+        )
 
-    def _close_window(self) -> None:
-        if self._window is not None and self.link is not None and self._digest is not None:
-            self.link.unsubscribe([protocol.chunk_topic(self._digest, n) for n in self._window.subscribed])
-        self._window = None
-
-    def _ask(self) -> None:
-        """Ask for chunks that did not come."""
-        accepted = self._installer.accepted
-        if self._window is None or accepted is None or self.link is None or not self.link.connected:
-            return
-        missing = self._window.ask(time.monotonic())
-        if missing and accepted.want.digest is not None:
-            need = Need(accepted.want.digest, accepted.want.chunks, bitmap(missing, accepted.want.chunks))
-            self.link.publish(protocol.up_topic(self._identity.enrolment.device, "need"), to_json(need))
+    def _origin(self, source: Source, accepted: Accepted) -> Origin | None:
+        enrolment, ticket = self._identity.enrolment, accepted.want.ticket
+        if not ticket:
+            return None
+        return Origin(
+            enrolment.server, source.digest, source.size_bytes, source.chunks, ticket, enrolment.mqtt.ca
+        )
 
     # --- the job ------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
+        if self._is_fetching():
+            return
         while not self._stop.is_set():
-            if not isinstance(self._installer.upcoming(time.monotonic(), int(time.time())), Wait):
+            now_s, clock_s = time.monotonic(), self._clock_s()
+            if not isinstance(self._installer.upcoming(now_s, clock_s), Wait):
                 self._profiler.hold()  # it needs the memory, and measuring needs a quiet board
-            step = self._installer.advance(time.monotonic(), int(time.time()))
+            step = self._installer.advance(now_s, clock_s)
             self._wait_until_s = step.until_s if isinstance(step, Wait) else None
             if isinstance(step, Fetch):
-                self._open_window()
+                self._begin_download()
                 return
-            self._close_window()
+            self._end_download()
             if isinstance(step, Wait):
                 if step.until_s is None:
                     self._profiler.release()
                 return
+
+    def _is_fetching(self) -> bool:
+        """Chunks are still to come, so there is nothing to decide; asking the disk each time would cost more
+        than the chunk.
+        """
+        download, installer = self._download, self._installer
+        return (
+            download is not None
+            and download.remaining > 0
+            and installer.accepted is not None
+            and download.source == installer.source
+            and installer.trouble is None
+            and installer.journal.record.step == "fetching"
+            and self._clock_s() < installer.accepted.expires_s
+        )
 
     # --- out ----------------------------------------------------------------------------------------------
 
@@ -327,8 +461,9 @@ class Work:
         installer = self._installer
         record, running = installer.journal.record, installer.running
         busy = record.step in ("fetching", "verified", "staged", "trial")
-        fetch = installer.fetch if record.step == "fetching" else None
-        wanted = installer.accepted.want.chunks if installer.accepted else None
+        source, fetch = installer.source, installer.fetch
+        fetching = record.step == "fetching" and source is not None and fetch is not None
+        download, received = self._download, self._received
         return State(
             online=True,
             at_ms=time.time_ns() // 1_000_000,
@@ -341,51 +476,12 @@ class Work:
             want=record.want,
             step="failed" if installer.trouble else record.step,
             reason=self.refused or installer.trouble or record.reason,
-            chunks_have=fetch.count() if fetch else None,
-            chunks_total=wanted if fetch else None,
+            chunks_have=fetch.count() if fetching and fetch else None,
+            chunks_total=source.chunks if fetching and source else None,
             profiling=self._profiler.state(),
+            waiting=download.waiting if download else None,
+            received_bytes=received[1] if received else None,
+            via=download.via if download and not download.waiting else None,
+            delta=self._delta,
+            root=self._identity.root_version,
         )
-
-    def _tell(self) -> None:
-        """Publish the state if there is news, at most STATES_PER_SECOND."""
-        with self._telling:
-            now_s = time.monotonic()
-            if self.link is None or not (self._dirty or now_s >= self._refresh_s()):
-                return
-            wait_s = self._may_tell_s() - now_s
-            if wait_s <= 0:
-                self._dirty = False
-                self._told_s.append(now_s)
-                self.link.publish_state(to_json(self.state()))
-            elif self._later is None or not self._later.is_alive():
-                # This thread may be in a trial by then, and people should see that it is.
-                self._later = threading.Timer(wait_s + 0.01, self._tell)
-                self._later.daemon = True
-                self._later.start()
-
-    def _refresh_s(self) -> float:
-        return self._told_s[-1] + REFRESH_S if self._told_s else 0.0
-
-    def _may_tell_s(self) -> float:
-        if len(self._told_s) < STATES_PER_SECOND:
-            return 0.0
-        return self._told_s[0] + 1.0
-
-
-def bitmap(chunks: list[int], total: int) -> str:
-    """``Need.missing``: base64 of a bitmap, most significant bit first."""
-    bits = bytearray(-(-total // 8))
-    for n in chunks:
-        bits[n // 8] |= 0x80 >> n % 8
-    return base64.b64encode(bits).decode("ascii")
-
-
-def route(device: str, topic: str, payload: bytes) -> Event | None:
-    """What a message is for the job thread; None when it is not for it, or too large to be what it claims."""
-    if topic == protocol.down_topic(device, "want"):
-        return Wanted(payload) if payload else None
-    try:
-        digest, n = protocol.parse_chunk_topic(topic)
-    except ProtocolError:
-        return None
-    return Chunk(digest, n, payload) if len(payload) <= protocol.CHUNK_MAX_BYTES else None

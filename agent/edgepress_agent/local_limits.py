@@ -1,0 +1,91 @@
+"""What the owner of this device allows of its link, ``delivery.json`` in the state folder.
+
+Written by `edgepress-agent limits`, read by the running agent, which notices changes. It makes the server's
+rules stricter, never looser.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from edgepress_agent.durable import Disk
+from edgepress_agent.errors import StateFolderError
+from edgepress_agent.hours import format_hours
+from edgepress_devices.delivery_messages import MinuteOfDay
+
+FILE: Final = "delivery.json"
+FILE_MAX_BYTES: Final = 4096
+LOOK_EVERY_S: Final = 5.0
+RATE_MIN_BYTES_S: Final = 1000
+
+log = logging.getLogger(__name__)
+
+
+class LocalLimits(msgspec.Struct, frozen=True, omit_defaults=True):
+    metered: Literal["yes", "no", "auto"] = "auto"  # auto: as the network manager says
+    rate_bytes_s: Annotated[int, msgspec.Meta(ge=RATE_MIN_BYTES_S, le=2**40)] | None = None
+    hours: Annotated[list[tuple[MinuteOfDay, MinuteOfDay]], msgspec.Meta(max_length=8)] = []
+
+
+def read_local_limits(folder: Path) -> LocalLimits:
+    """Without a file: no limits. Raises StateFolderError."""
+    path = folder / FILE
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(FILE_MAX_BYTES), type=LocalLimits)
+    except FileNotFoundError:
+        return LocalLimits()
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StateFolderError(
+            f"{path} cannot be used ({getattr(error, 'strerror', None) or error}): set the limits again with"
+            " `edgepress-agent limits`"
+        ) from error
+
+
+def write_local_limits(folder: Path, limits: LocalLimits, disk: Disk | None = None) -> None:
+    """Raises StateFolderError."""
+    try:
+        (disk or Disk()).write_whole(folder / FILE, msgspec.json.encode(limits) + b"\n")
+    except OSError as error:
+        raise StateFolderError(f"{folder / FILE} cannot be written: {error.strerror or error}") from error
+
+
+def describe_local_limits(limits: LocalLimits) -> str:
+    """For people."""
+    rate = "as the server says" if limits.rate_bytes_s is None else f"at most {limits.rate_bytes_s} bytes/s"
+    metered = {"yes": "yes", "no": "no", "auto": "as the network manager says"}[limits.metered]
+    rows = [
+        ("rate", rate),
+        ("hours", f"{format_hours(limits.hours)} UTC" if limits.hours else "as the server says"),
+        ("metered", metered),
+    ]
+    return "\n".join(f"{name:10}{value}" for name, value in rows)
+
+
+class WatchedLimits:
+    """The file as it is now, looked at every few seconds; while it is damaged, as it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._limits = LocalLimits()
+        self._looked_s = float("-inf")
+        self._seen: tuple[int, int] | None = None  # change time in ns, size
+
+    def read(self, now_s: float) -> LocalLimits:
+        if now_s - self._looked_s < LOOK_EVERY_S:
+            return self._limits
+        self._looked_s = now_s
+        try:
+            stat = (self._folder / FILE).stat()
+            seen = stat.st_mtime_ns, stat.st_size
+        except OSError:
+            seen = 0, 0
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                self._limits = read_local_limits(self._folder)
+            except StateFolderError as error:
+                log.error("%s", error)
+        return self._limits
