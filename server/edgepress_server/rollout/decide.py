@@ -116,8 +116,10 @@ def decide(rollout: RolloutFacts, now_ms: int) -> list[Action]:
     devices: list[DeviceFacts] = []
     for device in rollout.devices:
         state, reason = observe(device)
-        if (state, reason) != (device.state, device.reason):
-            marks.append(Mark(device.device, state, reason))
+        if (state, reason) == (device.state, device.reason):
+            devices.append(device)
+            continue
+        marks.append(Mark(device.device, state, reason))
         devices.append(replace(device, state=state, reason=reason))
     return marks + _advance(replace(rollout, devices=devices), now_ms)
 
