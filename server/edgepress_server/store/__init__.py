@@ -47,6 +47,7 @@ from edgepress_server.store.running import Running
 from edgepress_server.store.search_measurements import SearchMeasurements
 from edgepress_server.store.search_trials import SearchTrials
 from edgepress_server.store.searches import Searches
+from edgepress_server.store.signing import Signing
 from edgepress_server.store.telemetry import Telemetry
 from edgepress_server.store.telemetry_read import TelemetryRead
 from edgepress_server.store.tokens import Tokens
@@ -82,6 +83,7 @@ class Store:
         self.search_trials = SearchTrials(self.database, self.events, self.searches)
         self.search_measurements = SearchMeasurements(self.database, self.events, self.searches)
         self.releases = Releases(self.database, self.events)
+        self.signing = Signing(self.database, self.events, self.facts, self.releases)
         self.rollouts = Rollouts(self.database, self.events, self.releases)
         self.wants = Wants(self.database)
         self.broker_contents = BrokerContents(self.database, self.facts)

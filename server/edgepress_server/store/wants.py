@@ -91,23 +91,26 @@ class Wants:
         return None if row is None else StoredWant(**dict(row))
 
     def counters(self) -> dict[str, int]:
-        """device -> counter of the want that belongs on the broker; 0: none does, the device is revoked.
+        """device -> counter of the want that belongs on the broker; 0: none does, the device is revoked or
+        the want's release was withdrawn.
 
         A device that enrolled anew has a new key; its old want is left out until it is sealed to that.
         """
         rows = self._database.rows(
-            "SELECT w.device, CASE WHEN d.revoked_at IS NULL THEN w.counter ELSE 0 END AS counter"
-            " FROM wants w JOIN devices d ON d.name = w.device"
+            "SELECT w.device, CASE WHEN d.revoked_at IS NULL AND coalesce(r.state, '') <> 'withdrawn'"
+            " THEN w.counter ELSE 0 END AS counter"
+            " FROM wants w JOIN devices d ON d.name = w.device LEFT JOIN releases r ON r.id = w.release"
             " WHERE d.revoked_at IS NOT NULL OR w.public_key = d.public_key"
         )
         return {row["device"]: row["counter"] for row in rows}
 
     def stale(self, expires_before: int) -> Sequence[StoredWant]:
         """Wants to sign again: half spent, with rules that have changed, or sealed to a key that the device
-        replaced by enrolling anew."""
+        replaced by enrolling anew. Those of a release that waits for its signatures wait, too."""
         rows = self._database.rows(
             "SELECT w.* FROM wants w JOIN devices d ON d.name = w.device"
-            " WHERE d.revoked_at IS NULL AND d.public_key IS NOT NULL"
+            " LEFT JOIN releases r ON r.id = w.release"
+            " WHERE d.revoked_at IS NULL AND d.public_key IS NOT NULL AND coalesce(r.state, 'signed') = 'signed'"
             " AND (w.expires_at < ? OR w.public_key <> d.public_key OR w.outdated = 1)"
             " ORDER BY w.expires_at LIMIT 200",
             (expires_before,),
