@@ -7,8 +7,9 @@ one that stops at any line.
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 
 class Disk:
@@ -23,6 +24,23 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        aside.replace(path)
+        self.sync_folder(path.parent)
+
+    def write_through(self, path: Path, fill: Callable[[BinaryIO], None]) -> None:
+        """As ``write_whole``, for what is too large for memory: ``fill`` writes into the file that becomes
+        ``path``. What ``fill`` raises passes through, and ``path`` is as before.
+        """
+        aside = path.with_name(f".{path.name}.new")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
         aside.replace(path)
         self.sync_folder(path.parent)
 

@@ -2,7 +2,8 @@
 
 A trial asks three things of the decoded artifact in this device's own onnxruntime: does it give the probe's
 answers, is its 95th percentile latency within the release's limit, and does it fit the release's memory
-limit. Nothing is switched here.
+limit. Latency is taken with the model that answers now beside it, in turns, where that takes the same inputs:
+so both are measured in the same conditions. Nothing is switched here.
 """
 
 import logging
@@ -12,15 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import psutil
 
-from edgepress_agent.errors import ModelRefusedError, NotNowError
+from edgepress_agent.delta import apply_delta, read_base, read_header
+from edgepress_agent.errors import InferenceError, ModelRefusedError, NotNowError
 from edgepress_agent.runtime import Arrays, Model, Runtime, load_runtime, open_session
-from edgepress_agent.slots import SlotInfo
+from edgepress_agent.shadow import QUEUE_MAX_BYTES, ShadowRun
+from edgepress_agent.slots import SlotInfo, decoded_path
 from edgepress_devices.profile import DeviceProfile
-from edgepress_devices.protocol import Limits
+from edgepress_devices.protocol import Limits, Shadow, TrialReport
 
 if TYPE_CHECKING:
     from edgepress_compression.artifact.probe import Probe
@@ -48,7 +51,9 @@ class Engine:
         self._warm_up(model, inputs)
         return model
 
-    def try_model(self, artifact: Path, info: SlotInfo, limits: Limits, keep_on: Callable[[], None]) -> Model:
+    def try_model(
+        self, artifact: Path, info: SlotInfo, limits: Limits, keep_on: Callable[[], None]
+    ) -> tuple[Model, TrialReport]:
         """Load and check. ``keep_on`` is called between runs and may raise.
 
         Raises ModelRefusedError (it must not run here), NotNowError (no memory now), OSError.
@@ -64,8 +69,56 @@ class Engine:
             if difference is not None:
                 raise ModelRefusedError(f"the model computes something else here: {difference}")
         self._warm_up(model, inputs)
-        self._check_limits(model, inputs, limits, rss_before, keep_on)
-        return model
+        report = TrialReport(rss_bytes=max(0, _rss_bytes() - rss_before))
+        _check_memory(report, limits)
+        if inputs:
+            p95_us, base_p95_us = _p95s_us(model, self._beside(model, inputs), inputs, keep_on)
+            report.p95_us = round(p95_us)
+            report.base_p95_us = None if base_p95_us is None else round(base_p95_us)
+        _check_latency(report, limits)
+        return model, report
+
+    def _beside(self, model: Model, inputs: Arrays) -> Model | None:
+        """The model that answers now, where it takes these inputs."""
+        old = self.runtime.model()
+        if old is None or old is model:
+            return None
+        try:
+            old.check(inputs, None)
+        except InferenceError:
+            return None
+        return old
+
+    def start_shadow(self, artifact: Path, model: Model, shadow: Shadow) -> ShadowRun | None:
+        """Let ``model`` answer beside the one that answers now; None where none does.
+
+        Raises NotNowError without memory for the requests that wait, ModelRefusedError, OSError.
+        """
+        old = self.runtime.model()
+        if old is None:
+            return None
+        _need_memory(QUEUE_MAX_BYTES + MEMORY_MARGIN_BYTES, "to run two models side by side")
+        probe = read_header(artifact).probe
+        return ShadowRun(old, model, shadow, rtol=probe.rtol, atol=probe.atol)
+
+    def apply_delta(
+        self, delta: Path, target: BinaryIO, info: SlotInfo, base: Path, base_info: SlotInfo
+    ) -> None:
+        """Write the model that ``delta`` makes of the base's; ``info`` says what must come out.
+
+        Raises ModelRefusedError (this delta cannot be used here), NotNowError, OSError.
+        """
+        base_bytes = base_info.onnx_bytes if base_info.onnx_sha256 else read_header(base).onnx_bytes
+        _need_memory(base_bytes + info.onnx_bytes // 2 + MEMORY_MARGIN_BYTES, "to apply this delta")
+        onnx_model = read_base(base, base_info)
+        apply_delta(
+            delta, target, base=onnx_model, onnx_sha256=info.onnx_sha256 or "", onnx_bytes=info.onnx_bytes
+        )
+
+    def served(self) -> tuple[int, int]:
+        """Requests that the model which answers now answered and failed since it was activated."""
+        model = self.runtime.model()
+        return (0, 0) if model is None else (model.meter.ever, model.meter.errors_ever)
 
     def activate(self, model: Model) -> None:
         self.runtime.switch(model)
@@ -95,38 +148,14 @@ class Engine:
             raise ModelRefusedError(f"the artifact cannot be read: {error}") from error
         except MemoryError as error:
             raise NotNowError("there is not enough memory to decode this model") from error
-        return Model(session, name=info.model, digest=info.digest), header.probe, inputs
+        model = Model(session, name=info.model, digest=info.digest)
+        self.runtime.watch(model)
+        return model, header.probe, inputs
 
     def _warm_up(self, model: Model, inputs: Arrays) -> None:
         if inputs:
             for _ in range(WARM_UP_RUNS):
                 model.run_uncounted(inputs)
-
-    def _check_limits(
-        self,
-        model: Model,
-        inputs: Arrays,
-        limits: Limits,
-        rss_before: int,
-        keep_on: Callable[[], None],
-    ) -> None:
-        if limits.rss_bytes is not None:
-            grown = _rss_bytes() - rss_before
-            if grown > limits.rss_bytes:
-                raise ModelRefusedError(
-                    f"it takes {grown} bytes of memory, the release allows {limits.rss_bytes}"
-                )
-        if limits.p95_us is None:
-            return
-        if not inputs:
-            raise ModelRefusedError(
-                "the release limits latency, but the artifact has no probe to measure with"
-            )
-        p95_us = _p95_us(model, inputs, keep_on)
-        if p95_us > limits.p95_us:
-            raise ModelRefusedError(
-                f"its 95th percentile latency is {p95_us:.0f} us, the release allows {limits.p95_us}"
-            )
 
 
 def runtime_threads(profile: DeviceProfile | None) -> int:
@@ -135,31 +164,38 @@ def runtime_threads(profile: DeviceProfile | None) -> int:
     return cores if profile is None else min(profile.threads, cores)
 
 
-def check_room(folder: Path, artifact_bytes: int, have_bytes: int) -> None:
+def check_room(folder: Path, artifact_bytes: int, have_bytes: int, unpacked_bytes: int = 0) -> None:
     """Whether an artifact can be fetched and unpacked now: disk for it, memory for twice it. Raises
     NotNowError.
 
-    ``have_bytes``: what of it is on the disk already.
+    ``have_bytes``: what of it is on the disk already; ``unpacked_bytes``: the model that will lie beside
+    it.
     """
     margin = max(DISK_MARGIN_BYTES, artifact_bytes // 10)  # the journal, telemetry and everybody else
+    needed = artifact_bytes - have_bytes + unpacked_bytes + margin
     free = psutil.disk_usage(str(folder)).free
-    if free < artifact_bytes - have_bytes + margin:
+    if free < needed:
         raise NotNowError(
-            f"{artifact_bytes - have_bytes + margin} bytes of disk are needed for this artifact, {free} are"
+            f"{needed} bytes of disk are needed for this artifact, {free} are"
             f" free: make room on the disk of {folder}"
         )
-    _need_memory(2 * artifact_bytes + MEMORY_MARGIN_BYTES, "for this artifact")
+    _need_memory(2 * max(artifact_bytes, unpacked_bytes) + MEMORY_MARGIN_BYTES, "for this artifact")
 
 
 @contextmanager
 def decoded_model(artifact: Path, onnx_bytes: int, target: Path) -> Iterator[Path | bytes]:
     """The model as onnxruntime takes it: the file ``target``, or bytes where the disk has no room.
 
+    What a delta was made into lies beside it and is taken as it is.
+
     Through a file only one copy of the model is ever in memory: onnxruntime's own. Raises ArtifactError,
     OSError.
     """
     from edgepress_compression.artifact.read import decode, decode_file
 
+    if decoded_path(artifact).exists():
+        yield decoded_path(artifact)
+        return
     if psutil.disk_usage(str(target.parent)).free < onnx_bytes + DISK_MARGIN_BYTES:
         yield decode(artifact.read_bytes(), max_bytes=onnx_bytes)
         return
@@ -177,18 +213,48 @@ def _need_memory(needed: int, what: str) -> None:
         raise NotNowError(f"{needed} bytes of memory are needed {what}, {available} are available")
 
 
-def _p95_us(model: Model, inputs: Arrays, keep_on: Callable[[], None]) -> float:
-    latencies: list[float] = []
+def _check_memory(report: TrialReport, limits: Limits) -> None:
+    if limits.rss_bytes is not None and (report.rss_bytes or 0) > limits.rss_bytes:
+        raise ModelRefusedError(
+            f"it takes {report.rss_bytes} bytes of memory, the release allows {limits.rss_bytes}", report
+        )
+
+
+def _check_latency(report: TrialReport, limits: Limits) -> None:
+    if limits.p95_us is None:
+        return
+    if report.p95_us is None:
+        raise ModelRefusedError(
+            "the release limits latency, but the artifact has no probe to measure with", report
+        )
+    if report.p95_us > limits.p95_us:
+        raise ModelRefusedError(
+            f"its 95th percentile latency is {report.p95_us} us, the release allows {limits.p95_us}", report
+        )
+
+
+def _p95s_us(
+    model: Model, old: Model | None, inputs: Arrays, keep_on: Callable[[], None]
+) -> tuple[float, float | None]:
+    """95th percentiles of one inference, microseconds: the new model's and the old one's, run in turns."""
+    new_us: list[float] = []
+    old_us: list[float] = []
     began = time.monotonic()
-    while len(latencies) < TRIAL_RUNS:
+    while len(new_us) < TRIAL_RUNS:
         keep_on()
-        started_ns = time.perf_counter_ns()
-        model.run_uncounted(inputs)
-        latencies.append((time.perf_counter_ns() - started_ns) / 1000)
-        if len(latencies) >= TRIAL_RUNS_MIN and time.monotonic() - began > TRIAL_SECONDS:
+        new_us.append(model.time_us(inputs))
+        if old is not None:
+            try:
+                old_us.append(old.time_us(inputs))
+            except ModelRefusedError:  # it is not judged here
+                old, old_us = None, []
+        if len(new_us) >= TRIAL_RUNS_MIN and time.monotonic() - began > TRIAL_SECONDS:
             break
-    latencies.sort()
-    return latencies[math.ceil(0.95 * len(latencies)) - 1]  # nearest rank
+    return _p95(new_us), _p95(old_us) if old_us else None
+
+
+def _p95(values: list[float]) -> float:
+    return sorted(values)[math.ceil(0.95 * len(values)) - 1]  # nearest rank
 
 
 def _rss_bytes() -> int:

@@ -18,6 +18,8 @@
 Messages are for people: what is wrong and what to do about it.
 """
 
+from edgepress_devices.protocol import TrialReport
+
 
 class AgentError(Exception):
     """Base; its text may be shown to a person as it is."""
@@ -57,7 +59,11 @@ class ChunkDamagedError(AgentError):
 
 
 class ModelRefusedError(AgentError):
-    """The model must not run on this device; the text says why."""
+    """The model must not run on this device; the text says why, ``report`` what its trial measured."""
+
+    def __init__(self, reason: str, report: TrialReport | None = None) -> None:
+        super().__init__(reason)
+        self.report = report
 
 
 class NotNowError(AgentError):

@@ -10,15 +10,12 @@ The data is on the medium before its bit is, so after a power cut a set bit is t
 once is never fetched again.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgepress_agent.durable import Disk, sweep
-from edgepress_agent.slots import SlotInfo, read_info, write_info
+from edgepress_agent.slots import SlotInfo, file_sha256, read_info, write_info
 from edgepress_devices.protocol import CHUNK_PLAIN_BYTES
-
-_READ_BYTES = 1 << 20
 
 
 class FetchFolder:
@@ -40,7 +37,7 @@ class FetchFolder:
     def checked(self) -> bool:
         """The whole file has the digest."""
         info = read_info(self.path)
-        return info is not None and info.digest == self._digest
+        return info is not None and info.file_digest == self._digest
 
     def begin(self) -> None:
         """Make the folder and reserve the file; what is there from an earlier start stays. Clear other
@@ -110,15 +107,6 @@ class FetchFolder:
         if self._chunks % 8:
             bitmap[-1] &= 0xFF << (8 - self._chunks % 8) & 0xFF  # bits past the last chunk mean nothing
         return bitmap
-
-
-def file_sha256(path: Path, keep_on: Callable[[], None]) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-            keep_on()
-    return digest.hexdigest()
 
 
 def clear_fetches(root: Path, disk: Disk) -> None:

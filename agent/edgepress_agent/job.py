@@ -13,16 +13,21 @@ Rules
 5. ``rejected`` and ``rolled_back`` are final for this want; a newer want, even for the same artifact,
    begins anew. ``failed`` (no disk, no memory) is tried again at ``retry_at_s``.
 6. A want for nothing stops the model; a want for what runs already is committed at once.
-7. Without a want, or with one whose time has passed (``may_install`` False), what runs keeps running and
+7. In shadow mode the trial goes on while requests are answered: ``shadow`` is "running", then "over", and
+   then the step is to conclude. It is started anew after a restart.
+8. A model that crashes the agent again and again in its probation, or fails the requests that the old one
+   answered (``condemned``), is gone back from before anything else, want or no want.
+9. Without a want, or with one whose time has passed (``may_install`` False), what runs keeps running and
    nothing is fetched, staged or tried.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from edgepress_devices.protocol import JobStep
 
 TRIAL_STARTS_MAX: Final = 2
+SHADOW_LOOK_S: Final = 1.0  # how often a shadow run's figures are told
 LOAD_STARTS_MAX: Final = 3  # a board may be power-cut while it boots; three times in a row is the model
 
 
@@ -45,8 +50,11 @@ class Have:
     staged: str | None = None  # what lies in a slot that is not pointed to, if it is the desired one
     chunks: int = 0  # chunks of the desired artifact in its fetch folder
     checked: bool = False  # the fetch folder's bytes have the digest
+    room: bool = True  # the fetch folder and its files are there
     trial_starts: int = 0
     retry_at_s: float = 0.0
+    shadow: Literal["none", "running", "over"] = "none"  # of the staged artifact
+    condemned: str | None = None  # why what runs must not go on
 
 
 # --- the steps --------------------------------------------------------------------------------------------
@@ -90,6 +98,18 @@ class Try:
 
 
 @dataclass(frozen=True)
+class Conclude:
+    """The shadow run is over: point to the model and write COMMITTED, or write REJECTED."""
+
+
+@dataclass(frozen=True)
+class RollBack:
+    """What runs is bad: write ROLLED_BACK, point to the last good model, or nowhere where there is none."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Commit:
     """It runs already: write COMMITTED."""
 
@@ -101,11 +121,13 @@ class Reject:
     reason: str
 
 
-Step = Wait | StopRunning | Begin | Fetch | Verify | Stage | Try | Commit | Reject
+Step = Wait | StopRunning | Begin | Fetch | Verify | Stage | Try | Conclude | RollBack | Commit | Reject
 
 
 def next_step(desired: Desired | None, have: Have, now_s: float) -> Step:
     """The one thing to do now. ``now_s`` is any clock that only grows, the one of ``retry_at_s``."""
+    if have.condemned is not None and have.running is not None:
+        return RollBack(have.condemned)
     if desired is None:
         return Wait()
     if desired.digest is None:
@@ -126,16 +148,26 @@ def _install(desired: Desired, have: Have, now_s: float) -> Step:
         case "failed" if now_s < have.retry_at_s:
             return Wait(until_s=have.retry_at_s)
     if have.staged == desired.digest:
-        died = have.trial_starts
-        return (
-            Try() if died < TRIAL_STARTS_MAX else Reject(f"the agent died {died} times in this model's trial")
-        )
+        return _tried(have, now_s)
     if have.step in ("idle", "failed", "committed"):
         return Begin()  # committed, but not running: it was lost, so it is fetched again
     return _fetched(desired, have)
 
 
+def _tried(have: Have, now_s: float) -> Step:
+    match have.shadow:
+        case "running":
+            return Wait(until_s=now_s + SHADOW_LOOK_S)
+        case "over":
+            return Conclude()
+    if have.trial_starts < TRIAL_STARTS_MAX:
+        return Try()
+    return Reject(f"the agent died {have.trial_starts} times in this model's trial")
+
+
 def _fetched(desired: Desired, have: Have) -> Step:
+    if not have.room and not have.checked:
+        return Begin()  # it is to be fetched in another way now, or somebody removed the folder
     if have.chunks < desired.chunks:
         return Fetch()
     return Stage() if have.checked else Verify()

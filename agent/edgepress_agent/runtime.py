@@ -8,7 +8,8 @@ small.
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -58,6 +59,7 @@ class Meter:
     errors: int = 0
     inferences: int = 0
     ever: int = 0  # inferences that no ``take`` resets
+    errors_ever: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, latency_us: float | None) -> None:
@@ -65,6 +67,7 @@ class Meter:
         with self.lock:
             if latency_us is None:
                 self.errors += 1
+                self.errors_ever += 1
             else:
                 self.inferences += 1
                 self.ever += 1
@@ -87,6 +90,9 @@ class Model:
         self.inputs = [_spec(value) for value in session.get_inputs()]
         self.outputs = [_spec(value) for value in session.get_outputs()]
         self.meter = Meter()
+        self.tap: Callable[[Mapping[str, NDArray[Any]], Arrays], None] | None = None
+        """Gets what was asked and what was answered, on the request's thread; neither is ever changed."""
+        self.began_s: float | None = None  # time.monotonic() at which the inference under way began
         self._session = session
         self._errors = runtime_errors()
         # One inference at a time: its threads have the cores to themselves, and waiting is not latency.
@@ -96,23 +102,54 @@ class Model:
         """Run the model once; counted and timed. ``outputs`` None = all. Raises InferenceError."""
         names = self.check(feeds, outputs)
         with self._turn:
+            self.began_s = time.monotonic()
             started_ns = time.perf_counter_ns()
             try:
-                results = self._session.run(names, dict(feeds))
+                values = self._session.run(names, dict(feeds))
             except self._errors as error:
                 self.meter.count(None)
                 reason = f"the model cannot run on this input: {_first_line(error)}"
                 raise InferenceError(400, reason) from error
+            finally:
+                self.began_s = None
             self.meter.count((time.perf_counter_ns() - started_ns) / 1000)
-        return dict(zip(names, results, strict=True))
+        results = dict(zip(names, values, strict=True))
+        tap = self.tap
+        if tap is not None:
+            tap(feeds, results)
+        return results
 
     def run_uncounted(self, feeds: "Mapping[str, NDArray[Any]]") -> Arrays:
         """For trials and warm-up: no statistics. Raises ModelRefusedError."""
-        names = [spec.name for spec in self.outputs]
         try:
-            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+            return self._run([spec.name for spec in self.outputs], feeds)
         except self._errors as error:
             raise ModelRefusedError(f"the model does not run on its probe: {_first_line(error)}") from error
+
+    def run_beside(self, feeds: "Mapping[str, NDArray[Any]]", outputs: Sequence[str]) -> Arrays:
+        """For shadow mode: no statistics. Raises ModelRefusedError, also where names, types or shapes do
+        not fit.
+        """
+        try:
+            return self._run(self.check(feeds, outputs), feeds)
+        except InferenceError as error:
+            raise ModelRefusedError(str(error)) from error
+        except self._errors as error:
+            raise ModelRefusedError(_first_line(error)) from error
+
+    def time_us(self, feeds: "Mapping[str, NDArray[Any]]") -> float:
+        """Microseconds of one inference, no statistics; requests wait meanwhile. Raises ModelRefusedError."""
+        with self._turn:
+            started_ns = time.perf_counter_ns()
+            self.run_uncounted(feeds)
+            return (time.perf_counter_ns() - started_ns) / 1000
+
+    def _run(self, names: list[str], feeds: "Mapping[str, NDArray[Any]]") -> Arrays:
+        self.began_s = time.monotonic()
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        finally:
+            self.began_s = None
 
     def check(self, feeds: "Mapping[str, NDArray[Any]]", outputs: Sequence[str] | None) -> list[str]:
         """The names of the outputs to give. Raises InferenceError where names, types or shapes do not fit."""
@@ -147,6 +184,18 @@ class Runtime:
         self._model: Model | None = None
         self._retired: list[tuple[str, Meter]] = []
         self._retired_ever = 0
+        self._watched: weakref.WeakSet[Model] = weakref.WeakSet()
+
+    def watch(self, model: Model) -> None:
+        """Count this model's inferences in ``longest_s``, whether it answers or is only tried."""
+        with self._lock:
+            self._watched.add(model)
+
+    def longest_s(self, now_s: float) -> float:
+        """For how long the longest inference under way has run; 0.0 where there is none."""
+        with self._lock:
+            began_s = [model.began_s for model in self._watched]
+        return max((now_s - began for began in began_s if began is not None), default=0.0)
 
     def model(self) -> Model | None:
         return self._model

@@ -2,7 +2,8 @@
 
 ::
 
-    slots/a/artifact      the artifact, byte for byte as released
+    slots/a/artifact      the artifact, byte for byte as released; or the delta that it was made of
+    slots/a/model.onnx    with a delta only: the model that came of it, as its base is overwritten one day
     slots/a/info.json     what it is (SlotInfo); written before the folder becomes a slot
     slots/b/...
     current               JSON {"slot": "a"}: replaced whole, the only thing that says which one runs
@@ -12,6 +13,8 @@ that is pointed to is never touched. After a switch the other slot is the last g
 is staged.
 """
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -23,6 +26,7 @@ from edgepress_devices.protocol import Digest
 Slot = Literal["a", "b"]
 SLOTS: Final[tuple[Slot, Slot]] = ("a", "b")
 _SMALL_FILE_BYTES: Final = 65_536
+_READ_BYTES: Final = 1 << 20
 
 
 class SlotInfo(msgspec.Struct, frozen=True):
@@ -34,6 +38,15 @@ class SlotInfo(msgspec.Struct, frozen=True):
     profile: str
     release: int  # release counter
     trusted: bool = False  # it passed its trial here: good enough to go back to
+    delta: Digest | None = None  # of the file ``artifact``, where that is a delta; ``size`` is its size then
+    onnx_sha256: Digest | None = None  # of the file ``model.onnx``, exactly where there is a delta
+    onnx_bytes: int = 0
+    identity: str = ""  # whose model this is, as ``Record.identity``; "" = it lies here since before that
+
+    @property
+    def file_digest(self) -> str:
+        """SHA-256 of the file ``artifact``."""
+        return self.delta or self.digest
 
 
 class _Pointer(msgspec.Struct):
@@ -61,6 +74,16 @@ class Slots:
 
     def artifact(self, slot: Slot) -> Path:
         return self.path(slot) / "artifact"
+
+    def is_whole(self, slot: Slot, info: SlotInfo, keep_on: Callable[[], None]) -> bool:
+        """Whether every file of this slot still has its digest. ``keep_on`` may raise."""
+        wanted = {self.artifact(slot): info.file_digest}
+        if info.onnx_sha256 is not None:
+            wanted[decoded_path(self.artifact(slot))] = info.onnx_sha256
+        try:
+            return all(file_sha256(path, keep_on) == digest for path, digest in wanted.items())
+        except FileNotFoundError:
+            return False
 
     def current(self) -> Slot | None:
         """The slot that is pointed to, if there is a model in it."""
@@ -102,12 +125,21 @@ class Slots:
         self._disk.move(source, self.path(slot))
         return slot
 
-    def switch(self, slot: Slot) -> None:
-        """Point to ``slot``: from here on, and after a power cut, it is the one that runs."""
-        info = self.info(slot)
-        if info is not None and not info.trusted:
-            write_info(self._disk, self.path(slot), msgspec.structs.replace(info, trusted=True))
+    def switch(self, slot: Slot, info: SlotInfo | None = None) -> None:
+        """Point to ``slot``: from here on, and after a power cut, it is the one that runs.
+
+        ``info`` where it is not what was staged: the same artifact may be released again.
+        """
+        now = info or self.info(slot)
+        if now is not None:
+            self.relabel(slot, now)
         self._disk.write_whole(self._folder / "current", msgspec.json.encode(_Pointer(slot)))
+
+    def relabel(self, slot: Slot, info: SlotInfo) -> None:
+        """``info`` is what lies there, and it passed its trial."""
+        now = msgspec.structs.replace(info, trusted=True)
+        if now != self.info(slot):
+            write_info(self._disk, self.path(slot), now)
 
     def point_nowhere(self) -> None:
         self._disk.remove(self._folder / "current")
@@ -123,6 +155,21 @@ class Slots:
         self.point_nowhere()
         for slot in SLOTS:
             self.discard(slot)
+
+
+def decoded_path(artifact: Path) -> Path:
+    """Where the decoded model of a delta lies: beside it."""
+    return artifact.with_name("model.onnx")
+
+
+def file_sha256(path: Path, keep_on: Callable[[], None]) -> str:
+    """``keep_on`` is called between blocks and may raise. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+            keep_on()
+    return digest.hexdigest()
 
 
 def other(slot: Slot) -> Slot:

@@ -28,9 +28,13 @@ class DiesAt(Disk):
 
     def _is_step(self, path: Path, data: bytes) -> bool:
         """A journal that comes to this step, and was not there before."""
-        if path.name != "journal" or msgspec.json.decode(data).get("step") != self._name:
+        if path.name != "journal" or _step(data) != self._name:
             return False
-        return not path.exists() or msgspec.json.decode(path.read_bytes()).get("step") != self._name
+        return not path.exists() or _step(path.read_bytes()) != self._name
+
+
+def _step(journal: bytes) -> str | None:
+    return msgspec.json.decode(journal.partition(b"\n")[0]).get("step")
 
 
 if __name__ == "__main__":

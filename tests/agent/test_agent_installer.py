@@ -15,7 +15,15 @@ from edgepress_agent.job import LOAD_STARTS_MAX, Fetch, Wait
 from edgepress_agent.journal import Journal
 from edgepress_agent.slots import SlotInfo
 from edgepress_agent.trust import Accepted
-from edgepress_devices.protocol import CHUNK_PLAIN_BYTES, Limits, Statement, Want, chunk_count
+from edgepress_devices.protocol import (
+    CHUNK_PLAIN_BYTES,
+    Limits,
+    Shadow,
+    Statement,
+    TrialReport,
+    Want,
+    chunk_count,
+)
 
 OLD = b"old model " * 10
 NEW = b"new model " * 30_000  # five chunks
@@ -44,6 +52,7 @@ class FakeEngine:
         self.deadly: set[bytes] = set()
         self.in_trial: Callable[[], None] = lambda: None
         self.trials = 0
+        self.requests = (0, 0)  # answered and failed by the model that runs
 
     def load(self, artifact: Path, info: SlotInfo) -> bytes:
         data = artifact.read_bytes()
@@ -54,10 +63,18 @@ class FakeEngine:
             raise ModelRefusedError("onnxruntime cannot load the model")
         return data
 
-    def try_model(self, artifact: Path, info: SlotInfo, limits: Limits, keep_on: Callable[[], None]) -> bytes:
+    def try_model(
+        self, artifact: Path, info: SlotInfo, limits: Limits, keep_on: Callable[[], None]
+    ) -> tuple[bytes, TrialReport]:
         self.trials += 1
         self.in_trial()
-        return self.load(artifact, info)
+        return self.load(artifact, info), TrialReport()
+
+    def start_shadow(self, artifact: Path, model: bytes, shadow: Shadow) -> None:
+        return None
+
+    def served(self) -> tuple[int, int]:
+        return self.requests
 
     def activate(self, model: bytes) -> None:
         self.answers = model

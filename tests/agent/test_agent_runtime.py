@@ -91,7 +91,8 @@ def go_on() -> None:
 
 def test_a_good_artifact_passes_its_trial(tmp_path: Path) -> None:
     limits = Limits(p95_us=10_000_000, rss_bytes=1 << 30)
-    tried = Engine(Runtime(), 1).try_model(*slot(tmp_path, artifact(2.0)), limits, go_on)
+    tried, report = Engine(Runtime(), 1).try_model(*slot(tmp_path, artifact(2.0)), limits, go_on)
+    assert report.p95_us is not None and report.base_p95_us is None
     assert tried.infer({"x": ONES})["y"].tolist() == (2 * ONES).tolist()
     assert tried.meter.take()[0] == 1, "the trial's own runs were counted"
 
