@@ -37,7 +37,7 @@ from edgepress_agent.runtime import Model, Runtime
 from edgepress_agent.serve_http import LocalServer
 from edgepress_agent.telemetry import Event as TelemetryEvent
 from edgepress_agent.telemetry import LinkDown, LinkUp, ReportReady, ServerOnline, Telemetry
-from edgepress_agent.work import Connected, Stop, Work, route
+from edgepress_agent.work import Connected, ServerRoots, Stop, Work, route
 from edgepress_agent.work import Event as WorkEvent
 from edgepress_devices import protocol
 from edgepress_devices.energy import EnergyMeter
@@ -156,6 +156,7 @@ class Agent:
             "connected": self._link.connected,
             "starting": self._runtime.starting,
             "model": None if model is None else model.name,
+            "rate_bytes_s": self._work.rate_bytes_s,
             "telemetry_waiting": self._telemetry.waiting(),
             "url": self.url,
             "pid": os.getpid(),
@@ -226,7 +227,9 @@ class Agent:
             return
         try:
             if topic == protocol.SERVER_STATE_TOPIC:
-                _put(self._telemetry.inbox, ServerOnline(from_json(ServerState, payload).online))
+                said = from_json(ServerState, payload)
+                _put(self._telemetry.inbox, ServerOnline(said.online))
+                _put(self._work.inbox, ServerRoots(said.roots))
             elif topic == protocol.down_topic(self._identity.enrolment.device, "ack"):
                 _put(self._telemetry.inbox, from_json(Ack, payload))
         except ProtocolError as error:

@@ -118,6 +118,28 @@ def status(as_json: bool, state: Path | None) -> None:
 
 @cli.command()
 @click.option(
+    "--rate", metavar="BYTES", help="At most so many bytes a second: 200000, 200KB, 1.5MB; none = no limit."
+)
+@click.option(
+    "--hours", metavar="SPANS", help="Fetch only then, in UTC: 22:00-06:00,12:00-13:00; none = always."
+)
+@click.option(
+    "--metered",
+    type=click.Choice(["yes", "no", "auto"]),
+    help="Whether the link costs by the byte; auto = as NetworkManager says.",
+)
+@_state
+def limits(rate: str | None, hours: str | None, metered: str | None, state: Path | None) -> None:
+    """Show or set how this device may fetch models. The server's rules can only be made stricter."""
+    from edgepress_agent import local_limits
+
+    folder = state or default_folder()
+    now = local_limits.changed_limits(folder, rate=rate, hours=hours, metered=metered)
+    click.echo(local_limits.describe_local_limits(now))
+
+
+@cli.command()
+@click.option(
     "--seconds", type=click.IntRange(5, 600), default=60, show_default=True, help="How long it may take."
 )
 @click.option("--model", is_flag=True, help="Measure the model that this device runs, not the board.")

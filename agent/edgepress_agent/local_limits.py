@@ -5,20 +5,23 @@ rules stricter, never looser.
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 from edgepress_agent.durable import Disk
+from edgepress_agent.enrolment import is_enrolled, read_enrolment
 from edgepress_agent.errors import StateFolderError
-from edgepress_agent.hours import format_hours
+from edgepress_agent.hours import format_hours, parse_hours
 from edgepress_devices.delivery_messages import MinuteOfDay
 
 FILE: Final = "delivery.json"
 FILE_MAX_BYTES: Final = 4096
 LOOK_EVERY_S: Final = 5.0
 RATE_MIN_BYTES_S: Final = 1000
+_UNITS: Final = {"B": 1, "KB": 1000, "MB": 1_000_000, "GB": 1_000_000_000}
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,54 @@ def write_local_limits(folder: Path, limits: LocalLimits, disk: Disk | None = No
         (disk or Disk()).write_whole(folder / FILE, msgspec.json.encode(limits) + b"\n")
     except OSError as error:
         raise StateFolderError(f"{folder / FILE} cannot be written: {error.strerror or error}") from error
+
+
+def changed_limits(
+    folder: Path, *, rate: str | None = None, hours: str | None = None, metered: str | None = None
+) -> LocalLimits:
+    """The limits of this device, after these were changed; each None stays. Raises StateFolderError."""
+    if not is_enrolled(folder):
+        read_enrolment(folder)  # says what to do, and makes no folder
+    changes: dict[str, object] = {}
+    if rate is not None:
+        changes["rate_bytes_s"] = None if rate == "none" else parse_rate(rate)
+    if hours is not None:
+        changes["hours"] = [] if hours == "none" else _hours(hours)
+    if metered is not None:
+        changes["metered"] = metered
+    try:
+        before = read_local_limits(folder)
+    except StateFolderError:
+        if not changes:
+            raise
+        before = LocalLimits()  # a damaged file is replaced
+    if not changes:
+        return before
+    try:
+        after = msgspec.convert({**msgspec.structs.asdict(before), **changes}, LocalLimits)
+    except msgspec.ValidationError as error:
+        raise StateFolderError(f"these limits cannot be set: {error}") from error
+    write_local_limits(folder, after)
+    return after
+
+
+def parse_rate(text: str) -> int:
+    """``200KB`` -> 200000 bytes a second. Raises StateFolderError."""
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,3})?)\s*(B|KB|MB|GB)?(?:/s)?", text.strip(), re.IGNORECASE)
+    rate = 0 if match is None else round(float(match[1]) * _UNITS[(match[2] or "B").upper()])
+    if not RATE_MIN_BYTES_S <= rate <= 2**40:
+        raise StateFolderError(
+            f"{text[:40]!r} is no rate: it looks like 200KB or 1.5MB (bytes a second), and is"
+            f" {RATE_MIN_BYTES_S} or more"
+        )
+    return rate
+
+
+def _hours(text: str) -> list[tuple[int, int]]:
+    try:
+        return parse_hours(text)
+    except ValueError as error:
+        raise StateFolderError(str(error)) from error
 
 
 def describe_local_limits(limits: LocalLimits) -> str:

@@ -11,6 +11,7 @@ from edgepress_agent.durable import Disk
 from edgepress_agent.enrolment import read_enrolment
 from edgepress_agent.errors import StateFolderError
 from edgepress_agent.journal import Record, read_record
+from edgepress_agent.local_limits import read_local_limits
 from edgepress_agent.profiling_job import ProfilingRecord, read_profiling_record
 from edgepress_agent.slots import Slots
 
@@ -49,6 +50,7 @@ def read_status(folder: Path) -> dict[str, Any]:
         "step": record.step,
         "reason": record.reason,
         "profiling": _profiling(profiling),
+        "rate_bytes_s": read_local_limits(folder).rate_bytes_s,
     }
 
 
@@ -69,11 +71,23 @@ def describe_status(status: dict[str, Any]) -> str:
     ]
     if status.get("chunks_total"):
         rows.append(("fetched", f"{status.get('chunks_have') or 0} of {status['chunks_total']} chunks"))
+        rows.append(("way", _describe_way(status)))
+    if status.get("waiting"):
+        rows.append(("waiting", str(status["waiting"])))
+    if status.get("rate_bytes_s"):
+        rows.append(("rate", f"at most {status['rate_bytes_s']} bytes/s"))
     if status.get("profiling"):
         rows.append(("profiling", _describe_profiling(status["profiling"])))
     if status.get("telemetry_waiting"):
         rows.append(("telemetry", f"{status['telemetry_waiting']} batches wait for the server"))
     return "\n".join(f"{name:10}{value}" for name, value in rows)
+
+
+def _describe_way(status: dict[str, Any]) -> str:
+    what = "a delta against the model that runs" if status.get("delta") else "the whole artifact"
+    over = {"mqtt": " over MQTT", "https": " over HTTPS"}.get(str(status.get("via")), "")
+    received = status.get("received_bytes")
+    return f"{what}{over}" + ("" if received is None else f", {received} bytes received")
 
 
 def _profiling(record: ProfilingRecord) -> dict[str, Any] | None:
