@@ -110,7 +110,8 @@ class Wants:
         rows = self._database.rows(
             "SELECT w.* FROM wants w JOIN devices d ON d.name = w.device"
             " LEFT JOIN releases r ON r.id = w.release"
-            " WHERE d.revoked_at IS NULL AND d.public_key IS NOT NULL AND coalesce(r.state, 'signed') = 'signed'"
+            " WHERE d.revoked_at IS NULL AND d.public_key IS NOT NULL"
+            " AND coalesce(r.state, 'signed') = 'signed'"
             " AND (w.expires_at < ? OR w.public_key <> d.public_key OR w.outdated = 1)"
             " ORDER BY w.expires_at LIMIT 200",
             (expires_before,),
