@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from flask import current_app
 
+from edgepress_server.api.challenges import Challenges
 from edgepress_server.api.rate_limit import FailureLimit
 from edgepress_server.api.request_limit import RequestLimit
 from edgepress_server.api.stream import EventFan
 from edgepress_server.predict import ExecutedModels
 from edgepress_server.settings import Settings
 from edgepress_server.store import Store
-from edgepress_server.trust.keys import Keys, create_keys_if_missing
+from edgepress_server.trust.keys import Keys, create_keys_if_missing, keys_changed
 
 EXTENSION = "edgepress"
 
@@ -37,15 +37,19 @@ class Context:
     name_failures: FailureLimit = field(default_factory=lambda: FailureLimit(100, 300.0))
     enrol_failures: FailureLimit = field(default_factory=lambda: FailureLimit(20, 300.0))
     request_limits: RequestLimits = field(default_factory=RequestLimits)
+    challenges: Challenges = field(default_factory=Challenges)
     executed: ExecutedModels = field(init=False)
+    _keys: Keys | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.executed = ExecutedModels(self.store.data_dir / "executed")
 
-    @cached_property
+    @property
     def keys(self) -> Keys:
-        """Read when first needed: to sign a release, to answer an enrolment. Raises StoreError."""
-        return create_keys_if_missing(self.settings.keys_dir)
+        """Read when first needed, and again when a person has changed them. Raises StoreError."""
+        if self._keys is None or keys_changed(self.settings.keys_dir, self._keys):
+            self._keys = create_keys_if_missing(self.settings.keys_dir)
+        return self._keys
 
 
 def context() -> Context:

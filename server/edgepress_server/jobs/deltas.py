@@ -87,7 +87,7 @@ class DeltaMaker:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._keys = keys
+        self.keys = keys
         self._start = start
         self._child: tuple[Delta, subprocess.Popen[bytes], float] | None = None
         self._look_due_s = 0.0
@@ -98,7 +98,7 @@ class DeltaMaker:
             self._watch(*self._child)
         elif time.monotonic() >= self._look_due_s:
             self._look_due_s = time.monotonic() + LOOK_S
-            sign_deltas(self._store, self._keys)
+            sign_deltas(self._store, self.keys)
             wanted = self._store.deltas.next_wanted()
             if wanted is not None:
                 self._begin(wanted)

@@ -30,6 +30,7 @@ import psutil
 from edgepress_server.errors import ServerError
 from edgepress_server.jobs.checkpoints import forget_ended
 from edgepress_server.jobs.child_process import child_environment, end_child, exit_words, log_file
+from edgepress_server.jobs.deltas import DeltaMaker, StartDeltaChild, start_delta_child
 from edgepress_server.jobs.measure import advance_measurements
 from edgepress_server.jobs.push import advance_pushes
 from edgepress_server.jobs.refits import Refitter, StartRefitChild, start_refit_child
@@ -40,7 +41,7 @@ from edgepress_server.settings import Settings
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.facts import HEARTBEAT_MS
 from edgepress_server.store.jobs import LEASE_MS, Job, LeaseLostError
-from edgepress_server.trust.keys import Keys, create_keys_if_missing
+from edgepress_server.trust.keys import Keys, create_keys_if_missing, keys_changed, load_keys
 from edgepress_server.watch.engine import Watcher
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Worker:
         start: StartChild,
         start_search: StartSearchChild = start_search_child,
         start_refit: StartRefitChild = start_refit_child,
+        start_delta: StartDeltaChild = start_delta_child,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._settings = settings
@@ -90,6 +92,7 @@ class Worker:
         self._searches = SearchSeats(settings, store, self.name, start_search)
         self._heartbeat_due_s = 0.0
         self._refitter = Refitter(settings, store, self.name, start_refit)
+        self._deltas = DeltaMaker(settings, store, keys, start_delta)
         self._watcher = Watcher(store, keys, ExecutedModels(store.data_dir / "executed"))
 
     def run(self, stop: threading.Event) -> None:
@@ -101,6 +104,7 @@ class Worker:
             self._loop(stop)
         finally:
             self._refitter.stop()
+            self._deltas.stop()
 
     def _loop(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -120,10 +124,17 @@ class Worker:
         if time.monotonic() >= self._heartbeat_due_s:
             self._store.facts.heartbeat("worker")
             self._heartbeat_due_s = time.monotonic() + HEARTBEAT_MS / 1000
+            self._renew_keys()
         advance_pushes(self._store, self._keys)
         self._refitter.tick()
+        self._deltas.tick()
         self._watcher.tick()
         advance_measurements(self._store, self._keys)
+
+    def _renew_keys(self) -> None:
+        """A person may have changed keys meanwhile."""
+        if keys_changed(self._settings.keys_dir, self._keys):
+            self._keys = self._deltas.keys = self._watcher.keys = load_keys(self._settings.keys_dir)
 
     def _run(self, job: Job, stop: threading.Event) -> None:
         log.info(

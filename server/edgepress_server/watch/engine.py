@@ -56,7 +56,7 @@ class Watcher:
 
     def __init__(self, store: Store, keys: Keys, executed: ExecutedModels) -> None:
         self._store = store
-        self._keys = keys
+        self.keys = keys
         self._executed = executed
         self._due_s = 0.0
 
@@ -376,7 +376,7 @@ class Watcher:
         findings.tell(finding.id, "found", f"{found[0].upper()}{found[1:]}", about="search",
                       about_id=finding.search)  # fmt: skip
         release = store.releases.create(
-            self._keys, model=finding.model, digests=[digest], note=why, actor=finding.accepted_by
+            self.keys, model=finding.model, digests=[digest], note=why, actor=finding.accepted_by
         )
         rollout = store.rollouts.create(
             release.id,
