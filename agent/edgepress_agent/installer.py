@@ -324,7 +324,7 @@ class Installer(Generic[M]):
         info = self._new_info(accepted, source)
         try:
             if not fetch.has_digest(self._keep_on):
-                raise ModelRefusedError(f"what came does not have the digest {source.digest[:12]}...")
+                raise ModelRefusedError(f"the artifact that came does not have the digest {source.digest[:12]}...")
             if source.is_delta:
                 self._apply_delta(accepted, fetch, info)
         except ModelRefusedError as error:

@@ -52,7 +52,9 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Journal:
-    """``record`` is what the disk holds; ``found`` says whether it held one. Raises OSError."""
+    """``record`` is what the disk holds; ``found`` says whether it held one, ``lost`` whether it held one that
+    can no longer be read. Raises OSError.
+    """
 
     def __init__(self, path: Path, disk: Disk) -> None:
         self._path = path
@@ -61,6 +63,7 @@ class Journal:
         self._closed = False
         stored = read_record(path)
         self.found = stored is not None
+        self.lost = stored is None and (path.exists() or backup_path(path).exists())
         self.record = stored or Record()
 
     def write(self, **changes: Any) -> Record:

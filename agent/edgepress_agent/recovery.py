@@ -101,7 +101,8 @@ class Recovery(Generic[M]):
         return model, last_good
 
     def _belong_to(self, identity: str) -> None:
-        if not self._journal.found and any(self._slots.info(slot) for slot in SLOTS):
+        lost = self._journal.lost or (not self._journal.found and any(map(self._slots.info, SLOTS)))
+        if lost:
             log.error("the journal was lost: what lies in the slots is checked again")
         for slot in SLOTS:
             info = self._slots.info(slot)
@@ -109,12 +110,12 @@ class Recovery(Generic[M]):
                 if slot == self._slots.current():
                     self._slots.point_nowhere()
                 self._slots.discard(slot)
-        if self._journal.found:
+        if not lost:
             clear_fetches(self._folder, self._disk)
         kept = [info for slot in SLOTS if (info := self._slots.info(slot)) is not None and info.trusted]
         floor = max((info.release for info in kept), default=0)
         # Numbers of transitions must go on growing: the clock is ahead of what was counted one by one.
-        seq = 0 if self._journal.found else int(time.time())
+        seq = int(time.time()) if lost else 0
         self._journal.reset(identity, seq=seq, release_floor=floor)
 
     def _excuse_reboot(self, before: Record) -> None:

@@ -478,6 +478,7 @@ class Work:
             reason=self.refused or installer.trouble or record.reason,
             chunks_have=fetch.count() if fetching and fetch else None,
             chunks_total=source.chunks if fetching and source else None,
+            trial=installer.trial,
             profiling=self._profiler.state(),
             waiting=download.waiting if download else None,
             received_bytes=received[1] if received else None,
