@@ -99,8 +99,8 @@ def source() -> str:
     if not has_request_context():
         return "server"
     token: Token | None = g.get("token")
-    how = f"token {token.id}" if token else "session" if g.get("person") is not None else "not signed in"
-    return f"{request.remote_addr or 'unknown address'}, {how}"
+    how = f", token {token.id}" if token else ", session" if g.get("person") is not None else ""
+    return (request.remote_addr or "unknown address") + how
 
 
 def _guessed_at() -> str:

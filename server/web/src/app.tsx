@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { SessionContext, useSession } from "./api/session";
+import { AuditPage } from "./pages/audit";
 import { DevicePage } from "./pages/device";
 import { DevicesPage } from "./pages/devices";
 import { FindingPage } from "./pages/finding";
@@ -10,6 +11,7 @@ import { ModelPage } from "./pages/model";
 import { ModelsPage } from "./pages/models";
 import { NotFound } from "./pages/not_found";
 import { OverviewPage } from "./pages/overview";
+import { PeoplePage } from "./pages/people";
 import { ProfilePage } from "./pages/profile";
 import { ProfilesPage } from "./pages/profiles";
 import { PushPage } from "./pages/push";
@@ -44,6 +46,8 @@ const ROUTES: readonly (readonly [string, Render])[] = [
   ["/searches/:id", ({ id = "" }) => <SearchPage key={id} id={id} />],
   ["/telemetry", () => <TelemetryPage />],
   ["/settings", () => <SettingsPage />],
+  ["/people", () => <PeoplePage />],
+  ["/audit", () => <AuditPage />],
 ];
 
 export function App() {

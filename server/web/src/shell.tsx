@@ -88,7 +88,15 @@ export function Shell({ path, session, signOut, children }: ShellProps) {
   );
 }
 
+const BELONGS: Record<string, string> = {
+  "/people": "/settings",
+  "/trust": "/settings",
+  "/audit": "/settings",
+  "/groups": "/devices",
+};
+
 function isHere(href: string, path: string): boolean {
+  if (BELONGS[path] === href) return true;
   if (href === "/rollouts" && path.startsWith("/push/")) return true;
   return href === "/" ? path === "/" : path === href || path.startsWith(href + "/");
 }

@@ -10,9 +10,12 @@ export interface Session {
 export interface Token {
   id: string;
   name: string;
+  person: string;
+  role: Role | null; // at most this; null: whatever its person may do
   created_at: number;
   last_used_at: number | null;
-  revoked_at?: number | null;
+  expires_at: number | null; // null: until it is revoked
+  revoked_at: number | null;
 }
 export interface NewToken extends Token {
   token: string;

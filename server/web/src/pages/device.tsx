@@ -16,6 +16,7 @@ import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Card, Fact, Failure, Loaded, Meter, Notice, Page } from "../ui/parts";
 import { useQuery } from "../ui/route";
+import { DeviceDeliveryCard } from "./delivery_fields";
 import { DeviceProfiling } from "./device_profiling";
 import { EnrolCode } from "./register";
 
@@ -189,6 +190,7 @@ function Body({ device }: { device: Device }) {
               </p>
             )}
           </Card>
+          <DeviceDeliveryCard name={device.name} />
           <DeviceProfiling device={device} />
           <Card title="Hardware">
             <HardwareFacts device={device} />
