@@ -80,12 +80,14 @@ class HttpsFetch:
         ended: Callable[[str | None], None],
         slow_window_s: float = SLOW_WINDOW_S,
         answer_s: float = ANSWER_S,
+        back_off_s: Callable[[int, random.Random], float] = back_off_s,
     ) -> None:
         self._origin = origin
         self._came = came
         self._ended = ended
         self._slow_window_s = slow_window_s
         self._answer_s = answer_s
+        self._back_off_s = back_off_s
         self._ranges: queue.Queue[tuple[int, int] | None] = queue.Queue()
         self._stop = threading.Event()
         self._failures = 0
@@ -109,6 +111,11 @@ class HttpsFetch:
         self._stop.set()
         self._ranges.put(None)
         self._pull()
+
+    def join(self, seconds: float) -> None:
+        """Wait until the thread has ended, after ``stop``."""
+        if self._thread is not None:
+            self._thread.join(seconds)
 
     # --- the thread ---------------------------------------------------------------------------------------
 
@@ -135,7 +142,7 @@ class HttpsFetch:
         if self._stop.is_set():
             return
         self._failures += 1
-        wait_s = max(wait_s, back_off_s(self._failures, self._rng))
+        wait_s = max(wait_s, self._back_off_s(self._failures, self._rng))
         log.info("chunks over HTTPS: %s; again in %.1f s", reason, wait_s)
         self._stop.wait(wait_s)
         if not self._stop.is_set():
@@ -163,6 +170,7 @@ class HttpsFetch:
             self._came(n, payload)
         if response.read1(1):
             raise HttpsError("the server sends more than it was asked for")
+        response.close()  # of the answer only: the connection is for the next range
 
     def _ask_again_if_stale(self, begin: int, end: int) -> http.client.HTTPResponse:
         """A kept connection may have been closed by the server meanwhile; that is no failure."""
