@@ -27,6 +27,7 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "report": ("report", "report"),
     "artifact": ("artifact", "artifact"),
     "release": ("release", "release"),
+    "keys": ("keys", "keys"),
     "rollout": ("rollout", "rollout"),
     "delivery": ("delivery", "delivery"),
     "budget": ("budget", "budget"),
