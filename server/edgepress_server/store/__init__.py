@@ -42,6 +42,7 @@ from edgepress_server.store.pushes import Pushes
 from edgepress_server.store.refits import Refits
 from edgepress_server.store.releases import Releases
 from edgepress_server.store.renewals import Renewals
+from edgepress_server.store.rollout_timeline import RolloutTimelines
 from edgepress_server.store.rollouts import Rollouts
 from edgepress_server.store.running import Running
 from edgepress_server.store.search_measurements import SearchMeasurements
@@ -83,8 +84,9 @@ class Store:
         self.search_trials = SearchTrials(self.database, self.events, self.searches)
         self.search_measurements = SearchMeasurements(self.database, self.events, self.searches)
         self.releases = Releases(self.database, self.events)
-        self.signing = Signing(self.database, self.events, self.facts, self.releases)
+        self.signing = Signing(self.database, self.events, self.releases)
         self.rollouts = Rollouts(self.database, self.events, self.releases)
+        self.rollout_timelines = RolloutTimelines(self.database)
         self.wants = Wants(self.database)
         self.broker_contents = BrokerContents(self.database, self.facts)
         self.deltas = Deltas(self.database, self.events)

@@ -13,6 +13,7 @@ from edgepress_server.store.schema_enrolment import SCHEMA as ENROLMENT
 from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
 from edgepress_server.store.schema_profiling import SCHEMA as PROFILING
 from edgepress_server.store.schema_rollouts import SCHEMA as ROLLOUTS
+from edgepress_server.store.schema_timeline import SCHEMA as TIMELINE
 from edgepress_server.store.schema_trust import SCHEMA as TRUST
 
 migrations = Migrations("edgepress")
@@ -313,3 +314,8 @@ def m015_delivery(db: Database) -> None:
 @migrations()
 def m016_brokers(db: Database) -> None:
     db.executescript(BROKER)
+
+
+@migrations()
+def m017_timeline(db: Database) -> None:
+    db.executescript(TIMELINE)
