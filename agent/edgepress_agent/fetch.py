@@ -7,9 +7,11 @@
     fetch/<digest>/info.json   once the whole file has the digest (slots.py): then the folder becomes a slot
 
 The data is on the medium before its bit is, so after a power cut a set bit is true, and what was fetched
-once is never fetched again.
+once is never fetched again. A fetch that was broken off by another want stays while the next one runs, if
+there is room: whoever wants it again goes on where it was.
 """
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,23 +42,33 @@ class FetchFolder:
         return info is not None and info.file_digest == self._digest
 
     def begin(self) -> None:
-        """Make the folder and reserve the file; what is there from an earlier start stays. Clear other
-        fetches.
+        """Make the folder and reserve the file; what is there from an earlier start stays. Of other fetches
+        the newest stays too, unless its room is needed.
         """
         parent = self.path.parent
         self._disk.make_folder(parent)
         sweep(self._disk, parent)
-        for folder in list(parent.iterdir()):
-            if folder != self.path:
-                self._disk.remove(folder)
+        self.clear_others(keep=1)
         if self.has_room():
             return
         if self.path.exists():
             self._disk.remove(self.path)
         self._disk.make_folder(self.path)
-        self._disk.allocate(self.artifact, self._size_bytes)
+        try:
+            self._disk.allocate(self.artifact, self._size_bytes)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self.clear_others():
+                raise
+            self._disk.allocate(self.artifact, self._size_bytes)
         self._bitmap = bytearray(-(-self._chunks // 8))
         self._disk.write_whole(self.path / "bitmap", bytes(self._bitmap))
+
+    def clear_others(self, *, keep: int = 0) -> bool:
+        """Remove other fetches but for the ``keep`` newest; whether there was one to remove."""
+        removed = newest_first(self.path.parent, but=self.path)[keep:]
+        for folder in removed:
+            self._disk.remove(folder)
+        return bool(removed)
 
     def has_room(self) -> bool:
         """The file is there in its whole length, and the bitmap beside it."""
@@ -109,7 +121,22 @@ class FetchFolder:
         return bitmap
 
 
-def clear_fetches(root: Path, disk: Disk) -> None:
-    """Drop every unfinished artifact."""
-    if (root / "fetch").is_dir():
+def newest_first(fetches: Path, but: Path | None = None) -> list[Path]:
+    """The folders of unfinished artifacts, by when their last chunk came."""
+
+    def changed_ns(folder: Path) -> int:
+        try:
+            return (folder / "bitmap").stat().st_mtime_ns
+        except OSError:
+            return 0  # it was not even begun
+
+    folders = [folder for folder in fetches.iterdir() if folder != but] if fetches.is_dir() else []
+    return sorted(folders, key=changed_ns, reverse=True)
+
+
+def clear_fetches(root: Path, disk: Disk, *, keep: int = 0) -> None:
+    """Drop unfinished artifacts, but for the ``keep`` newest."""
+    if keep == 0 and (root / "fetch").is_dir():
         disk.remove(root / "fetch")
+    for folder in newest_first(root / "fetch")[keep:]:
+        disk.remove(folder)

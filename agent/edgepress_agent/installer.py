@@ -296,7 +296,7 @@ class Installer(Generic[M]):
         self.slots.point_nowhere()
         self._engine.deactivate()
         self.running = None
-        clear_fetches(self._folder, self._disk)
+        clear_fetches(self._folder, self._disk, keep=1)  # an aborted one may be wanted again
         self._write(step="idle", target=None, reason=None, probation=None, **_FRESH)
 
     def _begin(self) -> None:
@@ -315,7 +315,12 @@ class Installer(Generic[M]):
             return
         unpacked = accepted.delta.onnx_bytes if source.is_delta and accepted.delta else 0
         have_bytes = source.size_bytes if fetch.has_room() else 0
-        self._check_room(self._folder, source.size_bytes, have_bytes, unpacked)
+        try:
+            self._check_room(self._folder, source.size_bytes, have_bytes, unpacked)
+        except NotNowError:
+            if not fetch.clear_others():  # a download that was broken off, kept in case it is wanted again
+                raise
+            self._check_room(self._folder, source.size_bytes, have_bytes, unpacked)
         fetch.begin()
         self._write(step="fetching", target=digest, reason=None, trial_starts=0)
 

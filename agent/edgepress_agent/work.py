@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgepress_agent import __version__
 from edgepress_agent.clock import SignedClock
@@ -44,6 +44,8 @@ from edgepress_devices import protocol
 from edgepress_devices.protocol import Hardware, State
 
 __all__ = ["Chunk", "Connected", "Event", "ServerRoots", "Stop", "Wanted", "Work", "bitmap", "route"]
+
+ADVANCE_EVERY_S: Final = 1.0  # while chunks come: the running model is looked after, too
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,7 @@ class Work:
         self._refused_payload: bytes | None = None
         self._roots = 1  # newest version that the server speaks of
         self._wait_until_s: float | None = None
+        self._advanced_s = float("-inf")
 
     @property
     def link(self) -> Broker | None:
@@ -423,8 +426,9 @@ class Work:
     # --- the job ------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        if self._is_fetching():
+        if self._is_fetching() and time.monotonic() < self._advanced_s + ADVANCE_EVERY_S:
             return
+        self._advanced_s = time.monotonic()
         while not self._stop.is_set():
             now_s, clock_s = time.monotonic(), self._clock_s()
             if not isinstance(self._installer.upcoming(now_s, clock_s), Wait):

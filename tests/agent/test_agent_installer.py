@@ -278,13 +278,38 @@ def test_a_wrong_digest_is_rejected(device: Device) -> None:
     assert device.engine.answers is None
 
 
-def test_a_want_for_another_model_drops_the_one_on_its_way(device: Device) -> None:
+@pytest.mark.parametrize("between", [OTHER, None])
+def test_a_download_that_another_want_broke_off_goes_on_where_it_was(
+    device: Device, between: bytes | None
+) -> None:
     device.installer.accept(wanting(NEW, 1))
     device.installer.advance(0, 2000)
     device.installer.store_chunks([(0, NEW[:CHUNK_PLAIN_BYTES])], 0)
-    device.follow(wanting(OTHER, 2))
+    device.follow(wanting(between, 2))
+    assert device.engine.answers == between
+    device.fetched.clear()
+    device.follow(wanting(NEW, 3))
+    assert device.engine.answers == NEW
+    assert device.fetched == [1, 2, 3, 4]
+    assert list((device.folder / "fetch").iterdir()) == []
+
+
+def test_of_broken_off_downloads_only_the_newest_is_kept_and_none_where_its_room_is_needed(
+    device: Device,
+) -> None:
+    for counter, data in enumerate((OTHER, OLD, NEW), 1):
+        device.installer.accept(wanting(data, counter))
+        device.installer.advance(0, 2000)
+        os.utime(device.folder / "fetch" / digest(data) / "bitmap", (counter, counter))
+    assert {path.name for path in (device.folder / "fetch").iterdir()} == {digest(OLD), digest(NEW)}
+
+    def room() -> None:
+        if (device.folder / "fetch" / digest(NEW)).exists():
+            raise NotNowError("the disk is full")
+
+    device.room = room
+    device.follow(wanting(OTHER, 4))
     assert device.engine.answers == OTHER
-    assert [path.name for path in (device.folder / "fetch").iterdir()] == []
 
 
 def test_going_back_to_the_last_good_model_needs_no_fetching(device: Device) -> None:
