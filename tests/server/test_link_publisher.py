@@ -185,3 +185,71 @@ def test_a_chunk_that_cannot_be_read_does_not_stop_the_others(
     (tmp_path / lost.digest).unlink()
     publisher.pump()
     assert broker.topics == [chunk_topic(whole.digest, n) for n in range(2)]
+    broker.acknowledge_all(publisher)
+    assert publisher.take_acknowledged() == ({}, {whole.digest})
+    assert not publisher.has_whole(lost.digest), "it is looked at again, and found damaged"
+
+
+def test_what_the_broker_holds_is_not_published_again(
+    broker: Broker, publisher: Publisher, tmp_path: Path
+) -> None:
+    made = artifact(tmp_path, 2)
+    publisher.forget({down_topic("pi", "want"): 3}, {made.digest})
+    publisher.put_wants({"pi": 3, "pc": 1}, lambda device: device.encode())
+    publisher.add(made, whole=True)
+    publisher.pump()
+    assert broker.sent == [(down_topic("pc", "want"), b"pc")]
+
+
+def test_what_was_acknowledged_is_told_once_and_only_when_whole(
+    broker: Broker, publisher: Publisher, tmp_path: Path
+) -> None:
+    made = artifact(tmp_path, 3)
+    publisher.put_wants({"pi": 1}, lambda _: b"want")
+    publisher.add(made, whole=True)
+    publisher.pump()
+    for mid in (1, 2, 3):
+        publisher.acknowledged(mid)
+    assert publisher.take_acknowledged() == ({down_topic("pi", "want"): 1}, set())
+    assert not publisher.is_idle
+    publisher.acknowledged(4)
+    assert publisher.is_idle
+    assert publisher.take_acknowledged() == ({}, {made.digest})
+    assert publisher.take_acknowledged() == ({}, set())
+
+
+def test_an_older_want_that_is_acknowledged_late_vouches_for_nothing(
+    broker: Broker, publisher: Publisher
+) -> None:
+    publisher.put_wants({"pi": 1}, lambda _: b"want 1")
+    publisher.pump()
+    publisher.put_wants({"pi": 2}, lambda _: b"want 2")
+    publisher.acknowledged(1)
+    assert publisher.take_acknowledged() == ({}, set())
+    publisher.pump()
+    publisher.acknowledged(2)
+    assert publisher.take_acknowledged() == ({down_topic("pi", "want"): 2}, set())
+
+
+def test_a_repair_does_not_count_for_the_whole(broker: Broker, publisher: Publisher, tmp_path: Path) -> None:
+    made = artifact(tmp_path, 2)
+    publisher.add(made, whole=True)
+    publisher.repair(made.digest, 0)
+    publisher.pump()
+    publisher.acknowledged(1)  # the repair
+    publisher.acknowledged(2)
+    assert publisher.take_acknowledged() == ({}, set())
+    publisher.acknowledged(3)
+    assert publisher.take_acknowledged() == ({}, {made.digest})
+
+
+def test_while_the_broker_takes_no_chunks_wants_still_go_out(
+    broker: Broker, publisher: Publisher, tmp_path: Path
+) -> None:
+    publisher.add(artifact(tmp_path, 2), whole=True)
+    publisher.sends_chunks = False
+    publisher.put_wants({"pi": 1}, lambda _: b"want")
+    publisher.pump()
+    assert broker.topics == [down_topic("pi", "want")]
+    broker.acknowledge_all(publisher)
+    assert publisher.is_idle

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress_devices.protocol import Need, ProtocolError
-from edgepress_server.link.repairs import CHUNK_EVERY_MS, KEEP_MS, Repairs, missing_chunks
+from edgepress_server.link.repairs import (
+    CHUNK_EVERY_MS,
+    DEVICE_BURST,
+    DEVICE_PER_S,
+    FLEET_BURST,
+    KEEP_MS,
+    Repairs,
+    missing_chunks,
+)
 
 DIGEST = "ab" * 32
 
@@ -47,14 +55,29 @@ def test_bits_beyond_the_last_chunk_are_ignored() -> None:
 
 def test_a_fleet_that_asks_all_at_once_costs_one_sending() -> None:
     repairs = Repairs()
-    assert [repairs.allow(DIGEST, 5, now) for now in (0, 1, CHUNK_EVERY_MS - 1)] == [True, False, False]
-    assert repairs.allow(DIGEST, 6, 1)
-    assert repairs.allow(DIGEST, 5, CHUNK_EVERY_MS)
+    assert [repairs.allow("pi", DIGEST, 5, now) for now in (0, 1, CHUNK_EVERY_MS - 1)] == [True, False, False]
+    assert repairs.allow("pi", DIGEST, 6, 1)
+    assert repairs.allow("pi", DIGEST, 5, CHUNK_EVERY_MS)
 
 
 def test_what_was_asked_for_stays_a_while() -> None:
     repairs = Repairs()
-    repairs.allow(DIGEST, 0, 0)
+    repairs.allow("pi", DIGEST, 0, 0)
     assert repairs.kept(KEEP_MS - 1) == {DIGEST}
     assert repairs.kept(KEEP_MS) == set()
-    assert repairs.allow(DIGEST, 0, KEEP_MS)
+    assert repairs.allow("pi", DIGEST, 0, KEEP_MS)
+
+
+@pytest.mark.attack("slow loris on chunks", "a device that asks all the time gets a few chunks a second")
+def test_a_device_that_asks_all_the_time_gets_its_share_and_no_more() -> None:
+    """Every second it asks for each of 5000 chunks, for ten minutes."""
+    repairs = Repairs()
+    sent = sum(repairs.allow("greedy", DIGEST, n, s * 1000) for s in range(600) for n in range(5000))
+    assert sent <= DEVICE_BURST + 600 * DEVICE_PER_S
+    assert repairs.allow("modest", DIGEST, 4999, 600_000), "others are served"
+
+
+def test_a_fleet_that_asks_for_everything_is_slowed_down_as_a_whole() -> None:
+    repairs = Repairs()
+    sent = sum(repairs.allow(f"device-{d}", f"{d:064}", n, 1000) for d in range(100) for n in range(60))
+    assert sent == FLEET_BURST

@@ -13,7 +13,7 @@ All four default ACLs deny, so nobody reaches $SYS, $CONTROL or another device's
 The whole state is written as the plugin's file before mosquitto starts (10,000 devices: a second), so
 whatever differed from the store is put right then. Later changes are commands. The plugin writes its whole
 file after each (75 ms at 10,000 devices) and serves nobody meanwhile, so they go out in small batches. Each
-list of commands brings a device to its state from whatever it is in: after a lost answer it is simply sent again.
+list of commands brings a device to its state from whatever it is in: after a lost answer it is sent again.
 """
 
 from __future__ import annotations

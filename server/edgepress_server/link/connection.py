@@ -22,7 +22,15 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edgepress_devices.protocol import ALL_UP_TOPICS, SERVER_STATE_TOPIC, ServerState, to_json
+from edgepress_devices.protocol import (
+    ALL_UP_TOPICS,
+    NEED_MAX_BYTES,
+    SERVER_STATE_TOPIC,
+    ProtocolError,
+    ServerState,
+    parse_up_topic,
+    to_json,
+)
 from edgepress_server.broker.address import BrokerAddress
 
 log = logging.getLogger(__name__)
@@ -32,16 +40,19 @@ BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MOST_S: Final = 15.0
 INFLIGHT: Final = 100  # unacknowledged QoS 1 messages that paho has on the way at a time
 EVENTS_MAX: Final = 100_000
+WAITING_MAX_BYTES: Final = 64 * 1024 * 1024  # of messages that nobody has looked at yet
 
 
 @dataclass(frozen=True)
 class Connected:
     connection: int  # number of this connection, 1, 2, 3 ...
+    packet_max_bytes: int | None = None  # as the broker says; None: it says nothing
 
 
 @dataclass(frozen=True)
 class Disconnected:
     connection: int
+    reason: str | None = None  # the broker's, where it gave one (MQTT 5)
 
 
 @dataclass(frozen=True)
@@ -51,22 +62,45 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Needed:
+    """Something lies in `Connection.take_need` for this device."""
+
+    device: str
+
+
+@dataclass(frozen=True)
 class Acknowledged:
     connection: int
     mid: int
+    refusal: str | None = None  # why the broker did not take the message (MQTT 5)
 
 
-Event = Connected | Disconnected | Message | Acknowledged
+Event = Connected | Disconnected | Message | Needed | Acknowledged
 
 
 class Connection:
-    """``events`` is drained by the link. ``take_telemetry(topic, payload)`` is called on the network thread
-    and returns at once."""
+    """``events`` is drained by the link, which tells each message's size to `taken`. ``take_telemetry(topic,
+    payload)`` is called on the network thread and returns at once. ``will``: what the broker says when this
+    connection is lost. ``topics``: what is subscribed to at once; the rest is the link's to decide.
+    """
 
-    def __init__(self, broker: BrokerAddress, take_telemetry: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        broker: BrokerAddress,
+        take_telemetry: Callable[[str, bytes], None],
+        *,
+        topics: str = ALL_UP_TOPICS,
+        will: bytes = to_json(ServerState(online=False)),
+    ) -> None:
         self.events: queue.Queue[Event] = queue.Queue()
         self._broker = broker
         self._take_telemetry = take_telemetry
+        self._topics = topics
+        self._will = will
+        self.farewell: bytes | None = None  # published at an orderly end, once this server is the broker's
+        self._needs: dict[str, bytes] = {}  # device -> its newest question
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
         self._mqtt5 = broker.mqtt5
         self._client: paho.Client | None = None
         self._number = 0
@@ -90,7 +124,8 @@ class Connection:
         self._stop.set()
         client = self._client
         if client is not None and client.is_connected():
-            client.publish(SERVER_STATE_TOPIC, to_json(ServerState(online=False)), qos=1, retain=True)
+            if self.farewell is not None:
+                client.publish(SERVER_STATE_TOPIC, self.farewell, qos=1, retain=True)
             client.disconnect()
         self._thread.join(3.0)
 
@@ -102,6 +137,27 @@ class Connection:
         info = client.publish(topic, payload, qos=qos, retain=retain)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
+    def subscribe(self, *topics: str) -> None:
+        """QoS 1; lost with the connection."""
+        client = self._client
+        if client is not None and topics:
+            client.subscribe([(topic, 1) for topic in topics])
+
+    def unsubscribe(self, *topics: str) -> None:
+        client = self._client
+        if client is not None and topics:
+            client.unsubscribe(list(topics))
+
+    def taken(self, message: Message) -> None:
+        """It is handled; its bytes count no longer."""
+        with self._lock:
+            self._waiting_bytes -= len(message.payload)
+
+    def take_need(self, device: str) -> bytes | None:
+        """The device's newest question, once."""
+        with self._lock:
+            return self._needs.pop(device, None)
+
     # --- the network thread ---------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -109,6 +165,7 @@ class Connection:
         while not self._stop.is_set():
             self._number += 1
             self._greeted = False
+            self._ended_by: str | None = None
             client = self._make_client()
             try:
                 if self._broker.socket is not None:
@@ -130,7 +187,7 @@ class Connection:
                         not self._mqtt5
                     )  # it hung up on CONNECT: perhaps it knows only the other version
             self._client = None
-            self.events.put(Disconnected(self._number))
+            self.events.put(Disconnected(self._number, self._ended_by))
             if self._was_connected:
                 backoff_s = BACKOFF_FIRST_S
             self._stop.wait(backoff_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, so that not all come at once
@@ -151,7 +208,7 @@ class Connection:
         if self._broker.tls is not None:
             client.tls_set_context(self._broker.tls)
         client.max_inflight_messages_set(INFLIGHT)
-        client.will_set(SERVER_STATE_TOPIC, to_json(ServerState(online=False)), qos=1, retain=True)
+        client.will_set(SERVER_STATE_TOPIC, self._will, qos=1, retain=True)
         self._was_connected = False
         number = self._number
 
@@ -164,9 +221,19 @@ class Connection:
             _data: Any,
             _flags: Any,
             reason: ReasonCode,
+            properties: Properties | None,
+        ) -> None:
+            self._on_connect(connected, number, reason, properties)
+
+        def on_disconnect(
+            _client: paho.Client,
+            _data: Any,
+            flags: paho.DisconnectFlags,
+            reason: ReasonCode,
             _properties: Properties | None,
         ) -> None:
-            self._on_connect(connected, number, reason)
+            if flags.is_disconnect_packet_from_server:
+                self._ended_by = str(reason)
 
         def on_subscribe(
             _client: paho.Client,
@@ -183,16 +250,19 @@ class Connection:
         ) -> None:
             if reason.is_failure:
                 log.error("the broker refuses a message of the server: %s", reason)
-            self.events.put(Acknowledged(number, mid))
+            self.events.put(Acknowledged(number, mid, str(reason) if reason.is_failure else None))
 
         client.on_socket_open = on_socket_open
         client.on_connect = on_connect
+        client.on_disconnect = on_disconnect
         client.on_subscribe = on_subscribe
         client.on_publish = on_publish
         client.on_message = self._on_message
         return client
 
-    def _on_connect(self, client: paho.Client, number: int, reason: ReasonCode) -> None:
+    def _on_connect(
+        self, client: paho.Client, number: int, reason: ReasonCode, properties: Properties | None
+    ) -> None:
         self._greeted = True
         if reason.is_failure:
             if reason.getName() == "Unsupported protocol version":
@@ -201,20 +271,48 @@ class Connection:
             return
         self._was_connected = True
         log.info("connected to the MQTT broker with MQTT %s", "5" if self._mqtt5 else "3.1.1")
-        client.subscribe(ALL_UP_TOPICS, qos=1)
-        client.publish(SERVER_STATE_TOPIC, to_json(ServerState(online=True)), qos=1, retain=True)
-        self.events.put(Connected(number))
+        client.subscribe(self._topics, qos=1)
+        limit = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
+        self.events.put(Connected(number, limit))
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:  # no topic of ours
             return
+        payload = bytes(message.payload)
         if topic.endswith("/telemetry"):
-            self._take_telemetry(topic, bytes(message.payload))
-        elif self.events.qsize() < EVENTS_MAX:
-            self.events.put(Message(topic, bytes(message.payload)))
+            self._take_telemetry(topic, payload)
+        elif topic.endswith("/need"):
+            self._keep_need(topic, payload)
+        elif self.events.qsize() < EVENTS_MAX and self._has_room(len(payload)):
+            self.events.put(Message(topic, payload))
         else:
-            self._dropped += 1
-            if self._dropped % 10_000 == 1:
-                log.error("messages come faster than they are stored; %s were dropped", self._dropped)
+            self._drop()
+
+    def _keep_need(self, topic: str, payload: bytes) -> None:
+        """Only the newest of each device: who asks all the time takes no more room than who asks once."""
+        try:
+            device, _ = parse_up_topic(topic)
+        except ProtocolError:
+            return
+        if len(payload) > NEED_MAX_BYTES:
+            self._drop()
+            return
+        with self._lock:
+            is_first = device not in self._needs
+            self._needs[device] = payload
+        if is_first:
+            self.events.put(Needed(device))
+
+    def _has_room(self, size: int) -> bool:
+        with self._lock:
+            if self._waiting_bytes + size > WAITING_MAX_BYTES:
+                return False
+            self._waiting_bytes += size
+            return True
+
+    def _drop(self) -> None:
+        self._dropped += 1
+        if self._dropped % 10_000 == 1:
+            log.error("messages come faster than they are handled; %s were dropped", self._dropped)

@@ -4,6 +4,9 @@
     ingest thread    telemetry into the store, acknowledgements out
     this thread      device states and needs into the store; rollout engine; wants and chunks onto the broker
 
+A new connection first asks who else is there (`handshake`): beside another server this one publishes nothing
+and listens to no device, and says so. Alone it takes its place: state, roots, whatever the broker lacks.
+
 Whether a device is online is what its retained state says. When the broker goes away nobody is known to be
 online; after it is back, whoever has not said so within a while is not.
 """
@@ -17,10 +20,20 @@ import time
 from collections import deque
 from typing import Final
 
-from edgepress_devices.protocol import Need, ProtocolError, State, from_json, parse_up_topic
+from edgepress_devices.protocol import (
+    ALL_UP_TOPICS,
+    PREFIX,
+    SERVER_STATE_TOPIC,
+    Need,
+    ProtocolError,
+    ServerState,
+    State,
+    from_json,
+    parse_up_topic,
+    to_json,
+)
 from edgepress_server.broker.address import BrokerAddress
-from edgepress_server.errors import ConflictError, NotFoundError, ServerError, StoreError
-from edgepress_server.link.chunks import ArtifactChunks
+from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.link.connection import (
     Acknowledged,
     Connected,
@@ -28,13 +41,14 @@ from edgepress_server.link.connection import (
     Disconnected,
     Event,
     Message,
+    Needed,
 )
+from edgepress_server.link.contents import Contents
+from edgepress_server.link.handshake import PRESENCE_TOPIC, SERVER_TOPICS, Handshake
 from edgepress_server.link.ingest import Ingest
-from edgepress_server.link.publisher import Publisher
-from edgepress_server.link.repairs import Repairs, missing_chunks
 from edgepress_server.rollout.engine import Engine
 from edgepress_server.store import Store
-from edgepress_server.trust.keys import Keys
+from edgepress_server.trust.keys import Keys, keys_changed, load_keys
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +61,9 @@ DRAIN: Final = 500  # events handled, in one transaction, before the broker gets
 HEARTBEAT_S: Final = 3.0
 REFRESH_S: Final = 2.0  # a device that enrolled anew waits for its order to be sealed to its new key
 PRESENCE_GRACE_S: Final = 10.0  # for devices to say that they are there after a connection was made or lost
-CLEAR_AFTER_S: Final = (
-    5.0  # chunks stay for a moment after the last device had them: the next rollout may come
-)
-RETRY_ARTIFACT_S: Final = 10.0
+STATE_EVERY_S: Final = 1.0
+SERVER_TOPIC_PREFIX: Final = f"{PREFIX}/server/"
+CHUNK_TOPIC_PREFIX: Final = f"{PREFIX}/c/"
 FAULT_WAIT_S: Final = 1.0
 
 
@@ -59,21 +72,24 @@ class Link:
         self._store = store
         self._engine = Engine(store, keys)
         self._ingest = Ingest(store, lambda topic, payload: self._connection.publish(topic, payload, qos=0))
-        self._connection = Connection(broker, self._ingest.put)
-        self._settled: list[str] = []  # artifacts that are off the broker, to be noted in the store
-        self._publisher = Publisher(
-            lambda topic, payload: self._connection.publish(topic, payload, retain=True), self._settled.append
+        self._keys = keys
+        self._handshake = Handshake(store.broker_contents.identity())
+        self._connection = Connection(
+            broker,
+            self._ingest.put,
+            topics=SERVER_TOPICS,
+            will=to_json(self._state(online=False)),
         )
+        self._contents = Contents(store, self._connection, self._handshake.identity)
+        self._is_placed = False  # connected, and no other server is there
+        self._told_occupied = False
         self._events: deque[Event] = deque()
-        self._repairs = Repairs()
         self._connected: int | None = None
         self._states: list[tuple[str, State]] = []
         self._heard: set[str] = set()  # devices that said on this connection how they are
         self._presence_due: float | None = None
-        self._unneeded_since: dict[str, float] = {}
-        self._damaged_until: dict[str, float] = {}
         self._look_again = 0.0  # no sooner: when states came
-        self._due = dict.fromkeys(("tick", "heartbeat", "refresh"), 0.0)
+        self._due = dict.fromkeys(("tick", "heartbeat", "refresh", "state"), 0.0)
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop."""
@@ -98,12 +114,15 @@ class Link:
             now = time.monotonic()
             if now >= self._due["tick"]:
                 more = self._engine.tick()
-                self._put_on_broker(now)
+                if self._is_placed:
+                    self._contents.put(now, self._keys.roots)
                 over = time.monotonic()
                 self._look_again = over + min(TICK_S, LOOK_PAUSE * (over - now))
                 self._due["tick"] = over if more else max(now + TICK_S, self._look_again)
             self._keep_house(now)
-            self._publisher.pump()
+            self._take_place(now)
+            if self._is_placed:
+                self._contents.send(now)
         except ServerError as error:  # disk full, store locked: what came is kept, and tried again
             log.error("the store cannot be used now, trying again: %s", error)
             stop.wait(FAULT_WAIT_S)
@@ -122,27 +141,36 @@ class Link:
 
     def _handle(self, event: Event) -> None:
         match event:
-            case Acknowledged(connection, mid):
+            case Acknowledged(connection, mid, refusal):
                 if connection == self._connected:
-                    self._publisher.acknowledged(mid)
+                    self._contents.acknowledged(mid, refusal, time.monotonic())
             case Message(topic, payload):
                 self._hear(topic, payload)
-            case Connected(connection):
+                self._connection.taken(event)
+            case Needed(device):
+                self._repair(device)
+            case Connected(connection, packet_max_bytes):
+                now = time.monotonic()
+                self._leave_place(now)
                 self._connected = connection
-                self._publisher.forget()
-                self._heard.clear()
-                self._presence_due = time.monotonic() + PRESENCE_GRACE_S
-                self._due.update(tick=0.0, heartbeat=0.0)
-            case Disconnected(connection):
+                self._contents.connected(packet_max_bytes, now)
+                self._handshake = Handshake(self._handshake.identity)
+                self._say(PRESENCE_TOPIC, self._handshake.ask(now))
+            case Disconnected(connection, reason):
                 if connection == self._connected:
+                    now = time.monotonic()
                     log.warning("the connection to the MQTT broker was lost; trying again")
-                    self._connected = None
-                    self._heard.clear()
-                    self._presence_due = time.monotonic() + PRESENCE_GRACE_S
-                    self._due["heartbeat"] = 0.0
+                    self._contents.lost(reason, now)
+                    self._leave_place(now)
 
     def _hear(self, topic: str, payload: bytes) -> None:
+        if topic.startswith(SERVER_TOPIC_PREFIX):
+            self._hear_server(topic, payload)
+            return
         try:
+            if topic.startswith(CHUNK_TOPIC_PREFIX):
+                self._contents.heard_chunk(topic, payload)
+                return
             device, leaf = parse_up_topic(topic)
         except ProtocolError as error:
             log.debug("ignored: %s", error)
@@ -152,8 +180,6 @@ class Link:
         try:
             if leaf == "state":
                 self._states.append((device, from_json(State, payload)))
-            else:
-                self._repair(device, from_json(Need, payload))
         except ProtocolError as error:
             self._ingest.quarantine(device, f"up/{leaf}: {error}", payload)
 
@@ -173,81 +199,107 @@ class Link:
         self._states = []
         return True
 
-    def _repair(self, device: str, need: Need) -> None:
-        want = self._store.wants.find(device)
-        if want is None or want.digest != need.digest:
-            log.debug("%s asks for chunks of %s, which it is not to run", device, need.digest[:12])
+    def _repair(self, device: str) -> None:
+        payload = self._connection.take_need(device)
+        if not payload or not self._is_placed:
             return
-        if not self._publisher.has(need.digest) and not self._add_artifact(need.digest, whole=False):
-            return
-        now_ms = self._store.now_ms()
-        asked = [
-            n
-            for n in missing_chunks(need, self._publisher.chunk_count(need.digest) or 0)
-            if self._repairs.allow(need.digest, n, now_ms)
-        ]
-        for n in asked:
-            self._publisher.repair(need.digest, n)
-        if asked:
-            log.info("%s misses %s chunks of %s; publishing them again", device, len(asked), need.digest[:12])
-
-    # --- what goes out --------------------------------------------------------------------------------------
-
-    def _put_on_broker(self, now: float) -> None:
-        if self._connected is None:
-            return
-        self._publisher.put_wants(self._store.wants.counters(), self._read_want)
-        needed = self._store.rollouts.digests_in_use()
-        for digest in needed:
-            if not self._publisher.has_whole(digest):
-                self._add_artifact(digest, whole=True)
-        self._clear_unneeded(needed | self._repairs.kept(self._store.now_ms()), now)
-
-    def _read_want(self, device: str) -> bytes | None:
-        want = self._store.wants.find(device)
-        return None if want is None else want.payload
-
-    def _add_artifact(self, digest: str, *, whole: bool) -> bool:
-        if time.monotonic() < self._damaged_until.get(digest, 0.0):
-            return False
         try:
-            artifact = ArtifactChunks(
-                digest, self._store.blobs.path(digest), self._store.releases.content_key(digest)
-            )
-        except (StoreError, NotFoundError) as error:
-            log.error("artifact %s cannot be published: %s", digest[:12], error)
-            self._damaged_until[digest] = time.monotonic() + RETRY_ARTIFACT_S
-            self._pause_rollouts_of(digest, str(error))
-            return False
-        # Noted before the first is published: so they are cleared some day, also after a crash.
-        self._store.wants.set_published(digest, artifact.count)
-        self._publisher.add(artifact, whole=whole)
-        return True
+            self._contents.repair(device, from_json(Need, payload), time.monotonic())
+        except ProtocolError as error:
+            self._ingest.quarantine(device, f"up/need: {error}", payload)
 
-    def _pause_rollouts_of(self, digest: str, reason: str) -> None:
-        for rollout_id in self._store.rollouts.active_with(digest):
-            try:
-                self._store.rollouts.pause(
-                    rollout_id, reason=f"{reason} Compress again and make a new release."
-                )
-            except ConflictError:  # paused already, or being rolled back
-                continue
+    # --- this server's place on the broker ------------------------------------------------------------------
 
-    def _clear_unneeded(self, needed: set[str], now: float) -> None:
-        for digest in self._settled:
-            self._store.wants.set_cleared(digest)
-        self._settled.clear()
-        for digest, chunks in self._store.wants.published().items():
-            if digest in needed:
-                self._unneeded_since.pop(digest, None)
-            elif now - self._unneeded_since.setdefault(digest, now) >= CLEAR_AFTER_S:
-                self._publisher.clear(digest, chunks)
+    def _take_place(self, now: float) -> None:
+        """Ask who is there, and begin when nobody else is."""
+        if self._connected is None or self._is_placed:
+            return
+        if self._handshake.is_due(now):
+            self._say(PRESENCE_TOPIC, self._handshake.ask(now))
+        standing = self._handshake.look(now)
+        if standing == "alone":
+            self._begin(now)
+        elif standing == "occupied" and not self._told_occupied:
+            self._told_occupied = True
+            self._due["heartbeat"] = 0.0
+            log.error("%s", self._occupied())
+
+    def _begin(self, now: float) -> None:
+        self._contents.begin(self._handshake.mark)
+        self._is_placed, self._told_occupied = True, False
+        self._connection.farewell = to_json(self._state(online=False))
+        self._say(SERVER_STATE_TOPIC, to_json(self._state(online=True)), retain=True)
+        self._connection.subscribe(ALL_UP_TOPICS)
+        self._presence_due = now + PRESENCE_GRACE_S
+        self._due.update(tick=0.0, heartbeat=0.0)
+
+    def _leave_place(self, now: float) -> None:
+        self._connected, self._is_placed = None, False
+        self._connection.farewell = None
+        self._heard.clear()
+        self._presence_due = now + PRESENCE_GRACE_S
+        self._due["heartbeat"] = 0.0
+
+    def _hear_server(self, topic: str, payload: bytes) -> None:
+        now = time.monotonic()
+        if topic == SERVER_STATE_TOPIC:
+            if self._is_placed and payload != to_json(self._state(online=True)) and now >= self._due["state"]:
+                self._due["state"] = now + STATE_EVERY_S  # a will of our own earlier life, or another server
+                self._say(SERVER_STATE_TOPIC, to_json(self._state(online=True)), retain=True)
+            return
+        answer = self._handshake.hear(topic, payload, now)
+        if answer is not None:
+            self._say(PRESENCE_TOPIC, answer)
+        if self._is_placed and self._handshake.standing == "occupied":
+            log.error("%s", self._occupied())
+            self._connection.unsubscribe(ALL_UP_TOPICS)
+            number = self._connected
+            self._leave_place(now)
+            self._connected, self._told_occupied = number, True
+
+    def _state(self, *, online: bool) -> ServerState:
+        return ServerState(online=online, roots=self._keys.version, id=self._handshake.identity)
+
+    def _say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self._connection.publish(topic, payload, retain=retain)
+
+    def _occupied(self) -> str:
+        other = self._handshake.other
+        is_copy = other is None or other.id == self._handshake.identity
+        name = "a copy of this one" if is_copy else f"installation {other.id}"
+        return (
+            f"Another edgepress server ({name}) uses the MQTT broker {self._connection.broker}. This one "
+            "publishes nothing there and hears no device until the other has gone. Stop one of them, or give "
+            "one a broker of its own."
+        )
+
+    def _problems(self) -> list[str]:
+        """For people: what keeps this server and its broker from working together."""
+        occupied = [self._occupied()] if self._handshake.standing == "occupied" else []
+        return occupied + self._contents.problems
+
+    def _renew_keys(self) -> None:
+        folder = self._store.data_dir / "keys"
+        if not keys_changed(folder, self._keys):
+            return
+        try:
+            self._keys = load_keys(folder)
+        except StoreError as error:  # half written: read again at the next look
+            log.warning("the keys cannot be read now, going on with those of before: %s", error)
+            return
+        log.info("the keys changed; the newest root is version %s", self._keys.version)
+        self._engine = Engine(self._store, self._keys)
+        self._store.signing.follow(self._keys)  # orders signed since by the keys of before are signed again
+        if self._is_placed:
+            self._say(SERVER_STATE_TOPIC, to_json(self._state(online=True)), retain=True)
+            self._connection.farewell = to_json(self._state(online=False))
 
     def _keep_house(self, now: float) -> None:
         if not (self._ingest.is_alive() and self._connection.is_alive()):
             raise RuntimeError("a thread of the link ended; see the log above")
         if now >= self._due["heartbeat"]:
-            self._store.facts.heartbeat("link", mqtt_connected=self._connected is not None)
+            self._renew_keys()
+            self._store.facts.heartbeat("link", mqtt_connected=self._is_placed, problems=self._problems())
             self._due["heartbeat"] = now + HEARTBEAT_S
         if now >= self._due["refresh"]:
             if self._engine.refresh():

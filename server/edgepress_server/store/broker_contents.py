@@ -2,8 +2,8 @@
 
 A mark is one small retained message with a number that only grows. It is published after everything before it
 was acknowledged. So a broker that shows mark n holds whatever is noted here with a mark up to n: after a new
-connection only the rest is published again. One that shows none is empty; one that came back with an old state
-shows an old mark.
+connection only the rest is published again. One that shows none is empty; one that came back with an old
+state shows an old mark.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class BrokerContents:
     def wanted(self) -> set[str]:
         """Artifacts and deltas that some device's newest want names."""
         rows = self._database.rows(
-            "SELECT digest FROM wants WHERE digest IS NOT NULL UNION SELECT delta FROM wants WHERE delta IS NOT NULL"
+            "SELECT digest FROM wants WHERE digest IS NOT NULL"
+            " UNION SELECT delta FROM wants WHERE delta IS NOT NULL"
         )
         return {row["digest"] for row in rows}
