@@ -11,7 +11,9 @@ from edgepress_devices import __version__
 from edgepress_server.api.answers import Answer, answer, section
 from edgepress_server.api.auth import public
 from edgepress_server.api.context import context
+from edgepress_server.errors import StoreError
 from edgepress_server.store.facts import RoleName
+from edgepress_server.trust.key_state import read_state
 
 api = section("health", "Is the server well?", open_to_all=True)
 
@@ -23,6 +25,7 @@ class Health(Answer):
     version: str
     roles: dict[RoleName, Condition]
     mqtt_connected: bool
+    warnings: list[str] = Field(description="What somebody should do soon, in words")
 
 
 @api.get("/health", responses={200: Health})
@@ -43,6 +46,18 @@ def get_health() -> Response:
     well = all(condition == "ok" for condition in roles.values()) and connected
     return answer(
         Health(
-            status="ok" if well else "degraded", version=__version__, roles=roles, mqtt_connected=connected
+            status="ok" if well else "degraded",
+            version=__version__,
+            roles=roles,
+            mqtt_connected=connected,
+            warnings=_warnings(),
         )
     )
+
+
+def _warnings() -> list[str]:
+    try:
+        expiry = read_state(context().settings.keys_dir).expiry_warning()
+    except StoreError as error:
+        return [error.message]
+    return [] if expiry is None else [expiry]

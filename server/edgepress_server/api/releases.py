@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from flask import Response
 from pydantic import Field, RootModel
 
 from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
+from edgepress_server.store.releases import Release, ReleaseState
 from edgepress_server.watch.adopt import adopt_budgets
 
 api = section("releases", "What may run at all, signed by the release key.")
@@ -24,6 +26,10 @@ class ReleaseAsked(Asked):
     note: Annotated[str, Field(max_length=2000)] = ""
 
 
+class ReleasePath(Asked):
+    id: Annotated[str, Field(max_length=40)]
+
+
 class ReleaseAnswer(Answer):
     id: str
     model: str
@@ -32,6 +38,17 @@ class ReleaseAnswer(Answer):
     note: str
     created_at: int
     actor: str | None
+    state: ReleaseState = Field(description="awaiting_signature: a release key on another machine must sign")
+    signatures: int = Field(description="That its statements carry")
+    signatures_needed: int = Field(description="That devices ask for, by the newest TUF root")
+    withdrawn_at: int | None
+    withdrawn_reason: str
+    rollback: bool = Field(description="It goes back to artifacts of before, on purpose")
+    standby_for: str | None = Field(description="Release that this rollback was made ready for")
+
+
+class Withdrawal(Asked):
+    reason: Annotated[str, Field(max_length=500, description="Why, for people")] = ""
 
 
 class Releases(RootModel[list[ReleaseAnswer]]):
@@ -42,7 +59,14 @@ class Releases(RootModel[list[ReleaseAnswer]]):
 @needs("viewer")
 def list_releases() -> Response:
     """All releases, newest first"""
-    return answers([ReleaseAnswer.model_validate(release) for release in context().store.releases.list()])
+    return answers([_answer(release) for release in context().store.releases.list()])
+
+
+@api.get("/releases/<id>", responses={200: ReleaseAnswer})
+@needs("viewer")
+def get_release(path: ReleasePath) -> Response:
+    """One release, with the signatures it has and needs"""
+    return answer(_answer(context().store.releases.get(path.id)))
 
 
 @api.post("/releases", responses={201: ReleaseAnswer})
@@ -50,6 +74,7 @@ def list_releases() -> Response:
 def create_release(body: ReleaseAsked) -> Response:
     """Sign artifacts as a release
 
+    Where the release key is on another machine, the release waits for its signature: `edgepress keys export`.
     What a search found is from now on watched for that search's budget, where the model has none there yet.
     """
     here = context()
@@ -58,4 +83,21 @@ def create_release(body: ReleaseAsked) -> Response:
             here.keys, model=body.model, digests=body.artifacts, note=body.note, actor=person().name
         )
         adopt_budgets(here.store, release, actor=person().name)
-    return answer(ReleaseAnswer.model_validate(release), 201)
+    return answer(_answer(release), 201)
+
+
+@api.post("/releases/<id>/withdraw", responses={200: ReleaseAnswer})
+@needs("operator")
+def withdraw_release(path: ReleasePath, body: Withdrawal) -> Response:
+    """Have nobody get a release any more
+
+    Its orders are taken off the broker. Devices that run it keep running it; rollouts of it are aborted by
+    their own command.
+    """
+    releases = context().store.releases
+    return answer(_answer(releases.withdraw(path.id, reason=body.reason, actor=person().name)))
+
+
+def _answer(release: Release) -> ReleaseAnswer:
+    needed = context().keys.threshold("release")
+    return ReleaseAnswer.model_validate({**msgspec.structs.asdict(release), "signatures_needed": needed})

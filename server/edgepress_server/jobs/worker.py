@@ -41,12 +41,14 @@ from edgepress_server.settings import Settings
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.facts import HEARTBEAT_MS
 from edgepress_server.store.jobs import LEASE_MS, Job, LeaseLostError
+from edgepress_server.trust.key_state import read_state
 from edgepress_server.trust.keys import Keys, create_keys_if_missing, keys_changed, load_keys
 from edgepress_server.watch.engine import Watcher
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
+FOLLOW_S = 3600.0  # how often it looks for signatures that end soon
 
 StartChild = Callable[[Settings, Job], "subprocess.Popen[bytes]"]
 
@@ -91,6 +93,7 @@ class Worker:
         self._start = start
         self._searches = SearchSeats(settings, store, self.name, start_search)
         self._heartbeat_due_s = 0.0
+        self._follow_due_s = 0.0
         self._refitter = Refitter(settings, store, self.name, start_refit)
         self._deltas = DeltaMaker(settings, store, keys, start_delta)
         self._watcher = Watcher(store, keys, ExecutedModels(store.data_dir / "executed"))
@@ -132,9 +135,15 @@ class Worker:
         advance_measurements(self._store, self._keys)
 
     def _renew_keys(self) -> None:
-        """A person may have changed keys meanwhile."""
-        if keys_changed(self._settings.keys_dir, self._keys):
+        """A person may have changed keys meanwhile; and what is signed does not last for ever."""
+        changed = keys_changed(self._settings.keys_dir, self._keys)
+        if changed:
             self._keys = self._deltas.keys = self._watcher.keys = load_keys(self._settings.keys_dir)
+        if changed or time.monotonic() >= self._follow_due_s:
+            self._store.signing.follow(self._keys)
+            for warning in read_state(self._settings.keys_dir).warnings():
+                log.warning("%s", warning)
+            self._follow_due_s = time.monotonic() + FOLLOW_S
 
     def _run(self, job: Job, stop: threading.Event) -> None:
         log.info(

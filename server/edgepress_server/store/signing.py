@@ -21,7 +21,6 @@ from edgepress_devices.protocol import chunk_count
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
-from edgepress_server.store.facts import Facts
 from edgepress_server.store.releases import Release, Releases
 from edgepress_server.trust.bundle import Item, read_targets
 from edgepress_server.trust.keys import KEYID_CHARS, Keys
@@ -36,7 +35,6 @@ from edgepress_server.trust.statement import (
 )
 
 RENEW_BEFORE: Final = timedelta(days=180)  # a statement that ends within that is signed again
-_FOLLOWED: Final = "keys.followed"
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -50,10 +48,9 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Signing:
-    def __init__(self, database: Database, events: Events, facts: Facts, releases: Releases) -> None:
+    def __init__(self, database: Database, events: Events, releases: Releases) -> None:
         self._database = database
         self._events = events
-        self._facts = facts
         self._releases = releases
 
     # --- signatures from another machine ------------------------------------------------------------------
@@ -205,19 +202,16 @@ class Signing:
         again by the engine's next refresh: all of them under a new director key, else those of releases
         that were signed again.
         """
-        director = keys.director.public_key.keyid
         with self._database.snapshot():
-            followed = self._facts.get(_FOLLOWED) or {}
             found = [release for release in self._releases.list(limit=-1) if release.state != "withdrawn"]
             outdated = [release for release in found if self._is_outdated(keys, release)]
         for release in outdated:
             self._begin_again(keys, release)
-        now = {"director": director, "root": keys.version}
-        if followed != now:
-            with self._database.transaction():
-                if followed.get("director", director) != director:
-                    self._sign_wants_again("1 = 1", ())
-                self._facts.set(_FOLLOWED, now)
+        with self._database.transaction():
+            self._sign_wants_again(
+                "json_extract(CAST(payload AS TEXT), '$.signatures[0].keyid') <> ?",
+                (keys.director.public_key.keyid,),
+            )
         return len(outdated)
 
     def _is_outdated(self, keys: Keys, release: Release) -> bool:

@@ -45,21 +45,25 @@ class KeysState:
     roles: list[RoleState]
     pending: int | None  # version of a root that waits for signatures
 
-    def warnings(self, now: datetime | None = None) -> list[str]:
-        """What people should do something about, in words."""
-        said: list[str] = []
+    def expiry_warning(self, now: datetime | None = None) -> str | None:
+        """From 30 days before the root expires, in words; for everybody."""
         left = self.expires - (now or datetime.now(UTC))
+        if left > ROOT_WARNING:
+            return None
         if left.total_seconds() <= 0:
-            said.append(
+            return (
                 f"The TUF root expired on {self.expires:%Y-%m-%d}: devices keep running and install nothing. "
                 "Renew it: edgepress keys renew"
             )
-        elif left <= ROOT_WARNING:
-            said.append(
-                f"The TUF root expires on {self.expires:%Y-%m-%d}, in {left.days} days; devices then "
-                "install nothing. "
-                "Renew it: edgepress keys renew"
-            )
+        return (
+            f"The TUF root expires on {self.expires:%Y-%m-%d}, in {left.days} days; devices then install "
+            "nothing. Renew it: edgepress keys renew"
+        )
+
+    def warnings(self, now: datetime | None = None) -> list[str]:
+        """What people should do something about, in words."""
+        expiry = self.expiry_warning(now)
+        said = [] if expiry is None else [expiry]
         plain = [key for role in self.roles for key in role.keys if key.encrypted is False]
         if plain:
             said.append(
