@@ -12,6 +12,7 @@ from edgepress_server.api import (
     audit,
     auditing,
     auth,
+    body_limit,
     budgets,
     calibrations,
     chunks,
@@ -20,11 +21,13 @@ from edgepress_server.api import (
     devices,
     docs,
     enrol,
+    enrolment_codes,
     events,
     findings,
     headers,
     health,
     jobs,
+    keys,
     models,
     pages,
     people,
@@ -35,6 +38,8 @@ from edgepress_server.api import (
     pushes,
     recipes,
     releases,
+    renew,
+    rollout_timeline,
     rollouts,
     searches,
     sessions,
@@ -56,6 +61,8 @@ _SECTIONS = (
     profiling,
     devices,
     enrol,
+    enrolment_codes,
+    renew,
     models,
     datasets,
     recipes,
@@ -65,7 +72,9 @@ _SECTIONS = (
     predictions,
     releases,
     rollouts,
+    rollout_timeline,
     pushes,
+    keys,
     delivery,
     chunks,
     telemetry,
@@ -114,6 +123,7 @@ def create_app(settings: Settings, store: Store | None = None) -> OpenAPI:
     problems.install(app)
     headers.install(app)
     auth.install(app)
+    body_limit.install(app)
     auditing.install(app)
     for module in _SECTIONS:
         app.register_api(module.api)

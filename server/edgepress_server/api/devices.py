@@ -13,9 +13,11 @@ from edgepress_devices.protocol import JobStep
 from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
+from edgepress_server.api.device_credentials import renew_revocations
+from edgepress_server.api.enrolment_codes import CodeOptions, Life, enrol_url
 from edgepress_server.api.samples import SampleAnswer
 from edgepress_server.store.device_view import DeviceView
-from edgepress_server.store.devices import Device, Status
+from edgepress_server.store.devices import CODE_MS, Device, Status
 
 api = section("devices", "Register, look after, revoke.")
 
@@ -31,6 +33,16 @@ class DeviceAsked(Asked):
     name: Name
     profile: Annotated[str, Field(max_length=80)]
     labels: Labels = Field(default_factory=dict)
+    expires_in_s: Life = CODE_MS // 1000
+    replace: bool = Field(False, description="If it exists: a new code, and this profile and these labels")
+
+
+class Revocation(Asked):
+    names: Annotated[list[Name], Field(min_length=1, max_length=10_000)]
+
+
+class Revoked(Answer):
+    devices: list[str]
 
 
 class DeviceChange(Asked):
@@ -68,6 +80,9 @@ class DeviceAnswer(Answer):
     created_at: int
     enrolled_at: int | None
     revoked_at: int | None
+    credentials_at: int | None = Field(description="When what it shows to the broker was made")
+    certificate_expires_at: int | None = Field(description="null: it shows a secret")
+    cloned_at: int | None = Field(description="When two boards were last seen with this identity")
     status: Status
     seen_at: int | None
     agent_version: str | None
@@ -94,7 +109,7 @@ class Registration(Answer):
     qr_svg: str = Field(description="enrol_url as a QR code, an inline SVG element")
 
 
-def _answer(view: DeviceView) -> DeviceAnswer:
+def _answer(view: DeviceView, certificate_expires_at: int | None) -> DeviceAnswer:
     device, state = view.device, view.device.state
     return DeviceAnswer(
         name=device.name,
@@ -103,6 +118,9 @@ def _answer(view: DeviceView) -> DeviceAnswer:
         created_at=device.created_at,
         enrolled_at=device.enrolled_at,
         revoked_at=device.revoked_at,
+        credentials_at=device.credentials_at,
+        certificate_expires_at=certificate_expires_at,
+        cloned_at=device.cloned_at,
         status=device.status,
         seen_at=device.seen_at,
         agent_version=device.agent_version,
@@ -126,12 +144,13 @@ def _answer(view: DeviceView) -> DeviceAnswer:
 
 
 def _one(name: str) -> DeviceAnswer:
-    return _answer(context().store.device_views.get(name))
+    store = context().store
+    certificate = store.devices.certificates.find(name, "current")
+    return _answer(store.device_views.get(name), certificate.expires_at if certificate else None)
 
 
-def _registration(name: str, status: Literal[200, 201]) -> Response:
-    code, expires_at = context().store.devices.new_code(name, actor=person().name)
-    url = f"{context().settings.url}/enroll#{code}"
+def _registration(name: str, status: Literal[200, 201], code: str, expires_at: int) -> Response:
+    url = enrol_url(code)
     svg = io.BytesIO()
     segno.make(url, micro=False).save(svg, kind="svg", xmldecl=False, svgns=True, scale=4, border=2)
     body = Registration(
@@ -148,18 +167,24 @@ def _registration(name: str, status: Literal[200, 201]) -> Response:
 @needs("viewer")
 def list_devices() -> Response:
     """All devices, by name; revoked ones too"""
-    return answers([_answer(view) for view in context().store.device_views.all()])
+    store = context().store
+    expiries = store.devices.certificates.expiries()
+    return answers([_answer(view, expiries.get(view.device.name)) for view in store.device_views.all()])
 
 
 @api.post("/devices", responses={201: Registration})
 @needs("operator")
 def register_device(body: DeviceAsked) -> Response:
     """Register a device and get its enrolment code"""
-    context().store.profiles.resolve(body.profile)
-    store = context().store
+    store, actor, life_ms = context().store, person().name, body.expires_in_s * 1000
+    store.profiles.resolve(body.profile)
     with store.transaction():
-        store.devices.register(body.name, body.profile, body.labels, actor=person().name)
-        return _registration(body.name, 201)
+        if body.replace and store.devices.find(body.name) is not None:
+            store.devices.change(body.name, labels=body.labels, profile=body.profile, actor=actor)
+        else:
+            store.devices.register(body.name, body.profile, body.labels, actor=actor)
+        code, expires_at = store.devices.new_code(body.name, actor=actor, life_ms=life_ms)
+        return _registration(body.name, 201, code, expires_at)
 
 
 @api.get("/devices/<name>", responses={200: DeviceAnswer})
@@ -186,14 +211,28 @@ def change_device(path: DevicePath, body: DeviceChange) -> Response:
 def revoke_device(path: DevicePath) -> Response:
     """Revoke a device: its credentials die at once, the row stays"""
     context().store.devices.revoke(path.name, actor=person().name)
+    renew_revocations()
     return answer(_one(path.name))
+
+
+@api.post("/devices/revoke", responses={200: Revoked})
+@needs("operator")
+def revoke_devices(body: Revocation) -> Response:
+    """Revoke several devices, all or none"""
+    revoked = context().store.devices.revoke_all(body.names, actor=person().name)
+    renew_revocations()
+    return answer(Revoked(devices=[device.name for device in revoked]))
 
 
 @api.post("/devices/<name>/code", responses={200: Registration})
 @needs("operator")
-def new_device_code(path: DevicePath) -> Response:
+def new_device_code(path: DevicePath, query: CodeOptions) -> Response:
     """A new enrolment code; unused older ones die
 
-    The old credentials stay good until the new code is used. For a revoked device this is the way back in.
+    The old credentials stay good until the new code is used. For a revoked device, or a board that was
+    re-flashed, this is the way back in.
     """
-    return _registration(path.name, 200)
+    code, expires_at = context().store.devices.new_code(
+        path.name, actor=person().name, life_ms=query.expires_in_s * 1000
+    )
+    return _registration(path.name, 200, code, expires_at)

@@ -13,6 +13,10 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
+# Two years: browsers come back by https only. Names of no public registry cannot be preloaded anyway.
+STRICT_TRANSPORT_SECURITY = "max-age=63072000"
+
+
 def install(app: Flask) -> None:
     app.after_request(_add)
 
@@ -26,6 +30,8 @@ def _add(response: Response) -> Response:
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
     headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+    if request.is_secure:
+        headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY)
     if request.path.startswith("/api/"):
         headers.setdefault("Cache-Control", "no-store")
     return response

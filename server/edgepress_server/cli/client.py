@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 import urllib3
+
+from .authority import context_for
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -61,7 +64,8 @@ def save_credentials(url: str, token: str) -> Path:
 class Api:
     """One server and one token. Paths are relative to ``/api/v1``; answers are decoded JSON."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, ca: str | None = None) -> None:
+        """``ca``: PEM of the authority to trust; None: what `edgepress login` kept, else the system's."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise click.BadParameter(
@@ -71,7 +75,12 @@ class Api:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # A restarted server refuses connections for a moment; reads are safe to repeat, writes are not.
         retry = urllib3.Retry(total=3, backoff_factor=0.3, allowed_methods={"GET"}, status=0, redirect=0)
-        self._pool = urllib3.PoolManager(retries=retry, timeout=urllib3.Timeout(connect=5, read=300))
+        self._ca = ca
+        self._pool = urllib3.PoolManager(
+            retries=retry,
+            timeout=urllib3.Timeout(connect=5, read=300),
+            ssl_context=context_for(self.url, ca) if parts.scheme == "https" else None,
+        )
 
     def sign_in(self, name: str, password: str) -> "Api":
         """Trade name and password for a browser-like session; use it once, to make a token."""
@@ -82,7 +91,7 @@ class Api:
             {"Content-Type": "application/json"},
             json.dumps({"name": name, "password": password}).encode(),
         )
-        session = Api(self.url, None)
+        session = Api(self.url, None, self._ca)
         cookie = response.headers.get("Set-Cookie", "").partition(";")[0]
         session._headers = {"Cookie": cookie, "X-CSRF-Token": self._decode(response)["csrf"]}
         return session
@@ -189,7 +198,10 @@ def _in_words(error: Exception) -> str:
     if isinstance(reason, kinds.NameResolutionError):
         return "there is no host of that name"
     if isinstance(reason, kinds.SSLError):
-        return "it does not speak TLS there, or its certificate is not trusted; is it https://?"
+        return (
+            f"its TLS is not trusted: {_tls_words(reason)}; where it has an authority of its own, run "
+            "`edgepress login --url URL --ca ca.pem` or --fingerprint once, as it says at its start"
+        )
     cause: BaseException | None = reason
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
@@ -198,3 +210,13 @@ def _in_words(error: Exception) -> str:
     if isinstance(reason, kinds.TimeoutError):  # NewConnectionError is one too, with its OSError as the cause
         return "it did not answer in time"
     return "the connection was closed"
+
+
+def _tls_words(error: BaseException) -> str:
+    """OpenSSL's own words, without its file and line."""
+    inner = error.args[0] if error.args and isinstance(error.args[0], ssl.SSLError) else error
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return inner.verify_message
+    if isinstance(inner, ssl.SSLError) and inner.reason == "WRONG_VERSION_NUMBER":
+        return "it speaks plain http:// there"
+    return str(getattr(inner, "reason", None) or "the handshake failed").lower().replace("_", " ")

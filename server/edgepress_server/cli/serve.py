@@ -15,6 +15,27 @@ PORT = click.IntRange(0, 65535)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=PORT, help="Web port; 0 draws a free one and keeps it.  [default: 8080]")
 @click.option("--public-url", help="URL that people and devices use when a proxy stands in front.")
+@click.option(
+    "--tls/--no-tls",
+    default=None,
+    help="HTTPS, and TLS on the server's mosquitto.  [default: on beyond this machine, off on 127.0.0.1]",
+)
+@click.option(
+    "--tls-name",
+    "tls_names",
+    multiple=True,
+    help="Further name or address for the server's own certificate; may be given several times.",
+)
+@click.option(
+    "--tls-cert", type=FILE, help="Bring a certificate: PEM, with its chain. Default: the own CA's."
+)
+@click.option("--tls-key", type=FILE, help="The key of --tls-cert (PEM, no password).")
+@click.option("--tls-ca", type=FILE, help="The authority of --tls-cert, or of a proxy, which devices pin.")
+@click.option(
+    "--device-auth",
+    type=click.Choice(["secret", "certificate"]),
+    help="What devices show to the broker.  [default: secret]",
+)
 @click.option("--insecure-http", is_flag=True, default=None, help="Listen beyond this machine without TLS.")
 @click.option(
     "--broker",
@@ -28,13 +49,14 @@ PORT = click.IntRange(0, 65535)
 def serve(**flags: Any) -> None:
     """Run the server: web UI, API, MQTT link, compression worker and broker.
 
-    Every option is also an environment variable: EDGEPRESS_DATA_DIR, EDGEPRESS_HOST, EDGEPRESS_PORT ...
+    Every option is also an environment variable: EDGEPRESS_DATA_DIR, EDGEPRESS_HOST, EDGEPRESS_TLS_NAMES ...
     (and EDGEPRESS_MQTT_PASSWORD, which is no option so that it shows in no process list).
     """
     from edgepress_server.errors import ServerError
     from edgepress_server.serve import serve as run
     from edgepress_server.settings import load_settings
 
+    flags["tls_names"] = flags["tls_names"] or None
     try:
         run(load_settings(flags))
     except ServerError as error:

@@ -1,10 +1,12 @@
 """``edgepress login`` and ``token``: who may speak to the server."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
+from .authority import fetch_authority, read_authority, save_authority
 from .client import Api, ApiFailure, save_credentials
 from .output import ago, api, emit_json, server_options, table
 from .person import ROLE
@@ -22,12 +24,24 @@ from .person import ROLE
 @click.option(
     "--password", prompt=True, hide_input=True, envvar="EDGEPRESS_PASSWORD", help="Asked for when not given."
 )
-def login(url: str, name: str, password: str) -> None:
+@click.option(
+    "--ca",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The server's own authority (pki/ca.pem of its data folder); kept for this address.",
+)
+@click.option("--fingerprint", help="Of that authority, as the server prints it; instead of --ca.")
+def login(url: str, name: str, password: str, ca: Path | None, fingerprint: str | None) -> None:
     """Sign in and keep a token for this server (readable only by you)."""
-    client = Api(url, None)
+    url = url.rstrip("/")
+    pem = read_authority(ca) if ca is not None else None
+    if fingerprint is not None:
+        pem = fetch_authority(url, fingerprint)
+    client = Api(url, None, pem)
     session = client.sign_in(name, password)
     made = session.post("/tokens", {"name": f"{name}'s command line"})
-    path = save_credentials(url.rstrip("/"), made["token"])
+    if pem is not None:
+        save_authority(url, pem)
+    path = save_credentials(url, made["token"])
     click.echo(f"Signed in to {url} as {name}; the token is kept in {path}.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
@@ -22,12 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from edgepress_devices.enrolment_rules import authority_fingerprint
 from edgepress_server.errors import DiskFullError, InvalidInputError, StoreError, is_disk_full
 from edgepress_server.files import replace_file
 
 CA_LIFE: Final = dt.timedelta(days=3650)
 EARLY: Final = dt.timedelta(days=1)  # clocks of boards are behind
-FINGERPRINT_BYTES: Final = 20  # of the SHA-256: 160 bits, 32 symbols in base 32
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,8 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """The first 20 bytes of the SHA-256 of the certificate (DER), base 32: 32 symbols of A-Z2-7."""
-    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
-    return base64.b32encode(digest[:FINGERPRINT_BYTES]).decode("ascii")
+    """As enrolment addresses carry it: 32 symbols."""
+    return authority_fingerprint(certificate.public_bytes(Encoding.DER))
 
 
 def key_usage(*, signs_certificates: bool = False) -> x509.KeyUsage:

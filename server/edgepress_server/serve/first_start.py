@@ -1,4 +1,4 @@
-"""What a start makes sure of before any process runs: folder, lock, ports, store, keys, login, settings.json.
+"""What a start makes sure of before any process runs: folder, lock, ports, store, keys, certificates, login.
 
 Each of them is found whole or made again, so a start that was killed is simply repeated.
 """
@@ -18,6 +18,7 @@ import msgspec
 from edgepress_server.broker.mosquitto import find_mosquitto, server_password
 from edgepress_server.broker.ports import free_port, listen
 from edgepress_server.errors import ConflictError, DiskFullError, InvalidInputError, is_disk_full
+from edgepress_server.pki import ensure
 from edgepress_server.settings import Settings, remember
 from edgepress_server.store import Store, open_store
 from edgepress_server.trust.keys import create_keys_if_missing
@@ -48,6 +49,7 @@ def prepare(settings: Settings, tell: Callable[[str], None]) -> Prepared:
         if not is_new:
             store.database.check()
         create_keys_if_missing(settings.keys_dir)
+        ensure(settings, store.devices.certificates.revoked())
         if settings.broker == "mosquitto":
             server_password(settings)
         remember(settings)
@@ -139,7 +141,8 @@ def _first_login(settings: Settings, store: Store, tell: Callable[[str], None], 
         if password is not None:
             tell(
                 f"First start: everything is kept in {settings.data_dir}\n"
-                f"Back up {settings.keys_dir}: devices trust the keys in it and no others.\n"
+                f"Back up {settings.keys_dir} and {settings.pki_dir}: devices trust the keys in them and no "
+                "others.\n"
                 "\n"
                 "Sign in with\n"
                 "    name:     admin\n"

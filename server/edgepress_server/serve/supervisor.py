@@ -25,8 +25,9 @@ from typing import Final, cast
 from edgepress_devices import __version__
 from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.files import replace_file
+from edgepress_server.pki import ensure, local_context, trusted_fingerprint
 from edgepress_server.serve.first_start import Prepared, prepare
-from edgepress_server.settings import Settings, to_json
+from edgepress_server.settings import Settings, is_loopback, to_json
 from edgepress_server.store.facts import HEARTBEAT_MS, RoleName
 from edgepress_server.web_stamp import missing_reason
 
@@ -40,6 +41,7 @@ BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MOST_S: Final = 30.0
 STEADY_S: Final = 60.0
 START_TRIES: Final = 3
+RENEWAL_S: Final = 3600.0  # between two looks at what certificates are due
 LOG_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -151,6 +153,7 @@ class Supervisor:
         self._stop = stop
         self._was_ready = False
         self._next_beat = 0.0
+        self._next_renewal = time.monotonic() + RENEWAL_S
         self._started_at = self._store.now_ms()
         names: list[RoleName] = ["link", "web", "worker"]
         if self._settings.broker != "external":
@@ -168,6 +171,8 @@ class Supervisor:
                 self._look_after_roles()
                 if time.monotonic() >= self._next_beat:
                     self._beat()
+                if time.monotonic() >= self._next_renewal:
+                    self._renew_certificates()
         finally:
             self._stop_all()
 
@@ -219,7 +224,10 @@ class Supervisor:
 
     def _web_answers(self) -> bool:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._settings.host, self._settings.host)  # noqa: S104 - asked, not listened on
-        connection = http.client.HTTPConnection(host, self._settings.port, timeout=2.0)
+        try:
+            connection = self._connection(host)
+        except StoreError:  # the certificate is being renewed
+            return False
         try:
             connection.request("GET", "/api/v1/health")
             return connection.getresponse().status == http.client.OK
@@ -227,6 +235,25 @@ class Supervisor:
             return False
         finally:
             connection.close()
+
+    def _connection(self, host: str) -> http.client.HTTPConnection:
+        if not self._settings.tls:
+            return http.client.HTTPConnection(host, self._settings.port, timeout=2.0)
+        context = local_context(self._settings)
+        return http.client.HTTPSConnection(host, self._settings.port, timeout=2.0, context=context)
+
+    def _renew_certificates(self) -> None:
+        """What is due is made anew; web server and broker see the new files by themselves."""
+        self._next_renewal = time.monotonic() + RENEWAL_S
+        try:
+            changed = ensure(self._settings, self._store.devices.certificates.revoked())
+        except (
+            ServerError
+        ) as error:  # a full disk, or a pair brought along that does not fit: the old serves on
+            tell(f"Note: certificates could not be renewed: {error}")
+            return
+        if changed:
+            log.info("certificates renewed: %s", ", ".join(changed))
 
     def _say_ready(self) -> None:
         self._was_ready = True
@@ -237,7 +264,31 @@ class Supervisor:
         web_ui = missing_reason()
         if web_ui is not None:
             tell(f"Note: {web_ui}")
+        for note in self._notes():
+            tell(f"Note: {note}")
         tell(f"edgepress is ready: {self._settings.url}")
+
+    def _notes(self) -> list[str]:
+        """What a person should know about how this server is reached."""
+        settings, notes = self._settings, []
+        beyond = not is_loopback(settings.host)
+        if settings.insecure_http and not settings.tls:
+            notes.append(
+                "INSECURE: passwords, tokens and device credentials travel in clear text (--insecure-http). "
+                "Anyone in the network can read them and take them over."
+            )
+        if settings.tls and settings.tls_cert is None:
+            notes.append(
+                f"browsers do not know this server's own authority; import {settings.pki_dir / 'ca.pem'} "
+                f"there, or bring a certificate (--tls-cert). Command line: edgepress login --url "
+                f"{settings.url} --ca ca.pem. Its fingerprint: {trusted_fingerprint(settings)}"
+            )
+        if beyond and settings.broker == "embedded":
+            notes.append(
+                "the embedded broker listens on this machine only: for devices elsewhere use --broker "
+                "mosquitto or --broker external."
+            )
+        return notes
 
     def _look_after_roles(self) -> None:
         for role in self._roles:

@@ -48,6 +48,13 @@ class DeviceCertificates:
         )
         return None if row is None else StoredCertificate(**dict(row))
 
+    def expiries(self) -> dict[str, int]:
+        """When the current certificate of each device that has one expires (Unix ms)."""
+        rows = self._database.rows(
+            "SELECT device, expires_at FROM device_certificates WHERE state = 'current'"
+        )
+        return {row["device"]: row["expires_at"] for row in rows}
+
     def promote(self, device: str) -> bool:
         """The renewed one takes over; False when there is none."""
         with self._database.transaction() as connection:

@@ -15,7 +15,7 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -146,6 +146,11 @@ class Devices:
             connection.execute("DELETE FROM enrolment_codes WHERE device = ? AND used_at IS NULL", (name,))
             self._events.append("device", name, "revoked", actor=actor)
             return self.get(name)
+
+    def revoke_all(self, names: Collection[str], *, actor: str | None) -> tuple[Device, ...]:
+        """Revoke these or, when one is unknown, none. Raises NotFoundError."""
+        with self._database.transaction():
+            return tuple(self.revoke(name, actor=actor) for name in dict.fromkeys(names))
 
     # --- enrolment ------------------------------------------------------------------------------------
 

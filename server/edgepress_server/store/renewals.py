@@ -58,7 +58,8 @@ class Renewals:
                 "WHERE name = ?",
                 (self._database.now_ms(), name),
             )
-            self._devices.certificates.promote(name)
+            if not self._devices.certificates.promote(name):
+                self._devices.certificates.revoke_all(name)  # it shows a secret from now on
             self._events.append("device", name, "renewed")
             return self._devices.get(name)
 
