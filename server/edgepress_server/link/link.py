@@ -46,17 +46,13 @@ from edgepress_server.link.connection import (
 from edgepress_server.link.contents import Contents
 from edgepress_server.link.handshake import PRESENCE_TOPIC, SERVER_TOPICS, Handshake
 from edgepress_server.link.ingest import Ingest
+from edgepress_server.link.looks import TICK_S, Looks
 from edgepress_server.rollout.engine import Engine
 from edgepress_server.store import Store
 from edgepress_server.trust.keys import Keys, keys_changed, load_keys
 
 log = logging.getLogger(__name__)
 
-TICK_S: Final = 0.25
-# A large fleet's states come in hundreds of batches a second, and a look at its rollout takes a while: after
-# one that took t seconds the next comes t * LOOK_PAUSE later (a tick at most), so that storing and sending
-# get their time.
-LOOK_PAUSE: Final = 3.0
 DRAIN: Final = 500  # events handled, in one transaction, before the broker gets its turn
 HEARTBEAT_S: Final = 3.0
 REFRESH_S: Final = 2.0  # a device that enrolled anew waits for its order to be sealed to its new key
@@ -88,7 +84,8 @@ class Link:
         self._states: list[tuple[str, State]] = []
         self._heard: set[str] = set()  # devices that said on this connection how they are
         self._presence_due: float | None = None
-        self._look_again = 0.0  # no sooner: when states came
+        self._looks = Looks()
+        self._seen_event = 0
         self._due = dict.fromkeys(("tick", "heartbeat", "refresh", "state"), 0.0)
 
     def run(self, stop: threading.Event) -> None:
@@ -109,16 +106,19 @@ class Link:
             while self._events:
                 self._handle(self._events[0])
                 self._events.popleft()  # only now: where the store fails, it is handled again
-            if self._store_states():  # what devices say may decide something: not only at the next tick
-                self._due["tick"] = min(self._due["tick"], self._look_again)
+            if self._store_states():
+                self._looks.news()
             now = time.monotonic()
-            if now >= self._due["tick"]:
+            if now >= self._due["tick"] and self._somebody_acted():
+                self._looks.asked()
+            looks = now >= self._looks.due_s
+            if looks:
                 more = self._engine.tick()
+                self._looks.looked(now, time.monotonic(), more=more)
+            if looks or now >= self._due["tick"]:
                 if self._is_placed:
                     self._contents.put(now, self._keys.roots)
-                over = time.monotonic()
-                self._look_again = over + min(TICK_S, LOOK_PAUSE * (over - now))
-                self._due["tick"] = over if more else max(now + TICK_S, self._look_again)
+                self._due["tick"] = now + TICK_S
             self._keep_house(now)
             self._take_place(now)
             if self._is_placed:
@@ -127,11 +127,19 @@ class Link:
             log.error("the store cannot be used now, trying again: %s", error)
             stop.wait(FAULT_WAIT_S)
 
+    def _next_s(self) -> float:
+        return min(self._due["tick"], self._looks.due_s)
+
+    def _somebody_acted(self) -> bool:
+        """A person did something since the last time that this was asked."""
+        seen, self._seen_event = self._seen_event, self._store.events.last_id()
+        return self._seen_event > seen and self._store.events.acted_since(seen)
+
     def _wait_for_events(self) -> None:
         arriving = self._connection.events
         try:
             if not self._events:
-                self._events.append(arriving.get(timeout=max(0.001, self._due["tick"] - time.monotonic())))
+                self._events.append(arriving.get(timeout=max(0.001, self._next_s() - time.monotonic())))
             while len(self._events) < DRAIN:
                 self._events.append(arriving.get_nowait())
         except queue.Empty:

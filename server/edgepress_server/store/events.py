@@ -88,6 +88,13 @@ class Events:
         row = self._database.row("SELECT max(id) AS id FROM events")
         return int(row["id"]) if row is not None and row["id"] is not None else 0
 
+    def acted_since(self, event_id: int) -> bool:
+        """Whether a person did something after this event."""
+        return (
+            self._database.row("SELECT 1 FROM events WHERE id > ? AND actor IS NOT NULL LIMIT 1", (event_id,))
+            is not None
+        )
+
     def after(self, event_id: int, limit: int = 1000) -> list[Event]:
         """The events after an id, oldest first."""
         return self._read("WHERE id > ? ORDER BY id LIMIT ?", (event_id, limit))
