@@ -7,6 +7,8 @@
     work         wants, chunks, installations, states                 the only one that touches the installer
     telemetry    sensors, outbox
     profiling    a profiling job, in a child process that it starts and ends
+    watchdog     ends the process when one of link, work, telemetry or an inference hangs
+    shadow       a model in trial, beside the one that answers           while a rollout asks for it
     http         one thread a local connection                        the only ones that run inference
 
 Stopping: the state "offline" is published, what is half done stops between two steps or is left as a crash
@@ -36,7 +38,8 @@ from edgepress_agent.profiling import Profiler, RunningArtifact
 from edgepress_agent.runtime import Model, Runtime
 from edgepress_agent.serve_http import LocalServer
 from edgepress_agent.telemetry import Event as TelemetryEvent
-from edgepress_agent.telemetry import LinkDown, LinkUp, ReportReady, ServerOnline, Telemetry
+from edgepress_agent.telemetry import LinkDown, LinkUp, ReportReady, ServerOnline, Telemetry, Wake
+from edgepress_agent.watchdog import INFERENCE_MAX_S, Hang, Notifier, Pulse, Watchdog
 from edgepress_agent.work import Connected, ServerRoots, Stop, Work, route
 from edgepress_agent.work import Event as WorkEvent
 from edgepress_devices import protocol
@@ -54,12 +57,16 @@ log = logging.getLogger(__name__)
 class Agent:
     """``folder`` must be locked (state_folder). Raises EnrolmentError, PortInUseError, OSError."""
 
-    def __init__(self, folder: Path, *, http_port: int, disk: Disk | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, http_port: int, disk: Disk | None = None, notifier: Notifier | None = None
+    ) -> None:
         disk = disk or Disk()
         self._folder = folder
         self._disk = disk
         self._stop = threading.Event()
         self._failed: str | None = None
+        self._notifier = notifier
+        self._pulse = Pulse()
         self._identity = Identity(folder)
         enrolment = self._identity.enrolment
         profile = enrolment.device_profile()
@@ -74,6 +81,7 @@ class Agent:
             check_room=check_room,
             keep_on=self._keep_on,
             changed=self._changed,
+            alive=lambda seconds: self._pulse.beat("work", seconds),
         )
         self._sensors = Sensors(data_dir=folder, profile=profile)
         outbox = Outbox(folder, disk)
@@ -97,6 +105,7 @@ class Agent:
             send=self._send_telemetry,
             stop=self._stop,
             measuring=lambda: self._profiler.measuring,
+            alive=lambda: self._pulse.beat("telemetry"),
         )
         self._work = Work(
             folder,
@@ -110,9 +119,22 @@ class Agent:
             stop=self._stop,
         )
         self._link = Link(
-            enrolment.device, enrolment.mqtt, received=self._received, up=self._link_up, down=self._link_down
+            enrolment.device,
+            enrolment.mqtt,
+            received=self._received,
+            up=self._link_up,
+            down=self._link_down,
+            alive=lambda seconds: self._pulse.beat("link", seconds),
         )
         self._work.link = self._link
+
+        self._watchdog = Watchdog(
+            self._pulse,
+            longest_s=lambda: self._runtime.longest_s(time.monotonic()),
+            wake=self._wake,
+            end=self._end,
+            notifier=notifier,
+        )
 
     @property
     def url(self) -> str:
@@ -136,8 +158,13 @@ class Agent:
             self._thread("telemetry", self._telemetry.run),
             self._thread("profiling", self._profiler.run),
             self._thread("link", self._link.run),
+            self._thread("watchdog", lambda: self._watchdog.run(self._stop)),
         ]
+        if self._notifier is not None:
+            self._notifier.ready()
         self._stop.wait()
+        if self._notifier is not None:
+            self._notifier.stopping()
         self._halt(threads)
         return self._failed
 
@@ -200,7 +227,29 @@ class Agent:
         self._sensors.close()
         log.info("stopped")
 
+    def _wake(self) -> None:
+        for inbox, event in ((self._work.inbox, Stop()), (self._telemetry.inbox, Wake())):
+            if inbox.empty():  # who has something to do needs no waking
+                _put(inbox, event)
+
+    def _end(self, hang: Hang) -> None:
+        """On the watchdog's thread: nothing can be waited for any more."""
+        log.critical("%s: the agent ends, to be started again", hang.reason)
+        if hang.blameless:  # what runs is not to pay for it
+            closing = threading.Thread(target=self._close_journal, daemon=True)
+            closing.start()
+            closing.join(HALT_S)
+        logging.shutdown()
+        os._exit(1)
+
+    def _close_journal(self) -> None:
+        try:
+            self._journal.close()
+        except OSError as error:
+            log.error("the state folder cannot be written: %s", error.strerror)
+
     def _keep_on(self) -> None:
+        self._pulse.beat("work", INFERENCE_MAX_S)
         if self._stop.is_set():
             raise StoppedError("the agent is stopping")
 

@@ -82,6 +82,7 @@ def run(http_port: int, verbose: bool, state: Path | None) -> None:
     """Run the agent until it is stopped (Ctrl-C, SIGTERM)."""
     from edgepress_agent.agent import Agent
     from edgepress_agent.enrolment import read_enrolment
+    from edgepress_agent.watchdog import notifier_from
 
     level = logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
@@ -89,7 +90,7 @@ def run(http_port: int, verbose: bool, state: Path | None) -> None:
     if not folder.exists():
         read_enrolment(folder)  # says what to do, and makes no folder
     with StateFolder(folder):
-        agent = Agent(folder, http_port=http_port)
+        agent = Agent(folder, http_port=http_port, notifier=notifier_from(os.environ))
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             agent.stop()

@@ -68,7 +68,9 @@ class Engine:
             difference = check_outputs(probe, model.run_uncounted(inputs))
             if difference is not None:
                 raise ModelRefusedError(f"the model computes something else here: {difference}")
+        keep_on()
         self._warm_up(model, inputs)
+        keep_on()
         report = TrialReport(rss_bytes=max(0, _rss_bytes() - rss_before))
         _check_memory(report, limits)
         if inputs:

@@ -42,6 +42,7 @@ from edgepress_agent.shadow import verdict
 from edgepress_agent.slots import Slot, SlotInfo, Slots, decoded_path
 from edgepress_agent.source import Source, base_slot, choose_source, full_source, no_delta
 from edgepress_agent.trust import Accepted
+from edgepress_agent.watchdog import HANG_S
 from edgepress_devices.protocol import Limits, Shadow, TrialReport
 
 __all__ = ["REASON_MAX_CHARS", "Installer", "ModelEngine"]
@@ -70,8 +71,8 @@ class Installer(Generic[M]):
     """One device's job. Not thread-safe: one thread calls it.
 
     ``check_room(folder, file_bytes, have_bytes, unpacked_bytes)`` raises NotNowError; ``keep_on()`` raises
-    StoppedError when the agent is stopping; ``changed()`` is called after every transition; ``slow(seconds)``
-    before something that may take so long without a call of ``keep_on``.
+    StoppedError when the agent is stopping; ``changed()`` is called after every transition; ``alive(s)``
+    says that within so many seconds it, or ``keep_on``, is called again.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Installer(Generic[M]):
         check_room: Callable[[Path, int, int, int], None],
         keep_on: Callable[[], None] = lambda: None,
         changed: Callable[[], None] = lambda: None,
-        slow: Callable[[float], None] = lambda _seconds: None,
+        alive: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self.slots = Slots(folder, disk)
         self.journal = journal
@@ -99,7 +100,7 @@ class Installer(Generic[M]):
         self._check_room = check_room
         self._keep_on = keep_on
         self._changed = changed
-        self._slow = slow
+        self._alive = alive
         self._identity = ""
         self._retry_at_s = 0.0
         self._retries = 0
@@ -122,7 +123,7 @@ class Installer(Generic[M]):
         """
         self._identity = identity
         recovery = self._recovery()
-        self._slow(SLOW_STEP_S)
+        self._alive(SLOW_STEP_S)
         self.running = recovery.start(identity)
         self.trouble = recovery.trouble
 
@@ -218,12 +219,15 @@ class Installer(Generic[M]):
         """
         self._look(now_s, clock_s)
         step = self.upcoming(now_s, clock_s)
+        if not isinstance(step, Wait | Fetch):
+            self._alive(SLOW_STEP_S)
         try:
             self._do(step)
         except NotNowError as error:
             self._fail(str(error), now_s)
         except OSError as error:
             self._fail(f"the state folder cannot be written: {error.strerror or error}", now_s)
+        self._alive(HANG_S)
         return step
 
     def upcoming(self, now_s: float, clock_s: int) -> Step:
@@ -329,7 +333,8 @@ class Installer(Generic[M]):
         info = self._new_info(accepted, source)
         try:
             if not fetch.has_digest(self._keep_on):
-                raise ModelRefusedError(f"the artifact that came does not have the digest {source.digest[:12]}...")
+                short = source.digest[:12]
+                raise ModelRefusedError(f"the artifact that came does not have the digest {short}...")
             if source.is_delta:
                 self._apply_delta(accepted, fetch, info)
         except ModelRefusedError as error:
@@ -357,7 +362,7 @@ class Installer(Generic[M]):
 
         # Counted before it begins: if this process dies in it, the next one knows.
         self.journal.write(delta_starts=starts + 1)
-        self._slow(SLOW_STEP_S)
+        self._alive(SLOW_STEP_S)
         try:
             self._disk.write_through(decoded_path(fetch.artifact), fill)
         except (StoppedError, NotNowError, OSError):
@@ -387,7 +392,6 @@ class Installer(Generic[M]):
         record = self._write(
             step="trial", target=info.digest, trial_starts=self.journal.record.trial_starts + 1
         )
-        self._slow(SLOW_STEP_S)
         try:
             model, report = self._engine.try_model(artifact, info, _limits(accepted), self._keep_on)
             if (shadow := accepted.want.shadow) is not None:
@@ -450,7 +454,6 @@ class Installer(Generic[M]):
         if slot is None or info is None:
             return
         self._end_trial()
-        self._slow(SLOW_STEP_S)
         found = self._recovery().fall_back(slot, info, reason)
         if found is None:
             log.error("%s, but there is no other model to go back to", reason)

@@ -52,8 +52,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Journal:
-    """``record`` is what the disk holds; ``found`` says whether it held one, ``lost`` whether it held one that
-    can no longer be read. Raises OSError.
+    """``record`` is what the disk holds; ``found`` says whether it held one, ``lost`` whether there was one
+    that can no longer be read. Raises OSError.
     """
 
     def __init__(self, path: Path, disk: Disk) -> None:

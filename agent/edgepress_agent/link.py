@@ -21,6 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepress_agent.enrolment import Mqtt
+from edgepress_agent.watchdog import HANG_S
 from edgepress_devices import protocol
 from edgepress_devices.protocol import State, to_json
 
@@ -29,6 +30,7 @@ BACK_OFF_MAX_S: Final = 60.0
 STEADY_S: Final = 30.0  # a connection that held this long starts the back-off anew
 CONNECT_TIMEOUT_S: Final = 10.0
 KEEPALIVE_S: Final = 30
+CONNECT_S: Final = 300.0  # looking up a name and trying each of its addresses may take so long
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,9 @@ class Link:
         received: Callable[[str, bytes], None],
         up: Callable[[], None],
         down: Callable[[], None],
+        alive: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
+        self._alive = alive  # the next call comes within so many seconds
         self._device = device
         self._broker = broker
         self._received = received
@@ -110,6 +114,7 @@ class Link:
                 return
             wait_s = back_off_s(attempt, rng)
             log.warning("no connection to the broker (%s); again in %.1f s", reason, wait_s)
+            self._alive(wait_s + HANG_S)
             self._stop.wait(wait_s)
 
     def close(self, seconds: float) -> None:
@@ -129,7 +134,9 @@ class Link:
         """One connection from beginning to end; why it ended."""
         broker = self._broker
         self._connected_s, self._refused = None, False
-        client = mqtt.Client(
+        self._alive(CONNECT_S)
+        client = _Client(
+            self._alive,
             CallbackAPIVersion.VERSION2,
             client_id=f"edgepress-{self._device}",
             protocol=mqtt.MQTTv311,
@@ -195,6 +202,18 @@ class Link:
             was, self._client = self._client, None
         if was is not None:
             self._down()
+
+
+class _Client(mqtt.Client):
+    """Says that its loop turns."""
+
+    def __init__(self, alive: Callable[[float], None], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._say_alive = alive
+
+    def loop_misc(self) -> MQTTErrorCode:
+        self._say_alive(HANG_S)
+        return super().loop_misc()
 
 
 def _offline() -> bytes:

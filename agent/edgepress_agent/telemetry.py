@@ -37,12 +37,18 @@ class ReportReady:
     """A profiling report lies on the shelf."""
 
 
-Event = LinkUp | LinkDown | ServerOnline | ReportReady | Ack
+@dataclass(frozen=True)
+class Wake:
+    """Say that the thread lives."""
+
+
+Event = LinkUp | LinkDown | ServerOnline | ReportReady | Wake | Ack
 
 
 class Telemetry:
     """``send(payload)`` publishes one batch and says whether it went out. ``measuring()``: a profiling job
-    loads the board, so what it draws now is neither idle power nor the requests' energy.
+    loads the board, so what it draws now is neither idle power nor the requests' energy. ``alive()`` is
+    called in every round.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Telemetry:
         send: Callable[[bytes], bool],
         stop: threading.Event,
         measuring: Callable[[], bool] = lambda: False,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.inbox: queue.Queue[Event] = queue.Queue(maxsize=1000)
         self.interval_s = 1.0  # from the want
@@ -65,6 +72,7 @@ class Telemetry:
         self._send = send
         self._stop = stop
         self._measuring = measuring
+        self._alive = alive
         self._post = Post()
         self._full_disk = False
 
@@ -77,6 +85,7 @@ class Telemetry:
         self._sensors.read()  # averages begin here
         self._listen_to(ReportReady())  # one that was finished before the restart
         while not self._stop.is_set():
+            self._alive()
             due = last + self.interval_s
             if self._listen(due - time.monotonic()):
                 continue
@@ -123,6 +132,8 @@ class Telemetry:
                 post.server_online = online
             case ReportReady():
                 self._outbox.take_reports()
+            case Wake():
+                return
             case Ack():
                 self._outbox.acknowledge(event.epoch, event.number)
                 post.acknowledged(self._outbox.batches())
