@@ -115,8 +115,11 @@ class Fleet:
         assert self.server._server is not None
         found: dict[str, psutil.Process] = {"supervisor": psutil.Process(self.server._server.pid)}
         for child in found["supervisor"].children(recursive=True):
-            words = child.cmdline()
-            if child.name() == "mosquitto":
+            try:
+                words, name = child.cmdline(), child.name()
+            except psutil.Error:  # it has just ended
+                continue
+            if name == "mosquitto":
                 found["mosquitto"] = child
             elif "edgepress_server.serve.role" in words:
                 found[words[words.index("edgepress_server.serve.role") + 1]] = child

@@ -15,6 +15,7 @@ PATIENCE_S = 300.0
 class Run:
     seconds: float  # from the request until the server had all devices committed
     devices_s: float  # until the last device had
+    fetch_s: float  # from a want's arrival to its commit, the longest of all devices
     wire_bytes: int  # a device received: the most of all
     chunk_bytes: int
     wire_mean: float
@@ -37,6 +38,10 @@ def run_rollout(server: Fleet, workers: Workers, digest: str) -> Run:
     return Run(
         seconds=over_s - began_s,
         devices_s=max(figures["committed_s"]) - began_s,
+        fetch_s=max(
+            committed - wanted
+            for committed, wanted in zip(figures["committed_s"], figures["wanted_s"], strict=True)
+        ),
         wire_bytes=max(figures["wire_bytes"]),
         chunk_bytes=max(figures["chunk_bytes"]),
         wire_mean=sum(figures["wire_bytes"]) / len(figures["wire_bytes"]),

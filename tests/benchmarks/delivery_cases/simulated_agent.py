@@ -19,25 +19,38 @@ from edgepress_agent.enrolment import Identity
 from edgepress_agent.installer import Installer
 from edgepress_agent.journal import Journal
 from edgepress_agent.profiling import Profiler
-from edgepress_agent.work import Connected, Event, Wanted, Work, route
+from edgepress_agent.slots import SlotInfo
+from edgepress_agent.work import Connected, Event, ServerRoots, Wanted, Work, route
 from edgepress_devices import protocol
-from edgepress_devices.protocol import Hardware, ProfilingReport, State, to_json
+from edgepress_devices.delivery_messages import Limits, Shadow, TrialReport
+from edgepress_devices.protocol import Hardware, ProfilingReport, ServerState, State, from_json, to_json
 
 
 class PassingEngine:
     """A model engine to which every model is good."""
 
-    def load(self, artifact: Path, info: Any, *_: Any) -> str:
-        return str(info.digest)
+    def load(self, artifact: Path, info: SlotInfo) -> str:
+        return info.digest
 
-    def try_model(self, artifact: Path, info: Any, *_: Any) -> str:
-        return str(info.digest)
+    def try_model(
+        self, artifact: Path, info: SlotInfo, limits: Limits, keep_on: Callable[[], None]
+    ) -> tuple[str, TrialReport]:
+        return info.digest, TrialReport()
+
+    def start_shadow(self, artifact: Path, model: str, shadow: Shadow) -> None:
+        return None
+
+    def apply_delta(self, *_: Any) -> None:
+        raise AssertionError("no deltas here")
 
     def activate(self, model: str) -> None:
         pass
 
     def deactivate(self) -> None:
         pass
+
+    def served(self) -> tuple[int, int]:
+        return 0, 0
 
 
 class NoReports:
@@ -94,7 +107,7 @@ class SimulatedAgent:
             interval=lambda _: None,
             stop=threading.Event(),
         )
-        self.work.link = self  # type: ignore[assignment]
+        self.work.link = self
         self.work.begin()
 
     # --- what Work sees -----------------------------------------------------------------------------------
@@ -136,6 +149,8 @@ class SimulatedAgent:
 
     def hear(self, topic: str, payload: bytes) -> None:
         event = route(self.name, topic, payload)
+        if topic == protocol.SERVER_STATE_TOPIC:
+            event = ServerRoots(from_json(ServerState, payload).roots)
         if topic.startswith(f"{protocol.PREFIX}/c/") and payload:
             self.chunk_bytes += len(payload)
             chunk = protocol.parse_chunk_topic(topic)
