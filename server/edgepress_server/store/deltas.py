@@ -6,7 +6,7 @@
                                 --> useless   hardly smaller than the artifact itself: never offered
                                 --> failed    after ATTEMPTS tries; the artifact itself is sent
 
-Wanted is what devices run now, of the same model, when a release or a rollout is made for them.
+Wanted is what devices run now when a release is rolled out to them.
 """
 
 from __future__ import annotations
@@ -57,13 +57,15 @@ class Deltas:
     def want_for(self, release_id: str) -> int:
         """Ask for the deltas from what devices run now to the artifacts of a release; how many are new.
 
-        Of each artifact from the bases, of the same model, that most devices run.
+        Of each artifact from the bases that most devices run, as far as the models take the same inputs: a
+        model's next version is a model of another name. What has nothing in common turns out useless.
         """
         rows = self._database.rows(
             "SELECT ra.digest AS full, json_extract(d.state, '$.running') AS base, count(*) AS n"
             " FROM release_artifacts ra JOIN devices d ON d.profile = ra.profile"
             " JOIN artifacts b ON b.digest = json_extract(d.state, '$.running')"
-            " JOIN artifacts f ON f.digest = ra.digest AND f.model = b.model AND f.digest <> b.digest"
+            " JOIN artifacts f ON f.digest = ra.digest AND f.digest <> b.digest"
+            " JOIN models mb ON mb.name = b.model JOIN models mf ON mf.name = f.model AND mf.inputs = mb.inputs"
             " WHERE ra.release = ? AND d.revoked_at IS NULL AND d.state IS NOT NULL"
             " GROUP BY ra.digest, base ORDER BY ra.digest, n DESC, base",
             (release_id,),
