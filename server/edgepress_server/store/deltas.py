@@ -65,7 +65,8 @@ class Deltas:
             " FROM release_artifacts ra JOIN devices d ON d.profile = ra.profile"
             " JOIN artifacts b ON b.digest = json_extract(d.state, '$.running')"
             " JOIN artifacts f ON f.digest = ra.digest AND f.digest <> b.digest"
-            " JOIN models mb ON mb.name = b.model JOIN models mf ON mf.name = f.model AND mf.inputs = mb.inputs"
+            " JOIN models mb ON mb.name = b.model"
+            " JOIN models mf ON mf.name = f.model AND mf.inputs = mb.inputs"
             " WHERE ra.release = ? AND d.revoked_at IS NULL AND d.state IS NOT NULL"
             " GROUP BY ra.digest, base ORDER BY ra.digest, n DESC, base",
             (release_id,),
