@@ -22,6 +22,7 @@ import { SearchesPage } from "./pages/searches";
 import { SettingsPage } from "./pages/settings";
 import { SignIn } from "./pages/sign_in";
 import { TelemetryPage } from "./pages/telemetry";
+import { TrustPage } from "./pages/trust";
 import { Shell } from "./shell";
 import { match, type Params } from "./ui/match";
 import { Failure, Skeleton } from "./ui/parts";
@@ -47,6 +48,7 @@ const ROUTES: readonly (readonly [string, Render])[] = [
   ["/telemetry", () => <TelemetryPage />],
   ["/settings", () => <SettingsPage />],
   ["/people", () => <PeoplePage />],
+  ["/trust", () => <TrustPage />],
   ["/audit", () => <AuditPage />],
 ];
 

@@ -81,6 +81,22 @@ export function readError(status: number, text: string): ApiError {
   return new ApiError(status, "error", `The server answered with status ${status} and no explanation.`);
 }
 
+/** POST text that is no JSON, such as a CSV file. */
+export async function uploadText<T>(path: string, text: string, type: string): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(BASE + path, {
+      method: "POST",
+      headers: { Accept: "application/json", "X-CSRF-Token": csrf, "Content-Type": type },
+      credentials: "same-origin",
+      body: text,
+    });
+  } catch {
+    throw new ApiError(0, "unreachable", UNREACHABLE);
+  }
+  return answer<T>(response.status, await response.text(), true);
+}
+
 export interface Upload<T> {
   done: Promise<T>;
   cancel: () => void;

@@ -134,6 +134,9 @@ export interface Device {
   created_at: number;
   enrolled_at: number | null;
   revoked_at: number | null;
+  credentials_at: number | null; // when what it shows to the broker was made
+  certificate_expires_at: number | null; // null: it shows a secret
+  cloned_at: number | null; // when two boards were last seen with this identity
   status: DeviceStatus;
   seen_at: number | null;
   agent_version: string | null;
@@ -232,6 +235,14 @@ export interface Release {
   artifacts: Record<string, string>;
   note: string;
   created_at: number;
+  actor: string | null;
+  state: "awaiting_signature" | "signed" | "withdrawn";
+  signatures: number;
+  signatures_needed: number;
+  withdrawn_at: number | null;
+  withdrawn_reason: string;
+  rollback: boolean; // it goes back to artifacts of before, on purpose
+  standby_for: string | null;
 }
 
 export interface Policy {

@@ -114,6 +114,15 @@ function Body({ device }: { device: Device }) {
   const old = device.status !== "online";
   return (
     <>
+      {device.cloned_at !== null && (
+        <Notice tone="warn" testid="device-cloned">
+          <p>
+            Two boards use the identity of {device.name}, last seen {ago(device.cloned_at, now)}: most likely a copied
+            disk image. They throw each other off the broker. Give each its own: a new code here, and the copies
+            registered under names of their own.
+          </p>
+        </Notice>
+      )}
       {device.reason && (
         <Notice tone={device.step === "rolled_back" ? "warn" : "bad"} testid="device-reason">
           <p>{device.reason}</p>
@@ -220,6 +229,14 @@ function HardwareFacts({ device }: { device: Device }) {
       <Fact name="Agent">{device.agent_version ?? "not enrolled"}</Fact>
       <Fact name="Registered">{date(device.created_at)}</Fact>
       <Fact name="Enrolled">{date(device.enrolled_at)}</Fact>
+      {device.credentials_at !== null && <Fact name="Credentials of">{date(device.credentials_at)}</Fact>}
+      {device.certificate_expires_at !== null && (
+        <Fact name="Certificate ends" testid="device-certificate">
+          <span class={device.certificate_expires_at < Date.now() + 14 * 86_400_000 ? "problem" : ""}>
+            {date(device.certificate_expires_at)}
+          </span>
+        </Fact>
+      )}
       {device.running && (
         <Fact name="Artifact">
           <code>{digest(device.running.digest)}</code>

@@ -8,8 +8,11 @@ import { DeviceStatusBadge, latencyOf, memoryOf, Power, powerOf, Running, StepBa
 import { Icon } from "../ui/icon";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
-import { Card, Empty, Loaded, Page } from "../ui/parts";
+import { Badge, Card, Empty, Loaded, Page } from "../ui/parts";
+import { DEVICE_TABS, Tabs } from "../ui/tabs";
+import { BulkDialog } from "./bulk_dialog";
 import { RegisterDialog } from "./register";
+import { RevokeDialog } from "./revoke_dialog";
 
 export const devicesChange = (change: Change) =>
   touches("device")(change) || telemetryDevices(change).length > 0 || change.kind === "artifact";
@@ -20,6 +23,10 @@ export function DevicesPage() {
   const [registering, setRegistering] = useState(false);
   const [search, setSearch] = useState("");
   const [status, setStatus] = useState<DeviceStatus | "">("");
+  const [bulk, setBulk] = useState(false);
+  const [rows, setRows] = useState(ROWS);
+  const [chosen, setChosen] = useState<ReadonlySet<string> | null>(null); // null: not choosing
+  const [revoking, setRevoking] = useState(false);
   const mayRegister = useMay("operator");
   const registerButton = mayRegister && (
     <button type="button" class="primary" onClick={() => setRegistering(true)} data-testid="register-open">
@@ -28,8 +35,31 @@ export function DevicesPage() {
     </button>
   );
 
+  const choose = (names: readonly string[], on: boolean) => {
+    const next = new Set(chosen);
+    for (const name of names) {
+      if (on) next.add(name);
+      else next.delete(name);
+    }
+    setChosen(next);
+  };
   return (
-    <Page title="Devices" lead="Every board, PC and phone this server compresses for." actions={registerButton}>
+    <Page
+      title="Devices"
+      lead="Every board, PC and phone this server compresses for."
+      actions={
+        mayRegister && (
+          <>
+            <button type="button" onClick={() => setBulk(true)} data-testid="bulk-open">
+              <Icon name="upload" />
+              From a file
+            </button>
+            {registerButton}
+          </>
+        )
+      }
+    >
+      <Tabs label="Devices" tabs={DEVICE_TABS} here="/devices" />
       <Card flush>
         <Loaded from={devices} lines={6}>
           {(all) => {
@@ -65,8 +95,21 @@ export function DevicesPage() {
                       </option>
                     ))}
                   </select>
-                  <span class="note" role="status">
-                    {shown.length === all.length ? plural(all.length, "device") : `${shown.length} of ${plural(all.length, "device")}`}
+                  <span class="row apart">
+                    <span class="note" role="status">
+                      {shown.length === all.length ? plural(all.length, "device") : `${shown.length} of ${plural(all.length, "device")}`}
+                    </span>
+                    {mayRegister && (
+                      <button
+                        type="button"
+                        class="small"
+                        aria-pressed={chosen !== null}
+                        onClick={() => setChosen(chosen ? null : new Set())}
+                        data-testid="devices-choose"
+                      >
+                        {chosen ? "Choose none" : "Choose"}
+                      </button>
+                    )}
                   </span>
                 </div>
                 {shown.length === 0 ? (
@@ -74,13 +117,50 @@ export function DevicesPage() {
                     Try another word or another status.
                   </Empty>
                 ) : (
-                  <DeviceTable devices={shown} profiles={profiles.value ?? []} />
+                  <DeviceTable
+                    devices={shown.slice(0, rows)}
+                    profiles={profiles.value ?? []}
+                    {...(chosen ? { chosen, onChoose: choose } : {})}
+                  />
+                )}
+                {shown.length > rows && (
+                  <footer class="table-foot">
+                    <button type="button" onClick={() => setRows(rows + ROWS)} data-testid="devices-more">
+                      Show {Math.min(ROWS, shown.length - rows)} more of {(shown.length - rows).toLocaleString("en-US")}
+                    </button>
+                  </footer>
+                )}
+                {chosen && (
+                  <footer class="table-foot chosen-bar">
+                    <span role="status">{plural(chosen.size, "device")} chosen</span>
+                    <button
+                      type="button"
+                      class="small"
+                      onClick={() => choose(shown.filter(revocable).map((device) => device.name), true)}
+                      data-testid="devices-choose-all"
+                    >
+                      All {shown.filter(revocable).length} shown
+                    </button>
+                    <button
+                      type="button"
+                      class="small danger"
+                      disabled={chosen.size === 0}
+                      onClick={() => setRevoking(true)}
+                      data-testid="devices-revoke"
+                    >
+                      Revoke
+                    </button>
+                  </footer>
                 )}
               </>
             );
           }}
         </Loaded>
       </Card>
+      {bulk && <BulkDialog onClose={() => setBulk(false)} />}
+      {revoking && chosen && (
+        <RevokeDialog names={[...chosen]} onClose={() => setRevoking(false)} done={() => setChosen(null)} />
+      )}
       {registering && <RegisterDialog profiles={profiles} onClose={() => setRegistering(false)} />}
     </Page>
   );
@@ -99,12 +179,17 @@ function matches(device: Device, search: string): boolean {
   return words.every((word) => text.includes(word));
 }
 
+const ROWS = 200; // drawn at first: ten thousand rows would make every keystroke wait
+const revocable = (device: Device) => device.status !== "revoked";
+
 interface TableProps {
   devices: readonly Device[];
+  chosen?: ReadonlySet<string>;
+  onChoose?: (names: readonly string[], on: boolean) => void;
   profiles: readonly Profile[];
   spark?: (name: string) => preact.ComponentChildren;
 }
-export function DeviceTable({ devices, profiles, spark }: TableProps) {
+export function DeviceTable({ devices, profiles, spark, chosen, onChoose }: TableProps) {
   const now = useNow();
   const profileName = (id: string) => profiles.find((profile) => profile.id === id)?.name ?? id;
   return (
@@ -140,13 +225,28 @@ export function DeviceTable({ devices, profiles, spark }: TableProps) {
             return (
               <tr key={device.name} data-testid={`device-row-${device.name}`}>
                 <th scope="row">
-                  <Link href={`/devices/${device.name}`}>{device.name}</Link>
-                  <span class="sub">{profileName(device.profile)}</span>
+                  <span class="with-check">
+                    {chosen && onChoose && (
+                      <input
+                        type="checkbox"
+                        aria-label={`Choose ${device.name}`}
+                        disabled={!revocable(device)}
+                        checked={chosen.has(device.name)}
+                        onChange={(event) => onChoose([device.name], event.currentTarget.checked)}
+                        data-testid={`device-choose-${device.name}`}
+                      />
+                    )}
+                    <span>
+                      <Link href={`/devices/${device.name}`}>{device.name}</Link>
+                      <span class="sub">{profileName(device.profile)}</span>
+                    </span>
+                  </span>
                 </th>
                 <td>
                   <span class="row tight">
                     <DeviceStatusBadge device={device} testid="device-status" />
                     <StepBadge device={device} />
+                    {device.cloned_at !== null && <Badge word={{ text: "cloned", tone: "warn" }} />}
                   </span>
                 </td>
                 <td class="col-2">

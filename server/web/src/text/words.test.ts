@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import type { Rollout, RolloutDevice } from "../api/types";
+import type { Release, Rollout, RolloutDevice } from "../api/types";
 import { method, policyWords, rolloutDeviceSaying, rolloutProgress, rolloutSaying } from "./words";
 
 function rollout(change: Partial<Rollout>): Rollout {
   return {
     id: "r",
-    release: { id: "x", model: "m", counter: 1, artifacts: {}, note: "", created_at: 0 },
+    release: { id: "x", model: "m", counter: 1, artifacts: {}, note: "", created_at: 0 } as Release,
     state: "ramp",
     reason: "",
     policy: { canary_per_profile: 1, max_failed: 0, soak_s: 0 },
