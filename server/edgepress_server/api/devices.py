@@ -73,6 +73,16 @@ class WantAnswer(Answer):
     rollout: str | None
 
 
+class TrialAnswer(Answer):
+    """What the newest trial or shadow run saw; null: not measured."""
+
+    requests: int = Field(description="Live requests that both models answered")
+    agreed: int
+    p95_us: int | None
+    base_p95_us: int | None = Field(description="Of the old model on the same inputs")
+    rss_bytes: int | None
+
+
 class DeviceAnswer(Answer):
     name: str
     profile: str
@@ -93,6 +103,12 @@ class DeviceAnswer(Answer):
     staged: str | None = Field(description="Digest of the artifact being fetched or tried")
     chunks_have: int | None
     chunks_total: int | None
+    waiting: str | None = Field(description="Why its download does not go on now: hours, metered link, start")
+    received_bytes: int | None = Field(description="Of chunks, for this job, by whatever way")
+    via: Literal["mqtt", "https"] | None = Field(description="How chunks come, or came")
+    delta: bool = Field(description="The job fetches, or fetched, a delta")
+    root: int | None = Field(description="Version of the TUF root that it trusts")
+    trial: TrialAnswer | None
     want: WantAnswer | None
     latest: SampleAnswer | None
 
@@ -138,6 +154,12 @@ def _answer(view: DeviceView, certificate_expires_at: int | None) -> DeviceAnswe
         staged=state.staged if state is not None else None,
         chunks_have=state.chunks_have if state is not None else None,
         chunks_total=state.chunks_total if state is not None else None,
+        waiting=state.waiting if state is not None else None,
+        received_bytes=state.received_bytes if state is not None else None,
+        via=state.via if state is not None else None,
+        delta=state.delta if state is not None else False,
+        root=(state.root or None) if state is not None else None,
+        trial=TrialAnswer.model_validate(state.trial) if state is not None and state.trial else None,
         want=WantAnswer.model_validate(view.want) if view.want is not None else None,
         latest=SampleAnswer.of(view.latest) if view.latest is not None else None,
     )
