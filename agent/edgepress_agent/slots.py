@@ -59,6 +59,7 @@ class Slots:
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._folder = folder
         self._disk = disk
+        self._read: dict[Path, tuple[tuple[int, int, int], SlotInfo | None]] = {}
 
     def prepare(self) -> None:
         """Make the folder and clear away what an interrupted change left."""
@@ -97,7 +98,17 @@ class Slots:
         return slot if self.info(slot) else None
 
     def info(self, slot: Slot) -> SlotInfo | None:
-        return read_info(self.path(slot))
+        """What lies there. Read again only when the file is another one: every decision asks for it."""
+        folder = self.path(slot)
+        try:
+            found = (folder / "info.json").stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        mark = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = self._read.get(folder)
+        if known is None or known[0] != mark:
+            known = self._read[folder] = mark, read_info(folder)
+        return known[1]
 
     def find(self, digest: str) -> Slot | None:
         for slot in SLOTS:
