@@ -7,6 +7,7 @@
     work         wants, chunks, installations, states                 the only one that touches the installer
     telemetry    sensors, outbox
     profiling    a profiling job, in a child process that it starts and ends
+    renewal      new credentials, when two thirds of the life of the present ones are over
     watchdog     ends the process when one of link, work, telemetry or an inference hangs
     shadow       a model in trial, beside the one that answers           while a rollout asks for it
     http         one thread a local connection                        the only ones that run inference
@@ -35,6 +36,7 @@ from edgepress_agent.journal import Journal
 from edgepress_agent.link import Link
 from edgepress_agent.outbox import Outbox
 from edgepress_agent.profiling import Profiler, RunningArtifact
+from edgepress_agent.renew import Renewal
 from edgepress_agent.runtime import Model, Runtime
 from edgepress_agent.serve_http import LocalServer
 from edgepress_agent.telemetry import Event as TelemetryEvent
@@ -121,12 +123,16 @@ class Agent:
         self._link = Link(
             enrolment.device,
             enrolment.mqtt,
+            folder=folder,
             received=self._received,
             up=self._link_up,
             down=self._link_down,
             alive=lambda seconds: self._pulse.beat("link", seconds),
         )
         self._work.link = self._link
+        self._renewal = Renewal(
+            folder, disk, renewed=self._link.use, refusals=lambda: self._link.refusals
+        )
 
         self._watchdog = Watchdog(
             self._pulse,
@@ -158,6 +164,7 @@ class Agent:
             self._thread("telemetry", self._telemetry.run),
             self._thread("profiling", self._profiler.run),
             self._thread("link", self._link.run),
+            self._thread("renewal", lambda: self._renewal.run(self._stop)),
             self._thread("watchdog", lambda: self._watchdog.run(self._stop)),
         ]
         if self._notifier is not None:

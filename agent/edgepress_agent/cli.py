@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from edgepress_agent import __version__
-from edgepress_agent.errors import AgentError
+from edgepress_agent.errors import AgentError, StateFolderInUseError
 from edgepress_agent.state_folder import ENVIRONMENT, StateFolder, default_folder
 
 _state = click.option(
@@ -65,6 +65,28 @@ def enroll(
     where = f" --state {state}" if state else ""
     click.echo(f"Enrolled as {enrolment.device} ({enrolment.profile}) with {enrolment.server}.")
     click.echo(f"Start the agent with: edgepress-agent run{where}")
+
+
+@cli.command()
+@_state
+def renew(state: Path | None) -> None:
+    """Get new credentials for the broker now; the agent does this by itself in time."""
+    from edgepress_agent.durable import Disk
+    from edgepress_agent.enrolment import read_enrolment
+    from edgepress_agent.renew import REQUEST_FILE
+    from edgepress_agent.renew import renew as renew_now
+
+    folder = state or default_folder()
+    read_enrolment(folder)  # says what to do where there is none, and makes no folder
+    try:
+        with StateFolder(folder):
+            enrolment = renew_now(folder, Disk())
+    except StateFolderInUseError:
+        (folder / REQUEST_FILE).touch(mode=0o600)
+        click.echo("The running agent renews its credentials within seconds; its log says how it went.")
+        return
+    shown = "certificate" if enrolment.mqtt.certificate else "secret"
+    click.echo(f"{enrolment.device} has a new {shown} from {enrolment.server}; the old one is worth nothing.")
 
 
 @cli.command()

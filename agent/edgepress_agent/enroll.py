@@ -1,27 +1,30 @@
-"""Trading the one-time code for this device's identity, once, over HTTP."""
+"""Trading the one-time code for this device's identity, once, over HTTP.
+
+The address that `edgepress device register` prints carries the fingerprint of the server's authority. Then
+nothing is sent before that authority has been fetched and compared, and from then on this device trusts it
+and no other, for the web server and for the broker.
+"""
 
 import base64
 import ipaddress
-import ssl
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
-import urllib3
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edgepress_agent import __version__
+from edgepress_agent.ask_server import CA_MAX_BYTES, ask, fetch_authority
+from edgepress_agent.credentials import certificate_request, new_key, write_certificate
 from edgepress_agent.durable import Disk
 from edgepress_agent.enrolment import Enrolment, Mqtt, is_enrolled, read_enrolment, write_enrolment
 from edgepress_agent.errors import EnrolmentError, StateFolderError
 from edgepress_agent.seal import new_device_key
 from edgepress_agent.state_folder import StateFolder
 from edgepress_agent.trust import load_root
+from edgepress_devices.enrolment_rules import Invitation
 from edgepress_devices.protocol import DEVICE_NAME, Count, Hardware, Text
-
-ANSWER_MAX_BYTES: Final = 1 << 20
-TIMEOUT_S: Final = 20.0
 
 
 class _Request(msgspec.Struct):
@@ -29,6 +32,7 @@ class _Request(msgspec.Struct):
     public_key: str  # base64 of the raw X25519 public key
     hardware: Hardware
     agent_version: str
+    csr: str  # PEM; a server that gives out secrets ignores it
 
 
 class _Answer(msgspec.Struct):
@@ -38,19 +42,13 @@ class _Answer(msgspec.Struct):
     root: dict[str, Any]
     server_time_ms: Count
     resolved_profile: dict[str, Any] | None = None  # of a profile that no agent ships
+    certificate: str | None = None  # PEM
+    ca: str | None = None  # PEM, of the web server
+    renew_at_s: Count = 0
 
 
-class _ErrorBody(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-
-
-class _ErrorAnswer(msgspec.Struct):
-    error: _ErrorBody
-
-
-def parse_code(text: str, server: str | None) -> tuple[str, str]:
-    """(server URL, code) from ``https://host:port/enroll#CODE``, or from a bare code and ``--server``.
+def parse_code(text: str, server: str | None) -> Invitation:
+    """``https://host:port/enroll#CODE.FINGERPRINT``, or a bare CODE or CODE.FINGERPRINT and ``--server``.
 
     Raises EnrolmentError.
     """
@@ -70,7 +68,8 @@ def parse_code(text: str, server: str | None) -> tuple[str, str]:
             "a bare code does not say where the server is: give it with --server https://HOST:PORT, or use"
             " the whole address that `edgepress device register` printed"
         )
-    return server.rstrip("/"), code
+    code, dot, fingerprint = code.partition(".")
+    return Invitation(server.rstrip("/"), code, fingerprint.upper() if dot else None)
 
 
 def check_server(url: str, *, insecure_http: bool) -> None:
@@ -100,27 +99,42 @@ def enroll(
     force: bool = False,
 ) -> Enrolment:
     """Enrol this device and store its identity. Raises EnrolmentError, StateFolderError."""
-    url, code = parse_code(text, server)
-    check_server(url, insecure_http=insecure_http)
+    invitation = parse_code(text, server)
+    check_server(invitation.server, insecure_http=insecure_http)
     with StateFolder(folder):
         if is_enrolled(folder) and not force:
             raise EnrolmentError(_already(folder))
-        key = new_device_key()
+        pinned = _authority(invitation, ca)
+        key, shown = new_device_key(), new_key()
         public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        request = _Request(code, base64.b64encode(public).decode("ascii"), hardware, __version__)
-        answer = _post(f"{url}/api/v1/enroll", request, ca)
+        request = _Request(
+            invitation.code,
+            base64.b64encode(public).decode("ascii"),
+            hardware,
+            __version__,
+            certificate_request(shown),
+        )
+        answer = ask(invitation.server, "/enroll", request, _Answer, pinned)
         root = msgspec.json.encode(answer.root, order="deterministic")
         load_root(root)
-        enrolment = Enrolment(
-            answer.device,
-            answer.profile,
-            url,
-            answer.mqtt,
-            answer.server_time_ms // 1000,
-            answer.resolved_profile,
-        )
+        disk = Disk()
         try:
-            write_enrolment(folder, Disk(), enrolment=enrolment, key=key, root=root)
+            # Whatever the server says about files of this device: it names them itself.
+            mqtt = msgspec.structs.replace(answer.mqtt, certificate=None, key=None)
+            if answer.certificate is not None:
+                names = write_certificate(folder, disk, answer.certificate, shown)
+                mqtt = msgspec.structs.replace(mqtt, certificate=names[0], key=names[1])
+            enrolment = Enrolment(
+                answer.device,
+                answer.profile,
+                invitation.server,
+                mqtt,
+                answer.server_time_ms // 1000,
+                answer.resolved_profile,
+                pinned or answer.ca,
+                answer.renew_at_s,
+            )
+            write_enrolment(folder, disk, enrolment=enrolment, key=key, root=root)
         except OSError as error:
             raise StateFolderError(
                 f"the server enrolled this device, but {folder} cannot be written ({error.strerror}):"
@@ -129,47 +143,29 @@ def enroll(
     return enrolment
 
 
-def _post(url: str, request: _Request, ca: Path | None) -> _Answer:
-    tls = _tls(ca) if url.startswith("https") else None
-    pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S, ssl_context=tls)
-    try:
-        response = pool.request(
-            "POST",
-            url,
-            body=msgspec.json.encode(request),
-            headers={"Content-Type": "application/json"},
-            preload_content=False,
-            redirect=False,
+def _authority(invitation: Invitation, ca: Path | None) -> str | None:
+    """PEM to trust from here on; None: the system's authorities. Raises EnrolmentError."""
+    if ca is not None:
+        return _read_ca(ca)
+    if invitation.fingerprint is None:
+        return None
+    if not invitation.server.startswith("https"):
+        raise EnrolmentError(
+            f"the code names an authority, which {invitation.server} has no use for without TLS: use the"
+            " https:// address that `edgepress device register` printed"
         )
-        body = response.read(ANSWER_MAX_BYTES + 1)
-    except urllib3.exceptions.HTTPError as error:
-        raise EnrolmentError(
-            f"the server cannot be reached at {url.removesuffix('/api/v1/enroll')} ({_cause(error)}): is it"
-            " running, and is this the right address?"
-        ) from error
-    finally:
-        pool.clear()
-    if response.status != 200 or len(body) > ANSWER_MAX_BYTES:
-        raise EnrolmentError(_refusal(response.status, body))
-    try:
-        return msgspec.json.decode(body, type=_Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise EnrolmentError(
-            f"the answer from {url} is not that of an edgepress server ({error}); check the address"
-        ) from error
+    return fetch_authority(invitation.server, invitation.fingerprint)
 
 
-def _refusal(status: int, body: bytes) -> str:
-    """What the server says, in its own words where it is an edgepress server."""
+def _read_ca(path: Path) -> str:
     try:
-        error = msgspec.json.decode(body, type=_ErrorAnswer).error
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return (
-            f"the server answered with HTTP status {status}, which is not how an edgepress server answers:"
-            " check the address"
-        )
-    said = "".join(c for c in error.message[:500] if c.isprintable())
-    return said or f"the server refuses this code (HTTP status {status}): ask its operator for a new one"
+        with path.open("rb") as file:
+            data = file.read(CA_MAX_BYTES + 1)
+        if len(data) > CA_MAX_BYTES:
+            raise EnrolmentError(f"{path} is too large to be a certificate")
+        return data.decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnrolmentError(f"{path} cannot be used as certificate authority: {error}") from error
 
 
 def _already(folder: Path) -> str:
@@ -181,21 +177,6 @@ def _already(folder: Path) -> str:
         f"this device is already enrolled as {before.device} with {before.server}: use --force to enrol it"
         " again (a new identity), or --state for a second agent on this machine"
     )
-
-
-def _tls(ca: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=None if ca is None else str(ca))
-    except (OSError, ssl.SSLError) as error:
-        raise EnrolmentError(f"{ca} cannot be used as certificate authority: {error}") from error
-
-
-def _cause(error: BaseException) -> str:
-    while error.__cause__ is not None or isinstance(getattr(error, "reason", None), BaseException):
-        error = getattr(error, "reason", None) or error.__cause__ or error
-        if not isinstance(error, BaseException):
-            break
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__)[:200]
 
 
 def _is_loopback(host: str) -> bool:

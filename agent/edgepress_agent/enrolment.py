@@ -5,6 +5,7 @@
     enrolment.json   Enrolment, with the broker's credentials      0600
     key              the device's X25519 private key, 32 raw bytes 0600
     root.json        the pinned TUF root
+    mqtt-*.pem, .key what it shows to a broker that asks for certificates, see credentials     0600
     roots/           its successors, see root_chain
 """
 
@@ -17,6 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from tuf.api.metadata import Metadata, Root
 
+from edgepress_agent.credentials import sweep_certificates
 from edgepress_agent.durable import Disk
 from edgepress_agent.errors import EnrolmentError
 from edgepress_agent.root_chain import FOLDER as ROOTS_FOLDER
@@ -40,6 +42,16 @@ class Mqtt(msgspec.Struct, frozen=True):
     username: Text | None = None
     password: Text | None = None
     ca: str | None = None  # PEM of the authority that signs the broker's certificate; None = the system's
+    certificate: Text | None = None  # file in the state folder; None = name and password are shown
+    key: Text | None = None
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """New credentials that the server has given, and that it has not seen yet."""
+
+    mqtt: Mqtt
+    ca: str | None = None
+    renew_at_s: Count = 0
 
 
 class Enrolment(msgspec.Struct, frozen=True):
@@ -49,6 +61,9 @@ class Enrolment(msgspec.Struct, frozen=True):
     mqtt: Mqtt
     enrolled_at_s: Count  # Unix seconds, the server's clock
     resolved_profile: dict[str, Any] | None = None  # its figures, where it is the server's own or overridden
+    ca: str | None = None  # PEM of the authority that signs the web server's certificate; None = the system's
+    renew_at_s: Count = 0  # Unix seconds, when to ask for new credentials; 0 = only when told to
+    offered: Offered | None = None  # a renewal that is half done
 
     def device_profile(self) -> DeviceProfile | None:
         """The figures that the server gave, else those this agent's version ships; None: it knows neither.
@@ -124,7 +139,16 @@ def write_enrolment(
     disk.remove(folder / ROOTS_FOLDER)  # they follow another anchor
     disk.write_whole(folder / "key", device_key_bytes(key))
     disk.write_whole(folder / "root.json", root)
+    rewrite_enrolment(folder, disk, enrolment)
+
+
+def rewrite_enrolment(folder: Path, disk: Disk, enrolment: Enrolment) -> None:
+    """Of the same device, with other credentials. What it names no more is removed afterwards."""
     disk.write_whole(folder / "enrolment.json", msgspec.json.format(msgspec.json.encode(enrolment), indent=2))
+    shown = [enrolment.mqtt] + ([enrolment.offered.mqtt] if enrolment.offered else [])
+    sweep_certificates(
+        folder, disk, {name for mqtt in shown for name in (mqtt.certificate, mqtt.key) if name}
+    )
 
 
 def _read(path: Path, what: str) -> bytes:

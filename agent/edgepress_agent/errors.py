@@ -3,7 +3,8 @@
 ::
 
     AgentError
-    ├── StateFolderError      the state folder cannot be used, or another agent uses it
+    ├── StateFolderError      the state folder cannot be used
+    │   └── StateFolderInUseError  another agent uses it
     ├── EnrolmentError        enrolling did not work, or there is no usable enrolment
     ├── PortInUseError        the local HTTP port is taken
     ├── WantError             a desired state that is not believed; ``authentic`` says how far it was
@@ -27,6 +28,10 @@ class AgentError(Exception):
 
 class StateFolderError(AgentError):
     """The state folder cannot be read or written, or is in use."""
+
+
+class StateFolderInUseError(StateFolderError):
+    """Another agent uses the state folder."""
 
 
 class EnrolmentError(AgentError):

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 from edgepress_agent import __version__
 from edgepress_agent.link import back_off_s
+from edgepress_agent.tls import client_context
 from edgepress_devices.protocol import CHUNK_MAX_BYTES, FETCH_WINDOW, GCM_TAG_BYTES, check_digest
 
 CONNECT_S: Final = 10.0
@@ -231,7 +232,7 @@ class HttpsFetch:
             if self._stop.is_set():
                 raise ConnectionAbortedError("stopped")
             if tls:
-                context = ssl.create_default_context(cadata=self._origin.ca)
+                context = client_context(self._origin.ca)
                 sock = context.wrap_socket(sock, server_hostname=host)
         except BaseException:
             sock.close()

@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
@@ -21,6 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepress_agent.enrolment import Mqtt
+from edgepress_agent.tls import client_context, in_words
 from edgepress_agent.watchdog import HANG_S
 from edgepress_devices import protocol
 from edgepress_devices.protocol import State, to_json
@@ -44,13 +46,16 @@ def back_off_s(attempt: int, rng: random.Random) -> float:
 
 
 class Link:
-    """``received(topic, payload)``, ``up()`` and ``down()`` are called on the network thread."""
+    """``received(topic, payload)``, ``up()`` and ``down()`` are called on the network thread. ``folder`` is
+    where certificates lie that ``broker`` names.
+    """
 
     def __init__(
         self,
         device: str,
         broker: Mqtt,
         *,
+        folder: Path | None = None,
         received: Callable[[str, bytes], None],
         up: Callable[[], None],
         down: Callable[[], None],
@@ -59,6 +64,8 @@ class Link:
         self._alive = alive  # the next call comes within so many seconds
         self._device = device
         self._broker = broker
+        self._folder = folder or Path()
+        self.refusals = 0  # connections in a row that the broker refused, or that TLS did
         self._received = received
         self._up = up
         self._down = down
@@ -75,6 +82,14 @@ class Link:
         return self._client is not None
 
     # --- from any thread ----------------------------------------------------------------------------------
+
+    def use(self, broker: Mqtt) -> None:
+        """Connect with these credentials from now on; a connection that stands is made anew."""
+        with self._lock:
+            self._broker = broker
+            client = self._client
+        if client is not None:
+            client.disconnect()
 
     def publish_state(self, payload: bytes) -> None:
         """Publish the retained state, now or as soon as there is a connection."""
@@ -152,16 +167,23 @@ class Link:
             client.username_pw_set(broker.username, broker.password)
         try:
             if broker.tls:
-                client.tls_set_context(ssl.create_default_context(cadata=broker.ca))
+                client.tls_set_context(self._context(broker))
             client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S)
             result = client.loop_forever(retry_first_connection=False)
         except (OSError, ValueError) as error:  # ValueError: a host name that is none
-            return f"{broker.host}:{broker.port}: {getattr(error, 'strerror', None) or error}"
+            self.refusals += isinstance(error, ssl.SSLError)
+            return f"{broker.host}:{broker.port}: {in_words(error)}"
         finally:
             self._lost()
         if self._refused:
             return "it refuses this device's credentials: was the device revoked? If not, enrol it again"
         return mqtt.error_string(result)
+
+    def _context(self, broker: Mqtt) -> ssl.SSLContext:
+        """Raises OSError."""
+        certificate = None if broker.certificate is None else self._folder / broker.certificate
+        key = None if broker.key is None else self._folder / broker.key
+        return client_context(broker.ca, certificate=certificate, key=key)
 
     def _on_connect(
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Properties | None
@@ -171,8 +193,10 @@ class Link:
                 ReasonCode(PacketTypes.CONNACK, "Not authorized").value,
                 ReasonCode(PacketTypes.CONNACK, "Bad user name or password").value,
             )
+            self.refusals += self._refused
             client.disconnect()
             return
+        self.refusals = 0
         with self._lock:
             self._client = client
             state = self._state

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from edgepress_agent.errors import StateFolderError
+from edgepress_agent.errors import StateFolderError, StateFolderInUseError
 
 ENVIRONMENT: Final = "EDGEPRESS_AGENT_STATE"
 
@@ -38,7 +38,7 @@ class StateFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
-            raise StateFolderError(
+            raise StateFolderInUseError(
                 f"another agent uses {path}: stop it first, or give this one its own folder with --state"
             ) from error
 

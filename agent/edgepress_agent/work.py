@@ -420,7 +420,7 @@ class Work:
         if not ticket:
             return None
         return Origin(
-            enrolment.server, source.digest, source.size_bytes, source.chunks, ticket, enrolment.mqtt.ca
+            enrolment.server, source.digest, source.size_bytes, source.chunks, ticket, enrolment.ca
         )
 
     # --- the job ------------------------------------------------------------------------------------------

@@ -8,18 +8,23 @@ from edgepress_agent.enroll import check_server, parse_code
 from edgepress_agent.errors import EnrolmentError
 from edgepress_agent.link import BACK_OFF_MAX_S, back_off_s
 from edgepress_agent.work import Chunk, Wanted, bitmap, route
+from edgepress_devices.enrolment_rules import Invitation
 
+PRINT = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 CODES = [
-    ("the whole address", "https://hub:8443/enroll#AB-CD", None, ("https://hub:8443", "AB-CD")),
-    ("under a path", "https://hub/press/enroll#AB-CD", None, ("https://hub/press", "AB-CD")),
-    ("with spaces around", "  https://hub/enroll#AB-CD\n", None, ("https://hub", "AB-CD")),
-    ("a bare code and a server", "AB-CD", "https://hub/", ("https://hub", "AB-CD")),
-    ("another server than the address says", "https://a/enroll#AB", "https://b", ("https://b", "AB")),
+    ("the whole address", "https://hub:8443/enroll#AB-CD", None, Invitation("https://hub:8443", "AB-CD")),
+    ("under a path", "https://hub/press/enroll#AB-CD", None, Invitation("https://hub/press", "AB-CD")),
+    ("with spaces around", "  https://hub/enroll#AB-CD\n", None, Invitation("https://hub", "AB-CD")),
+    ("a bare code and a server", "AB-CD", "https://hub/", Invitation("https://hub", "AB-CD")),
+    ("another server than it says", "https://a/enroll#AB", "https://b", Invitation("https://b", "AB")),
+    ("with a fingerprint", f"https://hub/enroll#AB.{PRINT}", None, Invitation("https://hub", "AB", PRINT)),
+    ("typed in lower case", f"AB.{PRINT.lower()}", "https://hub", Invitation("https://hub", "AB", PRINT)),
+    ("with half a fingerprint", "https://hub/enroll#AB.", None, Invitation("https://hub", "AB", "")),
 ]
 
 
 @pytest.mark.parametrize(("text", "server", "expected"), [c[1:] for c in CODES], ids=[c[0] for c in CODES])
-def test_codes(text: str, server: str | None, expected: tuple[str, str]) -> None:
+def test_codes(text: str, server: str | None, expected: Invitation) -> None:
     assert parse_code(text, server) == expected
 
 
