@@ -13,6 +13,7 @@ from edgepress_server.api import (
     auditing,
     auth,
     body_limit,
+    broker_auth,
     budgets,
     calibrations,
     chunks,
@@ -82,6 +83,7 @@ _SECTIONS = (
     findings,
     events,
     audit,
+    broker_auth,
 )
 
 

@@ -96,7 +96,7 @@ def find_plugin() -> Path | None:
 
 def server_password(settings: Settings) -> str:
     """The password of the server's own user, drawn at the first call."""
-    return _password(settings.broker_dir / "server-password")
+    return draw_once(settings.broker_dir / "server-password")
 
 
 def socket_path(settings: Settings) -> Path:
@@ -111,7 +111,8 @@ def socket_path(settings: Settings) -> Path:
     return path
 
 
-def _password(file: Path) -> str:
+def draw_once(file: Path) -> str:
+    """A random text that is kept in a private file. Raises StoreError."""
     try:
         return file.read_text(encoding="ascii")
     except FileNotFoundError:
@@ -185,7 +186,7 @@ class Mosquitto:
         folder, plugin = self._settings.broker_dir, find_plugin()
         password = server_password(self._settings)
         if plugin is not None:
-            return DynamicSecurity(folder, plugin, password, _password(folder / "control-password"))
+            return DynamicSecurity(folder, plugin, password, draw_once(folder / "control-password"))
         if self._settings.device_auth == "certificate":
             raise InvalidInputError(
                 "no_plugin",
