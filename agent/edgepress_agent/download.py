@@ -41,6 +41,21 @@ class Broker(Protocol):
     def publish_state(self, payload: bytes) -> None: ...
 
 
+class Ranges(Protocol):
+    """What is used of ``HttpsFetch``."""
+
+    def get(self, first: int, count: int) -> None: ...
+    def stop(self) -> None: ...
+
+
+Came = Callable[[int, bytes], None]
+Ended = Callable[[str | None], None]
+
+
+def open_https(origin: Origin, came: Came, ended: Ended) -> Ranges:
+    return HttpsFetch(origin, came=came, ended=ended)
+
+
 class Download:
     """``missing``: chunks that are not on the disk. ``put`` enqueues what the HTTPS thread brings."""
 
@@ -54,6 +69,7 @@ class Download:
         now_s: float,
         received_bytes: int,
         put: Callable[[Event], None],
+        open_https: Callable[[Origin, Came, Ended], Ranges] = open_https,
     ) -> None:
         self.source = source
         self.received_bytes = received_bytes
@@ -62,12 +78,13 @@ class Download:
         self._device = device
         self._key = key
         self._put = put
+        self._open_https = open_https
         self._window = Window(missing, now_s)
         self._pace = Pace(None, now_s)
         self._held_until_s: float | None = None
         self._stored: list[int] = []  # and still subscribed to
         self._down_since_s: float | None = None
-        self._https: HttpsFetch | None = None
+        self._https: Ranges | None = None
         self._origin: Origin | None = None
         self._spans: list[tuple[int, int]] = []  # (first, count) that HTTPS still has to be asked for
         self._busy = False  # HTTPS was asked for a span and has not said that it ended
@@ -139,7 +156,10 @@ class Download:
             self._end_https()
             self._origin = origin
         connected = link is not None and link.connected
-        self._down_since_s = None if connected else (self._down_since_s or now_s)
+        if connected:
+            self._down_since_s = None
+        elif self._down_since_s is None:
+            self._down_since_s = now_s
         if hold is not None:
             self._pause(link)
             self.waiting, self._held_until_s = hold.reason, now_s + hold.seconds
@@ -219,7 +239,7 @@ class Download:
             self._busy = True
             self._https.get(*self._spans.pop(0))
 
-    def _start_https(self, origin: Origin) -> HttpsFetch:
+    def _start_https(self, origin: Origin) -> Ranges:
         mark = object()  # events of an earlier one count no more
 
         def came(n: int, payload: bytes) -> None:
@@ -229,7 +249,7 @@ class Download:
             self._put(HttpsEnded(mark, reason))
 
         self._mark = mark
-        return HttpsFetch(origin, came=came, ended=ended)
+        return self._open_https(origin, came, ended)
 
     def https_ended(self, event: HttpsEnded) -> None:
         if self._https is None or event.mark is not self._mark:

@@ -6,7 +6,8 @@ Rules
    ``REFILL`` at a time, so that a packet subscribes to several, while most of the window is on its way.
 2. A subscription brings chunks in order. One that others overtook is lost: after ``OVERTAKEN_S`` its topic is
    subscribed to again, and the broker's own copy comes, at no cost to the server. If that brings nothing it
-   is asked for on ``up/need``: after ``AGAIN_S``, then twice that, and so on to ``PATIENCE_MAX_S``.
+   is asked for on ``up/need``, then subscribed to again, and so on by turns: after ``AGAIN_S``, then twice
+   that, up to ``PATIENCE_MAX_S``.
 3. A chunk that came damaged is asked for at once: the broker's copy may be what is damaged.
 4. When nothing at all comes for ``PATIENCE_S`` (on a slow link: four times what a chunk took), the first of
    the window is subscribed to again, alone: bytes that are only late must not come twice. If ``AGAIN_S``
@@ -38,7 +39,12 @@ class _Open:
     order: int  # of subscribing
     due_s: float | None = None  # something is to be done about it then; None: it is in good time
     ask: bool = False  # the server, not the broker
-    asked: int = 0
+    tries: int = 0  # to get it, after the first
+
+    def tried(self, now_s: float, *, ask_next: bool) -> None:
+        self.due_s = now_s + min(PATIENCE_MAX_S, AGAIN_S * 2 ** min(self.tries, 10))
+        self.ask = ask_next
+        self.tries += 1
 
 
 class Window:
@@ -53,6 +59,7 @@ class Window:
         self._quiet_s = now_s  # since then nothing has come
         self._gap_s = 0.0  # between two chunks, averaged
         self._silences = 0  # steps of rule 4 that were taken since something came
+        self._silence_due_s = now_s
         self._next_need_s = now_s
         self.unanswered = 0  # needs for everything, since the last chunk came
 
@@ -130,7 +137,7 @@ class Window:
     def damaged(self, n: int, now_s: float) -> None:
         entry = self._open.get(n)
         if (
-            entry is not None and entry.asked == 0
+            entry is not None and entry.tries == 0
         ):  # later ones wait their turn: a forger must not make us shout
             entry.due_s, entry.ask = now_s, True
 
@@ -144,11 +151,10 @@ class Window:
         """Chunks to subscribe to again now (rules 2 and 4)."""
         due = [n for n, entry in self._open.items() if _is_due(entry, now_s) and not entry.ask]
         if self._silences == 0 and self._is_silent(now_s):
-            self._silences = 1
+            self._was_silent(now_s)
             due = due or [next(iter(self._open))]
         for n in due:
-            entry = self._open[n]
-            entry.due_s, entry.ask = now_s + AGAIN_S, True
+            self._open[n].tried(now_s, ask_next=True)
         return due
 
     def ask(self, now_s: float) -> list[int]:
@@ -158,16 +164,14 @@ class Window:
         due = [n for n, entry in self._open.items() if _is_due(entry, now_s) and entry.ask]
         silent = self._silences > 0 and self._is_silent(now_s)
         if silent:
-            self._silences += 1
+            self._was_silent(now_s)
             self.unanswered += 1
             due = list(self._open)
         if not due:
             return []
         self._next_need_s = now_s + NEED_EVERY_S
         for n in due:
-            entry = self._open[n]
-            entry.asked += 1
-            entry.due_s, entry.ask = now_s + min(PATIENCE_MAX_S, AGAIN_S * 2**entry.asked), True
+            self._open[n].tried(now_s, ask_next=False)
         return sorted(self._missing if silent else due)
 
     def deadline_s(self) -> float | None:
@@ -184,13 +188,15 @@ class Window:
         return bool(self._open) and now_s >= self._silence_ends_s()
 
     def _silence_ends_s(self) -> float:
-        patience_s = max(PATIENCE_S, SLOWNESS * self._gap_s)
         if self._silences == 0:
-            return self._quiet_s + patience_s
-        # 4, then 4 more, then 8, 16 ... seconds after the first subscribing again
-        waited_s: float = AGAIN_S * 2 ** (min(self._silences, 10) - 1)
-        waited_s = min(waited_s, PATIENCE_MAX_S * self._silences)
-        return max(self._next_need_s, self._quiet_s + patience_s + waited_s)
+            return self._quiet_s + max(PATIENCE_S, SLOWNESS * self._gap_s)
+        return self._silence_due_s
+
+    def _was_silent(self, now_s: float) -> None:
+        """Take the next step of rule 4: again after 4 seconds, 4, 8, 16 ..."""
+        self._silences += 1
+        wait_s = AGAIN_S * 2 ** min(max(0, self._silences - 2), 10)
+        self._silence_due_s = now_s + min(PATIENCE_MAX_S, wait_s)
 
 
 def _is_due(entry: _Open, now_s: float) -> bool:
