@@ -94,10 +94,10 @@ def test_a_push_compresses_what_is_missing_then_releases_and_rolls_out(
     assert push["state"] == "rolling_out"
     rollout = operator.get(f"/rollouts/{push['rollout']}")
     assert {device["device"]: device["digest"] for device in rollout["devices"]} == {"pi-4": new, "pi-5": old}
-    fleet.rollouts.set_state(push["rollout"], "paused", "two devices failed")
+    fleet.rollout_moves.set_state(push["rollout"], "paused", "two devices failed")
     advance_pushes(fleet, keys)
     assert operator.get(f"/push/{push['id']}")["message"] == "Paused: two devices failed"
-    fleet.rollouts.set_state(push["rollout"], "done", "")
+    fleet.rollout_moves.set_state(push["rollout"], "done", "")
     advance_pushes(fleet, keys)
     assert operator.get(f"/push/{push['id']}")["state"] == "done"
 

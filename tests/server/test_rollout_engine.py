@@ -9,6 +9,7 @@ from server_story import Clock
 from edgepress_agent.errors import WantError
 from edgepress_devices.protocol import Limits
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
+from edgepress_server.rollout import act
 from edgepress_server.rollout import engine as engine_module
 from edgepress_server.store import Store
 from edgepress_server.trust.keys import create_keys_if_missing
@@ -264,13 +265,11 @@ def test_wants_are_signed_again_when_half_of_their_time_is_spent(fleet: Fleet, c
     assert fleet.rollout(rollout).state == "done"
 
 
-def test_limits_of_the_policy_are_signed_into_the_statement(fleet: Fleet) -> None:
+def test_limits_of_the_policy_travel_in_the_order(fleet: Fleet) -> None:
     (one,) = fleet.enrol("one")
     fleet.roll_out(fleet.release(fleet.artifact("v1")), policy={"limits": {"p95_us": 5000}})
     fleet.settle()
-    statement = one.read_want().statement
-    assert statement is not None
-    assert statement.limits == Limits(p95_us=5000)
+    assert one.read_want().want.limits == Limits(p95_us=5000)
 
 
 def test_an_older_release_is_refused_with_a_way_out(fleet: Fleet) -> None:
@@ -316,10 +315,7 @@ def test_a_device_refuses_what_another_server_signed(fleet: Fleet, store: Store,
     (one,) = fleet.enrol("one")
     fleet.roll_out(fleet.release(fleet.artifact("v1")))
     fleet.settle()
-    (store.data_dir / "keys" / "root.json").unlink()
-    for name in ("root", "release", "director"):
-        (store.data_dir / "keys" / f"{name}.pem").unlink()
-    one.keys = create_keys_if_missing(store.data_dir / "keys")
+    one.keys = create_keys_if_missing(store.data_dir / "keys of another server")
     with pytest.raises(WantError, match="director key"):
         one.read_want()
 
@@ -328,7 +324,8 @@ def test_the_engine_may_die_between_any_two_transactions(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One action per transaction and a new engine for each: the end is the same, nobody is told twice."""
-    monkeypatch.setattr(engine_module, "ACTIONS_PER_TRANSACTION", 1)
+    monkeypatch.setattr(act, "DEVICES_PER_TRANSACTION", 1)
+    monkeypatch.setattr(engine_module, "BATCHES_PER_TICK", 1)
     monkeypatch.setattr(engine_module, "ROUNDS_PER_TICK", 1)
     devices = fleet.enrol("one", "two", "three")
     rollout = fleet.roll_out(fleet.release(fleet.artifact("v1")))

@@ -25,6 +25,7 @@ from edgepress_server.api import (
     enrolment_codes,
     events,
     findings,
+    groups,
     headers,
     health,
     jobs,

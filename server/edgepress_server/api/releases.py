@@ -59,14 +59,14 @@ class Releases(RootModel[list[ReleaseAnswer]]):
 @needs("viewer")
 def list_releases() -> Response:
     """All releases, newest first"""
-    return answers([_answer(release) for release in context().store.releases.list()])
+    return answers([release_answer(release) for release in context().store.releases.list()])
 
 
 @api.get("/releases/<id>", responses={200: ReleaseAnswer})
 @needs("viewer")
 def get_release(path: ReleasePath) -> Response:
     """One release, with the signatures it has and needs"""
-    return answer(_answer(context().store.releases.get(path.id)))
+    return answer(release_answer(context().store.releases.get(path.id)))
 
 
 @api.post("/releases", responses={201: ReleaseAnswer})
@@ -83,7 +83,7 @@ def create_release(body: ReleaseAsked) -> Response:
             here.keys, model=body.model, digests=body.artifacts, note=body.note, actor=person().name
         )
         adopt_budgets(here.store, release, actor=person().name)
-    return answer(_answer(release), 201)
+    return answer(release_answer(release), 201)
 
 
 @api.post("/releases/<id>/withdraw", responses={200: ReleaseAnswer})
@@ -95,9 +95,9 @@ def withdraw_release(path: ReleasePath, body: Withdrawal) -> Response:
     their own command.
     """
     releases = context().store.releases
-    return answer(_answer(releases.withdraw(path.id, reason=body.reason, actor=person().name)))
+    return answer(release_answer(releases.withdraw(path.id, reason=body.reason, actor=person().name)))
 
 
-def _answer(release: Release) -> ReleaseAnswer:
+def release_answer(release: Release) -> ReleaseAnswer:
     needed = context().keys.threshold("release")
     return ReleaseAnswer.model_validate({**msgspec.structs.asdict(release), "signatures_needed": needed})

@@ -1,65 +1,160 @@
-"""Carries out what `decide` says, on the store. It keeps nothing in memory: kill it, start it again.
+"""Carries out what `decide` says, on the store. What it keeps in memory only says where nothing is to do:
+kill it, start it again.
 
-Every round of one rollout is one transaction that reads, decides and writes, so people's pause and abort
-never cross it. A want is signed and stored there; the link publishes what is stored.
+A tick reads the events since the last one. Devices that reported are looked at, and rollouts whose devices
+did, that a person changed, or whose time has come. Every decision is read, made and written in one
+transaction, so people's pause and abort never cross it; devices are told in batches of one transaction each,
+which stop where a person did. A want is signed and stored there; the link publishes what is stored.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import Final
 
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
-from edgepress_server.rollout.decide import (
-    Action,
-    DeviceFacts,
-    GiveBack,
-    GoTo,
-    Issue,
-    Mark,
-    Promote,
-    RolloutFacts,
-    Sign,
-    decide,
-)
+from edgepress_server.rollout.act import Acts
+from edgepress_server.rollout.decide import decide
+from edgepress_server.rollout.facts import Tell, Wait
+from edgepress_server.rollout.joiners import Joiners
+from edgepress_server.rollout.look import Looks
+from edgepress_server.rollout.orders import Orders, Target
+from edgepress_server.rollout.timers import earliest
 from edgepress_server.store import Store
-from edgepress_server.store.rollouts import Rollout, read_report
 from edgepress_server.store.wants import StoredWant
 from edgepress_server.trust.keys import Keys
-from edgepress_server.trust.want import WANT_LIFETIME_S, make_want
+from edgepress_server.trust.want import WANT_LIFETIME_S
 
 log = logging.getLogger(__name__)
 
-ACTIONS_PER_TRANSACTION: Final = 100  # a signed want takes about 0.3 ms: nobody waits long for the lock
-ROUNDS_PER_TICK: Final = 50  # a fleet of 5,000 is told within one tick, and no rollout starves the others
+ROUNDS_PER_TICK: Final = 50  # decisions of one rollout in one tick, so that none starves the others
+BATCHES_PER_TICK: Final = 10  # of devices told, in one tick: the link has more to do
+EVENTS_MAX: Final = 5000  # more than that happened: look at everything
+_QUIET: Final = ("progress", "wave", "joined")  # what the engine itself writes about rollouts
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a device is to run, and which rollout and release say so; digest None: nothing."""
+@dataclass
+class _Changed:
+    """What happened since the last tick."""
 
-    rollout: str | None
-    release: str | None
-    digest: str | None
+    devices: set[str] | None = field(default_factory=set)  # None: look at all
+    rollouts: set[str] = field(default_factory=set)
+    everything: bool = False
 
 
 class Engine:
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
-        self._keys = keys
+        self._orders = Orders(store, keys)
+        self._looks = Looks(store)
+        self._acts = Acts(store, keys, self._orders)
+        self._joiners = Joiners(store)
+        self._seen_event: int | None = None
+        self._due: dict[str, int | None] = {}  # rollout -> when to look again; None: when something happens
 
     def tick(self) -> bool:
-        """One look at every rollout that is not over and at profiling jobs; True when there is more to do."""
+        """Look at what happened and at what is due; True when there is more to do at once."""
         more = self._profile()
-        for rollout_id in self._store.rollouts.active():
-            for _ in range(ROUNDS_PER_TICK):
-                if not self._round(rollout_id):
+        changed = self._changes()
+        if changed.devices is None or changed.devices:
+            changed.rollouts |= self._looks.observe(changed.devices)
+            changed.rollouts |= self._joiners.look(changed.devices)
+        now = self._store.now_ms()
+        ids = [*self._store.rollouts.active(), *self._store.rollout_reads.with_waiting()]
+        for rollout_id in ids:
+            due = self._due.get(rollout_id, 0)
+            if changed.everything or rollout_id in changed.rollouts or (due is not None and due <= now):
+                more = self._run(rollout_id) or more
+        for gone in self._due.keys() - set(ids):
+            del self._due[gone]
+            self._looks.forget(gone)
+        return more or self._store.events.last_id() != self._seen_event
+
+    def refresh(self) -> int:
+        """Sign again the wants that are half spent, under other rules, or sealed to a key that its device
+        replaced."""
+        half_spent = self._store.now_ms() + WANT_LIFETIME_S * 500
+        stale = self._store.wants.stale(half_spent)
+        for old in stale:
+            with self._store.transaction():
+                if self._store.wants.find(old.device) == old:
+                    self._renew(old)
+        return len(stale)
+
+    # --- what happened ------------------------------------------------------------------------------------
+
+    def _changes(self) -> _Changed:
+        events = self._store.events
+        if self._seen_event is None:
+            self._seen_event = events.last_id()
+            return _Changed(None, everything=True)
+        found = events.after(self._seen_event, EVENTS_MAX)
+        changed = _Changed()
+        if not found:
+            return changed
+        lost = found[0].id != self._seen_event + 1 or len(found) == EVENTS_MAX
+        self._seen_event = events.last_id() if lost else found[-1].id
+        if lost:
+            return _Changed(None, everything=True)
+        names: set[str] = set()
+        for event in found:
+            if event.kind == "device":
+                names.add(event.subject)
+            elif event.kind == "rollout" and event.action not in _QUIET:
+                changed.rollouts.add(event.subject)
+                if event.data.get("state") == "signed":  # it takes its devices over from older ones
+                    names.update(self._store.rollout_reads.members(event.subject))
+            elif event.kind == "release" or (event.kind == "server" and event.action == "delivery_rules"):
+                changed.everything = True
+            elif event.kind == "server" and event.action.startswith("group"):
+                return _Changed(None, everything=True)
+        changed.devices = names
+        return changed
+
+    # --- one rollout --------------------------------------------------------------------------------------
+
+    def _run(self, rollout_id: str) -> bool:
+        """Decide and act until there is nothing to do but wait; True when there is more to do at once."""
+        batches = BATCHES_PER_TICK
+        for _ in range(ROUNDS_PER_TICK):
+            tell = self._round(rollout_id)
+            if tell is None:
+                return False
+            if tell.n:
+                batches -= self._acts.tell(rollout_id, tell, batches)
+                if batches <= 0:
                     break
-            else:
-                more = True
-        return more
+        self._due[rollout_id] = 0
+        return True
+
+    def _round(self, rollout_id: str) -> Tell | None:
+        """Read, decide, act; None when there was nothing to do. Telling is left to the caller (n 0: none)."""
+        with self._store.database.snapshot():  # most looks find nothing to do: no write lock for them
+            if self._wait_only(rollout_id):
+                return None
+        with self._store.transaction():
+            known = self._looks.read(rollout_id)
+            tell = Tell(0, 0)
+            for action in decide(known.facts, self._store.now_ms()):
+                if isinstance(action, Tell):
+                    tell = action
+                else:
+                    self._acts.act(known.facts, action)
+        return tell
+
+    def _wait_only(self, rollout_id: str) -> bool:
+        """There is nothing to do but wait: notes until when. What it waits for is for people to read."""
+        known = self._looks.read(rollout_id)
+        actions = decide(known.facts, self._store.now_ms())
+        wait = next((each for each in actions if isinstance(each, Wait)), None)
+        if len(actions) > (0 if wait is None else 1):
+            return False
+        self._due[rollout_id] = earliest(known.look_again, None if wait is None else wait.until)
+        row = self._store.rollout_reads.row(rollout_id)
+        return row is None or wait is None or row["waiting"] == wait.sentence
+
+    # --- wants apart from rollouts ------------------------------------------------------------------------
 
     def _profile(self) -> bool:
         """Tell devices what to measure, and that they need not any more; True when somebody was told.
@@ -76,7 +171,7 @@ class Engine:
                     Target(None, None, None) if old is None else Target(old.rollout, old.release, old.digest)
                 )
                 try:
-                    self._issue(device, same)
+                    self._orders.issue(device, same)
                     told += 1
                 except (InvalidInputError, NotFoundError, ConflictError) as error:
                     log.error("%s cannot be told what to measure: %s", device, error)
@@ -86,141 +181,11 @@ class Engine:
                     self._store.wants.forget_profiling(device)
         return told > 0
 
-    def refresh(self) -> int:
-        """Sign again the wants that are half spent, or sealed to a key that its device replaced."""
-        half_spent = self._store.now_ms() + WANT_LIFETIME_S * 500
-        stale = self._store.wants.stale(half_spent)
-        for old in stale:
-            with self._store.transaction():
-                if self._store.wants.find(old.device) == old:
-                    self._renew(old)
-        return len(stale)
-
     def _renew(self, old: StoredWant) -> None:
         try:
-            counter = self._issue(old.device, Target(old.rollout, old.release, old.digest))
+            counter = self._orders.issue(old.device, Target(old.rollout, old.release, old.digest))
         except (InvalidInputError, NotFoundError, ConflictError) as error:
             log.error("the order of %s cannot be signed again: %s", old.device, error)
             return
         if old.rollout is not None and old.public_key != self._store.devices.get(old.device).public_key:
-            self._store.rollouts.set_want_counter(old.rollout, old.device, counter)
-
-    def _round(self, rollout_id: str) -> bool:
-        """Read, decide, act; True when something was done."""
-        with self._store.database.snapshot():  # most looks find nothing to do: no write lock for them
-            if not self._decide(rollout_id):
-                return False
-        with self._store.transaction():
-            actions = self._decide(rollout_id)
-            rollout = self._store.rollouts.summary(rollout_id)
-            for action in actions[:ACTIONS_PER_TRANSACTION]:
-                self._act(rollout, action)
-            self._store.events.append("rollout", rollout_id, "progress")
-        return bool(actions)
-
-    def _decide(self, rollout_id: str) -> list[Action]:
-        rollout = self._store.rollouts.summary(rollout_id)
-        rows = self._store.rollouts.device_rows(rollout_id)
-        devices = [
-            DeviceFacts(
-                device=row["device"],
-                profile=row["profile"],
-                digest=row["digest"],
-                stage=row["stage"],
-                state=row["state"],
-                reason=row["reason"],
-                want_counter=row["want_counter"],
-                enrolled=row["public_key"] is not None,
-                revoked=row["revoked_at"] is not None,
-                superseded=bool(row["later"])
-                or (row["want_counter"] is not None and row["owner"] != rollout_id),
-                report=None if row["old_key"] else read_report(row["report"]),
-            )
-            for row in rows
-        ]
-        facts = RolloutFacts(
-            state=rollout.state,
-            policy=rollout.policy,
-            stage_since=rollout.stage_since,
-            devices=devices,
-            reason=rollout.reason,
-        )
-        return decide(facts, self._store.now_ms())
-
-    def _act(self, rollout: Rollout, action: Action) -> None:
-        rollouts = self._store.rollouts
-        match action:
-            case Mark(device, state, reason):
-                rollouts.set_device_state(rollout.id, device, state, reason)
-            case Promote(device):
-                rollouts.promote(rollout.id, device)
-            case Sign():
-                self._sign(rollout)
-            case Issue(device):
-                self._tell(rollout, device)
-            case GiveBack(device):
-                self._give_back(rollout, device)
-            case GoTo(state, reason):
-                resume = rollout.state if state == "paused" else None
-                rollouts.set_state(rollout.id, state, reason, resume=resume)
-                log.info("rollout %s: %s %s", rollout.id, state, reason)
-
-    def _sign(self, rollout: Rollout) -> None:
-        limits = rollout.policy.limits
-        if limits.p95_us is not None or limits.rss_bytes is not None:
-            for digest in rollout.release.artifacts.values():
-                statement = self._store.releases.sign_with_limits(self._keys, rollout.release, digest, limits)
-                self._store.rollouts.put_statement(rollout.id, digest, statement)
-        self._store.rollouts.set_state(rollout.id, "signed", "")
-
-    def _tell(self, rollout: Rollout, device: str) -> None:
-        old = self._store.wants.find(device)
-        previous = (None, None, None) if old is None else (old.rollout, old.release, old.digest)
-        digest = self._store.rollouts.digest(rollout.id, device)
-        try:
-            counter = self._issue(device, Target(rollout.id, rollout.release.id, digest))
-        except (InvalidInputError, NotFoundError, ConflictError) as error:
-            self._store.rollouts.set_device_state(rollout.id, device, "failed", str(error))
-            return
-        self._store.rollouts.set_issued(rollout.id, device, counter, previous)
-
-    def _give_back(self, rollout: Rollout, device: str) -> None:
-        try:
-            self._issue(device, Target(*self._store.rollouts.previous(rollout.id, device)))
-        except (InvalidInputError, NotFoundError, ConflictError) as error:
-            log.error("rollout %s: %s does not get its order back: %s", rollout.id, device, error)
-            self._store.rollouts.set_device_state(rollout.id, device, "skipped", str(error))
-
-    def _issue(self, device: str, target: Target) -> int:
-        """Sign and store a want. Raises InvalidInputError, NotFoundError."""
-        store = self._store
-        public_key = store.devices.get(device).public_key or ""
-        now = datetime.fromtimestamp(store.now_ms() / 1000, UTC)
-        size, statement, content_key = 0, None, None
-        if target.digest is not None:
-            size = store.releases.artifact_bytes(target.digest)
-            statement = store.rollouts.statement(target.rollout, target.release or "", target.digest)
-            content_key = store.releases.content_key(target.digest)
-        job = store.profiling.current(device)
-        if job is not None:
-            store.profiling.set_sent(job.id)
-        return store.wants.issue(
-            device,
-            lambda counter: make_want(
-                self._keys,
-                device=device,
-                counter=counter,
-                digest=target.digest,
-                size=size,
-                statement=statement,
-                content_key=content_key,
-                public_key=public_key,
-                profiling=None if job is None else job.as_message(),
-                now=now,
-            ),
-            rollout=target.rollout,
-            release=target.release,
-            digest=target.digest,
-            public_key=public_key,
-            profiling=None if job is None else job.id,
-        )
+            self._store.rollout_moves.set_want_counter(old.rollout, old.device, counter)

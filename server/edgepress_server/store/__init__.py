@@ -31,6 +31,7 @@ from edgepress_server.store.devices import Devices
 from edgepress_server.store.events import Events
 from edgepress_server.store.facts import Facts
 from edgepress_server.store.findings import Findings
+from edgepress_server.store.groups import Groups
 from edgepress_server.store.jobs import Jobs
 from edgepress_server.store.measured import MeasuredArtifacts
 from edgepress_server.store.models import Models
@@ -42,6 +43,11 @@ from edgepress_server.store.pushes import Pushes
 from edgepress_server.store.refits import Refits
 from edgepress_server.store.releases import Releases
 from edgepress_server.store.renewals import Renewals
+from edgepress_server.store.rollout_figures import RolloutFigures
+from edgepress_server.store.rollout_moves import RolloutMoves
+from edgepress_server.store.rollout_plan import Plans
+from edgepress_server.store.rollout_reads import RolloutReads
+from edgepress_server.store.rollout_targets import Targets
 from edgepress_server.store.rollout_timeline import RolloutTimelines
 from edgepress_server.store.rollouts import Rollouts
 from edgepress_server.store.running import Running
@@ -85,11 +91,19 @@ class Store:
         self.search_measurements = SearchMeasurements(self.database, self.events, self.searches)
         self.releases = Releases(self.database, self.events)
         self.signing = Signing(self.database, self.events, self.releases)
-        self.rollouts = Rollouts(self.database, self.events, self.releases)
+        self.groups = Groups(self.database, self.events)
+        self.rollout_targets = Targets(self.database, self.groups)
+        self.rollout_moves = RolloutMoves(self.database, self.events, self.audit)
+        self.rollout_reads = RolloutReads(self.database)
+        self.rollout_figures = RolloutFigures(self.database)
+        self.rollouts = Rollouts(
+            self.database, self.events, self.releases, self.rollout_targets, self.rollout_moves
+        )
         self.rollout_timelines = RolloutTimelines(self.database)
         self.wants = Wants(self.database)
         self.broker_contents = BrokerContents(self.database, self.facts)
         self.deltas = Deltas(self.database, self.events)
+        self.rollout_plans = Plans(self.database, self.releases, self.rollout_targets, self.deltas)
         self.delivery = DeliveryStore(self.database, self.events, self.wants)
         self.profiling = Profiling(self.database, self.events, self.devices, ProfilingReports(self.database))
         self.refits = Refits(
