@@ -75,6 +75,7 @@ _SECTIONS = (
     releases,
     rollouts,
     rollout_timeline,
+    groups,
     pushes,
     keys,
     delivery,

@@ -95,12 +95,13 @@ def delete_group(path: GroupPath) -> Response:
 
 def _answered(group: Group, *, shown: int) -> GroupAnswer:
     names = context().store.rollout_targets.find(group.query)
-    said = {
-        "name": group.name,
-        "query": group.query,
-        "note": group.note,
-        "created_at": group.created_at,
-        "updated_at": group.updated_at,
-        "actor": group.actor,
-    }
-    return GroupAnswer(**said, devices_total=len(names), devices=names[:shown])
+    return GroupAnswer(
+        name=group.name,
+        query=group.query,
+        note=group.note,
+        created_at=group.created_at,
+        updated_at=group.updated_at,
+        actor=group.actor,
+        devices_total=len(names),
+        devices=names[:shown],
+    )

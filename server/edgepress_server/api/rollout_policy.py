@@ -28,7 +28,7 @@ class WaveAsked(Asked):
         float, Field(gt=0, le=100, description="Of each profile's devices, those before included")
     ]
     soak_s: Annotated[int, SECONDS] = 0
-    approve: bool = Field(False, description="Begins only with a person's word")
+    approve: bool = Field(default=False, description="Begins only with a person's word")
 
 
 class GatesAsked(Asked):
@@ -41,7 +41,7 @@ class GatesAsked(Asked):
     ) = None
     rss_bytes: Annotated[int, Field(ge=1, le=2**53, description="Of the agent's process")] | None = None
     energy_ratio: Annotated[float, Field(gt=0, le=100, description="Of an inference")] | None = None
-    min_agreement: Annotated[float, RATIO] | None = Field(None, description="In shadow mode")
+    min_agreement: Annotated[float, RATIO] | None = Field(default=None, description="In shadow mode")
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     min_devices: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     min_inferences: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100
@@ -52,7 +52,9 @@ class ShadowAsked(Asked):
 
     seconds: Annotated[int, Field(ge=1, le=7 * 86_400)]
     requests: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
-    min_agreement: Annotated[float, RATIO] = Field(0.0, description="On each device: less, and it rejects")
+    min_agreement: Annotated[float, RATIO] = Field(
+        default=0.0, description="On each device: less, and it rejects"
+    )
     min_requests: Annotated[int, Field(ge=0, le=10_000_000)] = 0
 
 
@@ -74,20 +76,22 @@ class PolicyAsked(Asked):
     )
     approve_canary: bool = False
     waves: Annotated[list[WaveAsked], Field(min_length=1, max_length=50)] | None = Field(
-        None, description="null: one of 100 percent"
+        default=None, description="null: one of 100 percent"
     )
     rate_per_minute: Annotated[int, Field(ge=1, le=1_000_000, description="Devices told")] | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=1_000_000, description="At it at once")] | None = None
     max_failed: Annotated[int, COUNT] | None = Field(
-        None, description="More failures stop it; null: 0, or what the failure gate says"
+        default=None, description="More failures stop it; null: 0, or what the failure gate says"
     )
     gates: GatesAsked | None = None
-    on_gate: Literal["pause", "rollback"] = Field("pause", description="What a missed gate does")
+    on_gate: Literal["pause", "rollback"] = Field(default="pause", description="What a missed gate does")
     start_at_ms: Annotated[int, UNIX_MS] | None = None
     hours: Hours = Field(default_factory=list, description='In which devices are told: "22:00-06:00"')
-    timezone: Annotated[str, Field(max_length=64)] = Field("UTC", description="Of the hours")
+    timezone: Annotated[str, Field(max_length=64)] = Field(default="UTC", description="Of the hours")
     stage_timeout_s: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] | None = None
-    deadline_ms: Annotated[int, UNIX_MS] | None = Field(None, description="Who was not reached is left out")
+    deadline_ms: Annotated[int, UNIX_MS] | None = Field(
+        default=None, description="Who was not reached is left out"
+    )
     late_joiners: bool = True
     shadow: ShadowAsked | None = None
     delivery: DeliveryAsked | None = None

@@ -134,8 +134,7 @@ class Acts:
                 log.error("rollout %s: %s does not get its order back: %s", rollout.id, device, error)
                 moves.set_device_state(rollout.id, device, "skipped", str(error))
         if rollout.give_back <= DEVICES_PER_TRANSACTION:
-            unsettled = ("waiting", "wanted", "fetching", "trial")
-            moves.set_states(rollout.id, unsettled, "skipped", "aborted before it was installed")
+            moves.skip_unsettled(rollout.id, "aborted before it was installed")
 
     def _wait(self, rollout: RolloutFacts, sentence: str) -> None:
         """For people. The log gets a line where it waits for something else than before: figures alone that

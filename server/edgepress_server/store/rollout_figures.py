@@ -51,7 +51,8 @@ class RolloutFigures:
         digest = profile["digest"]
         model = self._database.row("SELECT model FROM artifacts WHERE digest = ?", (digest,))
         name = "" if model is None else str(model["model"])
-        new, before = [], []
+        new: list[sqlite3.Row] = []
+        before: list[sqlite3.Row] = []
         first_told = self._database.now_ms()
         for row in devices:
             told_at = row["told_at"] or 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from edgepress_server.store.audit import Audit
@@ -120,16 +119,13 @@ class RolloutMoves:
                 (reason, self._database.now_ms(), rollout_id, up_to, up_to, up_to, there_since),
             ).rowcount
 
-    def set_states(
-        self, rollout_id: str, from_states: Sequence[DeviceState], to: DeviceState, reason: str
-    ) -> int:
-        """All devices in these states; how many there were."""
+    def skip_unsettled(self, rollout_id: str, reason: str) -> None:
         with self._database.transaction() as connection:
-            return connection.execute(
-                "UPDATE rollout_devices SET state = ?, reason = ?, updated_at = ? WHERE rollout = ?"
-                " AND state IN (SELECT value FROM json_each(?))",
-                (to, reason, self._database.now_ms(), rollout_id, json.dumps(list(from_states))),
-            ).rowcount
+            connection.execute(
+                "UPDATE rollout_devices SET state = 'skipped', reason = ?, updated_at = ? WHERE rollout = ?"
+                " AND state IN ('waiting', 'wanted', 'fetching', 'trial')",
+                (reason, self._database.now_ms(), rollout_id),
+            )
 
     def set_issued(self, rollout_id: str, device: str, counter: int, previous: Previous) -> None:
         """The device was told. ``previous`` is kept from the first time only."""
