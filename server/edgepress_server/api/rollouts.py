@@ -192,7 +192,7 @@ class PlanAnswer(Answer):
 @needs("viewer")
 def list_rollouts() -> Response:
     """All rollouts, newest first, without their devices"""
-    return answers([_answered(rollout) for rollout in context().store.rollouts.list()])
+    return answers([rollout_answer(rollout) for rollout in context().store.rollouts.list()])
 
 
 @api.post("/rollouts", responses={201: RolloutAnswer})
@@ -204,7 +204,7 @@ def create_rollout(body: RolloutAsked) -> Response:
     """
     store = context().store
     rollout = store.rollouts.create(body.release, **body.plain(), actor=person().name)
-    return answer(_answered(rollout), 201)
+    return answer(rollout_answer(rollout), 201)
 
 
 @api.post("/rollouts/plan", responses={200: PlanAnswer})
@@ -221,7 +221,7 @@ def plan_rollout(body: RolloutAsked) -> Response:
 @needs("viewer")
 def get_rollout(path: RolloutPath) -> Response:
     """One rollout with its devices"""
-    return answer(_answered(context().store.rollouts.get(path.id)))
+    return answer(rollout_answer(context().store.rollouts.get(path.id)))
 
 
 @api.get("/rollouts/<id>/decisions", responses={200: Decisions})
@@ -239,14 +239,14 @@ def list_decisions(path: RolloutPath, query: LogQuery) -> Response:
 def approve_rollout(path: RolloutPath, query: Approve) -> Response:
     """Let a stage begin that waits for a person's word"""
     rollouts = context().store.rollouts
-    return answer(_answered(rollouts.approve(path.id, query.stage, actor=person().name)))
+    return answer(rollout_answer(rollouts.approve(path.id, query.stage, actor=person().name)))
 
 
 @api.post("/rollouts/<id>/pause", responses={200: RolloutAnswer})
 @needs("operator")
 def pause_rollout(path: RolloutPath) -> Response:
     """Pause: devices that have begun finish, no other begins"""
-    return answer(_answered(context().store.rollouts.pause(path.id, actor=person().name)))
+    return answer(rollout_answer(context().store.rollouts.pause(path.id, actor=person().name)))
 
 
 @api.post("/rollouts/<id>/resume", responses={200: RolloutAnswer})
@@ -258,7 +258,7 @@ def resume_rollout(path: RolloutPath, query: Resume) -> Response:
     all in this stage.
     """
     rollouts = context().store.rollouts
-    return answer(_answered(rollouts.resume(path.id, actor=person().name, overrule=query.overrule)))
+    return answer(rollout_answer(rollouts.resume(path.id, actor=person().name, overrule=query.overrule)))
 
 
 @api.post("/rollouts/<id>/abort", responses={200: RolloutAnswer})
@@ -268,7 +268,7 @@ def abort_rollout(path: RolloutPath) -> Response:
 
     Downloads under way stop.
     """
-    return answer(_answered(context().store.rollouts.abort(path.id, actor=person().name)))
+    return answer(rollout_answer(context().store.rollouts.abort(path.id, actor=person().name)))
 
 
 @api.post("/rollouts/<id>/rollback", responses={200: RolloutAnswer})
@@ -280,10 +280,10 @@ def roll_back_rollout(path: RolloutPath, query: Reason) -> Response:
     """
     rollouts = context().store.rollouts
     said = f"rolled back by {person().name}: {query.reason}" if query.reason else ""
-    return answer(_answered(rollouts.rollback(path.id, actor=person().name, reason=said)))
+    return answer(rollout_answer(rollouts.rollback(path.id, actor=person().name, reason=said)))
 
 
-def _answered(rollout: Rollout) -> RolloutAnswer:
+def rollout_answer(rollout: Rollout) -> RolloutAnswer:
     said = msgspec.structs.asdict(rollout)
     said |= {"release": release_answer(rollout.release), "awaits_approval": rollout.awaits_approval}
     return RolloutAnswer.model_validate(said)

@@ -45,6 +45,7 @@ from edgepress_server.store.releases import Releases
 from edgepress_server.store.renewals import Renewals
 from edgepress_server.store.rollout_figures import RolloutFigures
 from edgepress_server.store.rollout_moves import RolloutMoves
+from edgepress_server.store.rollout_pages import RolloutPages
 from edgepress_server.store.rollout_plan import Plans
 from edgepress_server.store.rollout_reads import RolloutReads
 from edgepress_server.store.rollout_targets import Targets
@@ -99,6 +100,7 @@ class Store:
         self.rollouts = Rollouts(
             self.database, self.events, self.releases, self.rollout_targets, self.rollout_moves
         )
+        self.rollout_pages = RolloutPages(self.database)
         self.rollout_timelines = RolloutTimelines(self.database)
         self.wants = Wants(self.database)
         self.broker_contents = BrokerContents(self.database, self.facts)
