@@ -32,7 +32,7 @@ import msgspec
 from edgepress_agent.durable import Disk, sweep
 from edgepress_agent.report_shelf import ReportShelf, read_report
 from edgepress_devices.histogram import merge
-from edgepress_devices.protocol import TELEMETRY_MAX_BYTES, VERSION, Sample, TelemetryBatch, encode_batch
+from edgepress_devices.protocol import VERSION, Sample, TelemetryBatch, encode_batch
 
 SAMPLES_PER_BATCH: Final = 60
 MAX_BYTES: Final = 16 << 20
@@ -40,7 +40,8 @@ BLOCK_BYTES: Final = 4096  # what a small file takes
 REPORTS_MAX: Final = 16  # of a server that asks and never takes, the oldest are given up
 LEVEL_MAX: Final = 2  # 60 samples are 15 then, in one block: thinner saves nothing
 _FRAME: Final = struct.Struct("<II")
-_SAMPLE_MAX_BYTES: Final = TELEMETRY_MAX_BYTES // SAMPLES_PER_BATCH  # so that every batch may travel
+BATCH_MAX_BYTES: Final = 120_000  # the smallest packet that a broker of ours takes is 128 KB
+_SAMPLE_MAX_BYTES: Final = BATCH_MAX_BYTES // SAMPLES_PER_BATCH - 8  # so that every batch may travel
 
 BatchName = tuple[str, int]  # epoch, number
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from power_cut import DyingDisk, PowerCut
 
 from edgepress_agent.durable import Disk
-from edgepress_agent.outbox import REPORTS_MAX, SAMPLES_PER_BATCH, Outbox, thinned
+from edgepress_agent.outbox import BATCH_MAX_BYTES, REPORTS_MAX, SAMPLES_PER_BATCH, Outbox, thinned
 from edgepress_agent.post import ANSWER_FIRST_S, IN_FLIGHT, Post
 from edgepress_devices.histogram import total
 from edgepress_devices.protocol import Histogram, ProfilingReport, Sample, decode_batch
@@ -274,3 +274,22 @@ def test_a_damaged_report_is_an_empty_batch(tmp_path: Path) -> None:
     [name] = outbox.batches()
     outbox.acknowledge(*name)
     assert outbox.batches() == []
+
+
+@pytest.mark.fault(
+    "broker caps packets at 128 KB", "a batch of the largest samples stays below, and keeps its counts"
+)
+def test_a_batch_of_the_largest_samples_fits_the_smallest_brokers_packet(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    shapes = [1500, 1800, 1990, 2100, 4000]  # buckets of a histogram, a byte each
+    for n in range(SAMPLES_PER_BATCH):
+        latency = Histogram(5, -1000, [1] * shapes[n % len(shapes)])
+        outbox.add(
+            Sample(1_800_000_000_000 + n, 1000, "f" * 64, 100, 0, latency, 2**40, 2**40, 2**40, 50.0, 60.0)
+        )
+    name = outbox.close_oldest()
+    assert name is not None
+    payload = outbox.payload(name)
+    assert len(payload) <= BATCH_MAX_BYTES < 128_000
+    samples = decode_batch(payload).samples
+    assert len(samples) == SAMPLES_PER_BATCH and all(sample.inferences == 100 for sample in samples)
