@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,19 @@ from signing_story import MODEL, Vendor
 
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
 from edgepress_server.store import Store
+from edgepress_server.trust import key_file
 from edgepress_server.trust.bundle import BUNDLE_MAX_BYTES, Item, describe, make_bundle, read_bundle
 from edgepress_server.trust.key_change import rotate, take_offline
 from edgepress_server.trust.key_file import read_public_key
 from edgepress_server.trust.passphrase import Passphrase
 from edgepress_server.trust.statement import read_statement, valid_signatures
 from edgepress_server.trust.want import make_want
+
+
+@pytest.fixture(autouse=True)
+def cheap_stretching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody guesses passphrases here: scrypt is met in test_trust_key_change."""
+    monkeypatch.setattr(key_file, "_stretched", lambda text, salt: sha256(text + salt).hexdigest().encode())
 
 
 @pytest.fixture
