@@ -273,8 +273,9 @@ class Link:
 
     def _occupied(self) -> str:
         other = self._handshake.other
-        is_copy = other is None or other.id == self._handshake.identity
-        name = "a copy of this one" if is_copy else f"installation {other.id}"
+        name = "a copy of this one"
+        if other is not None and other.id != self._handshake.identity:
+            name = f"installation {other.id}"
         return (
             f"Another edgepress server ({name}) uses the MQTT broker {self._connection.broker}. This one "
             "publishes nothing there and hears no device until the other has gone. Stop one of them, or give "
