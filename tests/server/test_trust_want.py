@@ -15,7 +15,11 @@ from edgepress_devices.protocol import (
     CHUNK_MAX_BYTES,
     CHUNK_PLAIN_BYTES,
     WANT_MAX_BYTES,
+    Delivery,
+    DeltaOffer,
     Limits,
+    ProfilingJob,
+    Shadow,
     chunk_count,
 )
 from edgepress_server.errors import InvalidInputError, NotFoundError, StoreError
@@ -24,10 +28,16 @@ from edgepress_server.trust import (
     IssuedWant,
     Keys,
     create_keys_if_missing,
+    load_keys,
     make_want,
     new_content_key,
+    seal_content_key,
+    sign_delta_statement,
     sign_statement,
 )
+from edgepress_server.trust.key_change import RELEASE_THRESHOLD_MAX, rotate
+from edgepress_server.trust.key_file import new_private_key
+from edgepress_server.trust.ticket import make_ticket
 
 NOW = datetime(2027, 1, 15, 12, 0, 0, 250_000, tzinfo=UTC)
 DIGEST = "ab" * 32
@@ -125,6 +135,57 @@ def test_the_largest_sensible_want_fits(keys: Keys, device_key: X25519PrivateKey
     said = statement(keys, model=long_name, limits=Limits(p95_us=2**53, rss_bytes=2**53))
     issued = want(keys, device_key, statement=said, counter=2**40)
     assert len(issued.payload) < WANT_MAX_BYTES // 2
+
+
+def test_the_largest_want_with_a_delta_and_as_many_signatures_as_may_be_fits(tmp_path: Path) -> None:
+    """Everything that a want can carry, with the longest names that the server takes."""
+    signers = [new_private_key() for _ in range(RELEASE_THRESHOLD_MAX)]
+    create_keys_if_missing(tmp_path, NOW)
+    rotate(tmp_path, "release", new_keys=[signer.public_key for signer in signers], threshold=len(signers))
+    loaded = load_keys(tmp_path)
+    keys = Keys(loaded.roots, loaded.director, tuple(signers))
+    device, digest, key = "d" * 63, "de" * 32, X25519PrivateKey.generate()
+    said = {
+        "digest": digest,
+        "size": 2**31,
+        "chunks": chunk_count(2**31),
+        "profile": "p" * 40,
+        "model": "m" * 80,
+    }
+    whole = {"base": DIGEST, "full": DIGEST, "onnx_sha256": DIGEST, "onnx_bytes": 2**33}
+    delta = sign_delta_statement(keys, **said, **whole, release_counter=10**6, now=NOW)  # type: ignore[arg-type]
+    sealed = seal_content_key(b"k" * 32, public_key=public(key), device=device, digest=digest)
+    issued = want(
+        keys,
+        key,
+        device=device,
+        counter=10**9,
+        statement=statement(keys, profile="p" * 40, model="m" * 80, release_counter=10**6),
+        limits=Limits(p95_us=2**40, rss_bytes=2**40),
+        shadow=Shadow(seconds=7 * 86_400, requests=10**7, min_agreement_ppm=999_999, min_requests=10**6),
+        delivery=Delivery(
+            start_within_s=604_800,
+            rate_bytes_s=2**40,
+            hours=[(1000, 1001)] * 8,
+            metered="wait",
+            transport="https",
+            full=False,
+        ),
+        delta=DeltaOffer(json.loads(delta), sealed),
+        ticket=make_ticket(b"s" * 32, device=device, digest=DIGEST, expires_s=2**31),
+        profiling=ProfilingJob(id="f" * 12, what="model", seconds=600, digest=DIGEST),
+    )
+    assert len(issued.payload) <= WANT_MAX_BYTES
+    accepted = verify_want(
+        issued.payload,
+        root=load_root(keys.root_json),
+        device=device,
+        profile="p" * 40,
+        floors=Floors(),
+        clock_s=int(NOW.timestamp()),
+    )
+    assert accepted.delta is not None
+    assert (accepted.delta.digest, accepted.delta.onnx_bytes) == (digest, 2**33)
 
 
 def test_a_want_that_no_device_would_read_is_not_made(keys: Keys, device_key: X25519PrivateKey) -> None:

@@ -56,6 +56,7 @@ from edgepress_server.trust.roots import (
 )
 
 PENDING: Final = "pending.json"
+RELEASE_THRESHOLD_MAX: Final = 3  # every signature travels in each want, which has 4,096 bytes
 
 
 @dataclass(frozen=True)
@@ -382,6 +383,13 @@ def _set_threshold(root: Root, role: RoleName, threshold: int) -> None:
             "bad_threshold",
             f"A threshold of {threshold} does not fit role {role} with {have} keys: 1 to {have}. "
             "Give --threshold, or more keys.",
+        )
+    if role == "release" and threshold > RELEASE_THRESHOLD_MAX:
+        raise InvalidInputError(
+            "bad_threshold",
+            f"At most {RELEASE_THRESHOLD_MAX} release keys may have to sign: devices read orders of "
+            "4,096 bytes, "
+            "and every signature is in each. There may be more keys than that.",
         )
     for name in ROLES[role]:
         root.roles[name].threshold = threshold
