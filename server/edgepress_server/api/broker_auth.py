@@ -9,10 +9,11 @@ from __future__ import annotations
 import hmac
 import logging
 import threading
-from typing import Annotated, Final
+from http import HTTPStatus
+from typing import Annotated, Any, Final
 
 from flask import Response, current_app, request
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from edgepress_server.api.answers import Asked, section
 from edgepress_server.api.auditing import changes_nothing
@@ -40,7 +41,9 @@ class SecretQuestionPath(QuestionPath):
     secret: Annotated[str, Field(max_length=100, description="For brokers that can send no header")]
 
 
-_SHAPES = {200: {"description": "In the broker's own words"}}
+_SHAPES: Final[dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]] = {
+    200: {"description": "In the broker's own words"}
+}
 
 
 @api.post("/broker/<broker>/<question>", responses=_SHAPES)
@@ -72,7 +75,7 @@ def _answer(path: QuestionPath, secret: str) -> Response:
         raise NotFoundError(
             "no_such_question", f"{path.broker} asks {', '.join(QUESTIONS[path.broker])}, and nothing else."
         )
-    said = reply(path.broker, path.question, request.headers, request.get_data(), _rules())
+    said = reply(path.broker, path.question, dict(request.headers.items()), request.get_data(), _rules())
     if said.refused is not None:
         _tell(path.broker, said)
     return current_app.response_class(said.body, status=said.status, mimetype=said.mimetype)

@@ -50,7 +50,7 @@ def get_health() -> Response:
             version=__version__,
             roles=roles,
             mqtt_connected=connected,
-            warnings=_warnings(),
+            warnings=[*_warnings(), *(link or {}).get("problems", [])],
         )
     )
 

@@ -66,7 +66,7 @@ def reply(broker: BrokerName, question: str, headers: Mapping[str, str], body: b
         case "emqx":
             return _emqx(question, _json(body), rules)
         case "vernemq":
-            return _vernemq(headers.get("vernemq-hook", ""), _json(body), rules)
+            return _vernemq(_header(headers, "vernemq-hook"), _json(body), rules)
         case "rabbitmq":
             return _rabbitmq(question, _form(body), rules)
         case "nanomq":
@@ -173,6 +173,10 @@ def _nanomq(question: str, asked: Mapping[str, str], rules: Rules) -> Reply:
         what = f"{action} {topic}"
         allowed = action is not None and rules.may(user, action, topic)
     return Reply(200 if allowed else 403, "", "text/plain", refused=None if allowed else (user, what))
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return next((value for key, value in headers.items() if key.lower() == name), "")
 
 
 def _json(body: bytes) -> Mapping[str, Any]:

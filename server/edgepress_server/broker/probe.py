@@ -162,7 +162,7 @@ class Probe:
     def drop(self) -> None:
         """Hang up without a word, as a device that loses power."""
         sock = self._client.socket()
-        if sock is not None:
+        if isinstance(sock, socket.socket):  # TLS, too
             sock.shutdown(socket.SHUT_RDWR)
         self._client.loop_stop()
 

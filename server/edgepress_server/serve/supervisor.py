@@ -154,6 +154,7 @@ class Supervisor:
         self._was_ready = False
         self._next_beat = 0.0
         self._next_renewal = time.monotonic() + RENEWAL_S
+        self._problems: list[str] = []  # with the broker, as told
         self._started_at = self._store.now_ms()
         names: list[RoleName] = ["link", "web", "worker"]
         if self._settings.broker != "external":
@@ -179,6 +180,7 @@ class Supervisor:
     def _beat(self) -> None:
         """The broker's sign of life, which it cannot write itself."""
         self._next_beat = time.monotonic() + HEARTBEAT_MS / 1000
+        self._tell_problems()
         if any(role.name == "broker" and role.is_running for role in self._roles):
             try:
                 self._store.facts.heartbeat("broker")
@@ -191,6 +193,8 @@ class Supervisor:
             self._look_after_roles()
             missing = self._missing()
             waited_s = time.monotonic() - started
+            if missing == ["broker"] and self._tell_problems():
+                missing = []
             if missing == ["broker"] and self._settings.broker == "external" and waited_s > EXTERNAL_BROKER_S:
                 tell(
                     f"Note: the MQTT broker {self._settings.mqtt_host}:{self._settings.mqtt_port} does not "
@@ -207,6 +211,19 @@ class Supervisor:
                     f"{self._settings.log_dir}.",
                 )
             self._stop.wait(POLL_S)
+
+    def _tell_problems(self) -> bool:
+        """What the link finds wrong with the broker, once; True when there is something."""
+        try:
+            link = self._store.facts.role("link")
+        except StoreError:
+            return False
+        problems = [] if link is None or link["at"] < self._started_at else list(link.get("problems", []))
+        for problem in problems:
+            if problem not in self._problems:
+                tell(f"Note: {problem}")
+        self._problems = problems
+        return bool(problems)
 
     def _missing(self) -> list[str]:
         """What does not answer yet. A sign of life of an earlier run does not count."""
