@@ -306,13 +306,9 @@ class Installer(Generic[M]):
     def _begin(self) -> None:
         accepted, source, fetch = self._job()
         digest = accepted.want.digest
-        slot = self.slots.find(digest or "")
-        info = self.slots.info(slot) if slot else None
-        if slot is not None and info is not None:
-            if self.slots.is_whole(slot, info, self._keep_on):
-                self._write(step="staged", target=digest, reason=None, trial_starts=0)
-                return
-            self.slots.discard(slot)
+        if self.slots.find(digest or ""):
+            self._write(step="staged", target=digest, reason=None, trial_starts=0)
+            return
         if accepted.delta is not None and not source.is_delta and not accepted.want.delivery.full:
             why = no_delta(accepted, self.slots, refused=self.journal.record.delta_refused)
             self._reject(f"the delta cannot be used ({why}), and the full artifact is not to be fetched")
@@ -377,6 +373,8 @@ class Installer(Generic[M]):
             return
         said = f"{reason}; the full artifact is fetched"[:REASON_MAX_CHARS]
         self._write(step="idle", target=None, reason=said, delta_refused=source.digest, delta_starts=0)
+        if self.fetch is not None:
+            self.fetch.discard()
         self._take_source(full_source(accepted))
 
     def _stage(self) -> None:
@@ -387,6 +385,11 @@ class Installer(Generic[M]):
     def _try(self) -> None:
         accepted, _, _ = self._job()
         slot, info = self._staged(accepted)
+        if not self.slots.is_whole(slot, info, self._keep_on):
+            log.warning("what lies in the slot is damaged: it is fetched again")
+            self.slots.discard(slot)
+            self._write(step="idle", target=None, trial_starts=0)
+            return
         artifact = self.slots.artifact(slot)
         # Counted before it begins: if this process dies in it, the next one knows.
         record = self._write(

@@ -5,7 +5,8 @@ Rules
 1. A thread that is watched says now and then within how many seconds it will be heard of again (``Pulse``).
    The watchdog wakes those that wait for something, so silence means that they hang.
 2. An inference that takes longer than ``INFERENCE_MAX_S`` hangs: native code cannot be interrupted, only
-   ended with the process. A model in trial or probation has then caused a death of the agent, as if it had crashed.
+   ended with the process. A model in trial or probation has then caused a death of the agent, as if it had
+   crashed.
 3. Who hangs ends the process with a message and exit status 1, at once: nothing is closed in good order.
 4. systemd is told that the agent is alive only while nothing hangs (``sd_notify``). And where native code
    keeps Python itself from running, Python's own timer thread, which needs no interpreter, ends the process.
@@ -140,7 +141,7 @@ class Watchdog:
 
 class Notifier:
     """systemd's notification protocol, as sd_notify(3) and sd_watchdog_enabled(3) describe it: datagrams with
-    lines ``NAME=value`` to the Unix socket ``$NOTIFY_SOCKET``, where a first character @ stands for a zero byte.
+    lines ``NAME=value`` to the Unix socket ``$NOTIFY_SOCKET``, where a first @ stands for a zero byte.
     ``watchdog_s``: within how many seconds systemd wants to hear of this process; None = it does not watch.
     """
 

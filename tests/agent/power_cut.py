@@ -1,10 +1,13 @@
 """A disk that dies: before, in the middle of, or after the n-th change, and stays dead."""
 
+import errno
+import io
 import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from edgepress_agent.durable import Disk
 
@@ -41,6 +44,15 @@ class DyingDisk(Disk):
         self._tick()
         super().write_whole(path, data)
 
+    def write_through(self, path: Path, fill: Callable[[BinaryIO], None]) -> None:
+        self._tick()
+        if self.count == self._at:
+            half = io.BytesIO()
+            fill(half)
+            path.with_name(f".{path.name}.new").write_bytes(half.getvalue()[: half.tell() // 2])
+        self._tick()
+        super().write_through(path, fill)
+
     def write_at(self, path: Path, pieces: Sequence[tuple[int, bytes]]) -> None:
         self._tick()
         if self.count == self._at:
@@ -75,19 +87,29 @@ class DyingDisk(Disk):
         super().remove(path)
 
 
-class FullDisk(Disk):
-    """Refuses every change with ENOSPC while ``full``."""
+class RefusingDisk(Disk):
+    """Refuses changes with one error (a full disk, one that turned read-only) while ``refuses``: all of them,
+    or all from the ``after``-th on.
+    """
 
-    def __init__(self) -> None:
-        self.full = False
+    def __init__(self, error: int = errno.ENOSPC, after: int | None = None) -> None:
+        self.refuses = after is not None
+        self.count = 0
+        self._error = error
+        self._after = after or 0
 
     def _check(self) -> None:
-        if self.full:
-            raise OSError(28, os.strerror(28))
+        self.count += 1
+        if self.refuses and self.count > self._after:
+            raise OSError(self._error, os.strerror(self._error))
 
     def write_whole(self, path: Path, data: bytes) -> None:
         self._check()
         super().write_whole(path, data)
+
+    def write_through(self, path: Path, fill: Callable[[BinaryIO], None]) -> None:
+        self._check()
+        super().write_through(path, fill)
 
     def write_at(self, path: Path, pieces: Sequence[tuple[int, bytes]]) -> None:
         self._check()
@@ -96,3 +118,36 @@ class FullDisk(Disk):
     def allocate(self, path: Path, size_bytes: int) -> None:
         self._check()
         super().allocate(path, size_bytes)
+
+
+class ReadOnlyDisk(RefusingDisk):
+    """Refuses removing and renaming, too, as a medium does that was mounted again read-only."""
+
+    def __init__(self, after: int = 0) -> None:
+        super().__init__(errno.EROFS, after)
+
+    def make_folder(self, path: Path) -> None:
+        if not path.is_dir():
+            self._check()
+        super().make_folder(path)
+
+    def move(self, source: Path, target: Path) -> None:
+        self._check()
+        super().move(source, target)
+
+    def remove(self, path: Path) -> None:
+        if path.exists():
+            self._check()
+        super().remove(path)
+
+
+class FullDisk(RefusingDisk):
+    """Refuses every change with ENOSPC while ``full``."""
+
+    @property
+    def full(self) -> bool:
+        return self.refuses
+
+    @full.setter
+    def full(self, value: bool) -> None:
+        self.refuses = value

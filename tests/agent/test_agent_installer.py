@@ -1,140 +1,18 @@
 """Installations that are cut off at every change to the disk, and what may go wrong on the way."""
 
-import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from power_cut import DyingDisk, FullDisk, PowerCut
+from small_device import NEW, OLD, OTHER, WORLD, Device, digest, wanting
 
 from edgepress_agent.durable import Disk
-from edgepress_agent.errors import ModelRefusedError, NotNowError, StoppedError, WantError
+from edgepress_agent.errors import NotNowError, StoppedError, WantError
 from edgepress_agent.installer import Installer
-from edgepress_agent.job import LOAD_STARTS_MAX, Fetch, Wait
+from edgepress_agent.job import LOAD_STARTS_MAX, Wait
 from edgepress_agent.journal import Journal
-from edgepress_agent.slots import SlotInfo
-from edgepress_agent.trust import Accepted
-from edgepress_devices.protocol import (
-    CHUNK_PLAIN_BYTES,
-    Limits,
-    Shadow,
-    Statement,
-    TrialReport,
-    Want,
-    chunk_count,
-)
-
-OLD = b"old model " * 10
-NEW = b"new model " * 30_000  # five chunks
-OTHER = b"other model" * 100
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def wanting(data: bytes | None, counter: int, *, release: int | None = None) -> Accepted:
-    if data is None:
-        return Accepted(counter, Want("pi-4", 1000 + counter), expires_s=10**10)
-    chunks = chunk_count(len(data))
-    want = Want("pi-4", 1000 + counter, digest(data), len(data), chunks)
-    statement = Statement("x86-pc", "digits", chunks, Limits())
-    return Accepted(counter, want, 10**10, statement, counter if release is None else release)
-
-
-class FakeEngine:
-    """Models are their bytes. ``refused`` does not pass a trial, ``deadly`` kills the process in it."""
-
-    def __init__(self) -> None:
-        self.answers: bytes | None = None
-        self.refused: set[bytes] = set()
-        self.deadly: set[bytes] = set()
-        self.in_trial: Callable[[], None] = lambda: None
-        self.trials = 0
-        self.requests = (0, 0)  # answered and failed by the model that runs
-
-    def load(self, artifact: Path, info: SlotInfo) -> bytes:
-        data = artifact.read_bytes()
-        assert digest(data) == info.digest
-        if data in self.deadly:
-            raise PowerCut
-        if data in self.refused:
-            raise ModelRefusedError("onnxruntime cannot load the model")
-        return data
-
-    def try_model(
-        self, artifact: Path, info: SlotInfo, limits: Limits, keep_on: Callable[[], None]
-    ) -> tuple[bytes, TrialReport]:
-        self.trials += 1
-        self.in_trial()
-        return self.load(artifact, info), TrialReport()
-
-    def start_shadow(self, artifact: Path, model: bytes, shadow: Shadow) -> None:
-        return None
-
-    def served(self) -> tuple[int, int]:
-        return self.requests
-
-    def activate(self, model: bytes) -> None:
-        self.answers = model
-
-    def deactivate(self) -> None:
-        self.answers = None
-
-
-class Device:
-    """A board: its disk survives, everything else is new at each ``boot``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.engine = FakeEngine()
-        self.fetched: list[int] = []  # chunks that were stored, in order
-        self.now_s = 0.0
-        self.room: Callable[[], None] = lambda: None
-        self.boot()
-
-    def boot(self, disk: Disk | None = None) -> None:
-        self.engine.answers = None
-        disk = disk or Disk()
-        self.installer = Installer(
-            self.folder,
-            disk=disk,
-            journal=Journal(self.folder / "journal", disk),
-            engine=self.engine,
-            check_room=lambda *_: self.room(),
-        )
-        self.installer.start("me")
-
-    def follow(self, accepted: Accepted) -> None:
-        """Accept and work until there is nothing more to do."""
-        if accepted.counter >= self.installer.journal.record.want:
-            self.installer.accept(accepted)
-        self.work(b"" if accepted.want.digest is None else WORLD[accepted.want.digest])
-
-    def work(self, data: bytes) -> None:
-        for _ in range(60):
-            step = self.installer.advance(self.now_s, 2000)
-            if isinstance(step, Wait):
-                return
-            if isinstance(step, Fetch):
-                assert self.installer.fetch is not None
-                n = self.installer.fetch.missing()[0]
-                piece = data[n * CHUNK_PLAIN_BYTES : (n + 1) * CHUNK_PLAIN_BYTES]
-                if self.installer.store_chunks([(n, piece)], self.now_s):
-                    self.fetched.append(n)
-        raise AssertionError("the installation does not come to an end")
-
-    @property
-    def step(self) -> str:
-        return self.installer.journal.record.step
-
-    @property
-    def reason(self) -> str:
-        return self.installer.journal.record.reason or ""
-
-
-WORLD = {digest(data): data for data in (OLD, NEW, OTHER)}
+from edgepress_devices.protocol import CHUNK_PLAIN_BYTES
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +30,7 @@ def test_a_model_is_installed_and_runs(device: Device) -> None:
     device.follow(wanting(NEW, 1))
     assert device.engine.answers == NEW
     assert device.step == "committed"
-    assert device.fetched == [0, 1, 2, 3, 4]
+    assert device.fetched == [(digest(NEW), n) for n in range(5)]
 
 
 def test_a_restart_runs_it_without_a_want_or_a_trial(device: Device) -> None:
@@ -270,9 +148,9 @@ def test_closing_the_journal_during_a_trial_forgives_it_and_ends_all_writing(dev
     assert device.installer.journal.record.trial_starts == 0
 
 
-def test_a_wrong_digest_is_rejected(device: Device) -> None:
-    device.installer.accept(wanting(NEW, 1))
-    device.work(NEW[:-1] + b"x")
+def test_a_wrong_digest_is_rejected(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WORLD, digest(NEW), NEW[:-1] + b"x")
+    device.follow(wanting(NEW, 1))
     assert device.step == "rejected"
     assert "does not have the digest" in device.reason
     assert device.engine.answers is None
@@ -290,7 +168,7 @@ def test_a_download_that_another_want_broke_off_goes_on_where_it_was(
     device.fetched.clear()
     device.follow(wanting(NEW, 3))
     assert device.engine.answers == NEW
-    assert device.fetched == [1, 2, 3, 4]
+    assert device.fetched == [(digest(NEW), n) for n in (1, 2, 3, 4)]
     assert list((device.folder / "fetch").iterdir()) == []
 
 
@@ -341,10 +219,10 @@ def test_without_room_it_fails_says_so_and_goes_on_when_there_is_room(device: De
     device.follow(wanting(NEW, 1))
     assert (device.step, device.reason) == ("failed", "1000 bytes of disk are needed")
     device.room = lambda: None
-    device.work(NEW)
+    device.work()
     assert device.engine.answers is None, "it was tried again at once"
     device.now_s = 30.0
-    device.work(NEW)
+    device.work()
     assert device.engine.answers == NEW
 
 
@@ -362,7 +240,7 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     assert device.engine.answers == OLD
     disk.full = False
     device.now_s = 31.0
-    device.work(NEW)
+    device.work()
     assert device.engine.answers == NEW
     assert device.installer.trouble is None
 
@@ -382,7 +260,7 @@ def test_a_step_that_the_disk_refuses_is_not_tried_over_and_over(
         device.follow(wanting(None, 2))
     assert (device.step, len(tries)) == ("failed", 1)
     device.now_s = 31.0
-    device.work(b"")
+    device.work()
     assert device.engine.answers is None
 
 
