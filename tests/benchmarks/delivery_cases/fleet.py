@@ -28,6 +28,7 @@ from edgepress_agent.enrolment import Enrolment, Mqtt, write_enrolment
 from edgepress_devices.protocol import Hardware, down_topic
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.models import ModelFacts
+from edgepress_server.trust.keys import load_keys
 
 PROFILE: Final = "x86-pc"
 MODEL: Final = "bench"
@@ -50,7 +51,7 @@ class Fleet:
 
     def plant(self, count: int, *, prefix: str = "sim", folders: bool = True) -> list[Path]:
         """Enrol devices; the state folders of their agents."""
-        root = (self.server.data_dir / "keys" / "root.json").read_bytes()
+        root = load_keys(self.server.data_dir / "keys").roots[-1]
         made: list[Path] = []
         disk = _NoSync()
         with self.store.transaction():
@@ -88,7 +89,10 @@ class Fleet:
     def roll_out(self, digest: str, devices: Sequence[str] | None = None) -> str:
         """A release and a rollout to all or the named devices, at once; the rollout's id."""
         release = self.server.api.post("/releases", {"model": MODEL, "artifacts": [digest]})
-        body: dict[str, Any] = {"release": release["id"], "policy": {"canary_per_profile": 0}}
+        body: dict[str, Any] = {
+            "release": release["id"],
+            "policy": {"canary_per_profile": 0, "delta": "never"},
+        }
         if devices is not None:
             body["devices"] = list(devices)
         return str(self.server.api.post("/rollouts", body)["id"])
@@ -109,6 +113,11 @@ class Fleet:
         """Of all wants as PUBLISH packets: fixed header, topic, message id, payload."""
         rows = self.store.database.rows("SELECT device, length(payload) AS bytes FROM wants")
         return sum(3 + 2 + len(down_topic(row["device"], "want")) + 2 + row["bytes"] for row in rows)
+
+    def broker_read_bytes(self) -> int:
+        """That mosquitto has read so far, from all its connections (``rchar`` of proc(5): the server's own is
+        a local socket, whose bytes no interface counts)."""
+        return int(self.processes()["mosquitto"].io_counters().read_chars)
 
     def processes(self) -> dict[str, psutil.Process]:
         """The server's processes by role; mosquitto itself is "mosquitto"."""

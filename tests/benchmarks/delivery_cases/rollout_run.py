@@ -22,16 +22,18 @@ class Run:
     most_often: int  # that a chunk came to a device
     want_bytes: int  # of all devices' wants, with topics and headers
     cpu_s: dict[str, float]
-    egress_bytes: int = 0
+    egress_bytes: int  # that the broker read from the server
 
 
 def run_rollout(server: Fleet, workers: Workers, digest: str) -> Run:
     """Raises AssertionError where a device did not commit."""
     workers.ask_all("forget")
     before, agents_before = server.cpu_s(), workers.figures()["cpu_s"]
+    read_before = server.broker_read_bytes()
     began_s = time.monotonic()
     rollout = server.roll_out(digest)
     over_s = server.wait_done(rollout, PATIENCE_S)
+    read = server.broker_read_bytes() - read_before
     after, figures = server.cpu_s(), workers.figures()
     assert set(figures["committed"]) == {digest}, set(figures["reasons"])
     assert figures["lost"] == 0, f"{figures['lost']} agents lost their connection"
@@ -47,6 +49,7 @@ def run_rollout(server: Fleet, workers: Workers, digest: str) -> Run:
         wire_mean=sum(figures["wire_bytes"]) / len(figures["wire_bytes"]),
         most_often=max(figures["most_often"]),
         want_bytes=server.want_bytes(),
+        egress_bytes=read - figures["sent_bytes"],
         cpu_s={name: after[name] - before[name] for name in after}
         | {"agents": figures["cpu_s"] - agents_before},
     )

@@ -173,6 +173,7 @@ class Worker:
             "most_often": [max(a.chunks.values(), default=0) for a in self._agents],
             "wanted_s": [a.wanted_s for a in self._agents],
             "committed_s": [a.committed_s for a in self._agents],
+            "sent_bytes": sum(a.session.sent_bytes for a in self._agents),
             "lost": sum(not a.connected for a in self._agents),
             "cpu_s": time.process_time(),
             "pid": os.getpid(),
@@ -181,7 +182,7 @@ class Worker:
     def _do_forget(self) -> None:
         """Counters begin anew."""
         for agent in self._agents:
-            agent.session.received_bytes = agent.chunk_bytes = 0
+            agent.session.received_bytes = agent.session.sent_bytes = agent.chunk_bytes = 0
             agent.chunks.clear()
 
     def _do_stop(self) -> None:
