@@ -334,6 +334,22 @@ def test_garbage_chunks_are_asked_for_again_and_no_more_than_once_a_second() -> 
     assert len(it.broker.needs) <= 3
 
 
+def test_a_chunk_that_comes_twice_is_stored_once_and_paid_for_twice() -> None:
+    it = board(rate=64_000)
+    it.turn()
+    it.broker.on_the_way.clear()
+    it.inbox += [Chunk(RELEASE.digest, 0, CHUNKS[0])] * 2
+    it.turn()
+    it.inbox += [Chunk(RELEASE.digest, 0, CHUNKS[0])]
+    it.turn()
+    assert it.stored == [0]
+    assert it.download.received_bytes == 3 * CHUNK_MAX_BYTES
+    assert it.broker.topics == {protocol.chunk_topic(RELEASE.digest, 0)}
+    assert it.download.deadline_s(0.0) == pytest.approx(
+        3.0, abs=0.01
+    )  # three chunks were paid, one of them at once
+
+
 @pytest.mark.attack("mix-and-match", "chunks of another artifact, or in another's place, are not stored")
 def test_a_chunk_of_another_artifact_or_another_place_is_not_stored() -> None:
     it = board()

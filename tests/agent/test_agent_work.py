@@ -211,6 +211,7 @@ def board(tmp_path: Path) -> Board:
 def test_each_chunk_is_sent_once_and_few_states_go_out(board: Board) -> None:
     release = Release(ARTIFACT)
     board.broker.chunks(release)
+    began_s = time.monotonic()
     board.want(release)
     board.run()
     assert (board.step, board.engine.answers) == ("committed", ARTIFACT)
@@ -218,7 +219,7 @@ def test_each_chunk_is_sent_once_and_few_states_go_out(board: Board) -> None:
     assert board.broker.most_topics <= protocol.FETCH_WINDOW
     assert board.broker.topics == set()
     assert board.broker.needs == []
-    assert len(board.broker.states) <= 4
+    assert len(board.broker.states) <= 4 + (time.monotonic() - began_s)  # progress once a second
     payload_bytes = len(ARTIFACT) + release.chunks * protocol.GCM_TAG_BYTES
     state = board.work.state()
     assert (state.received_bytes, state.via, state.waiting, state.root) == (payload_bytes, None, None, 1)
