@@ -103,7 +103,7 @@ def shadow(text: str) -> dict[str, Any]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """A policy from TOML: the fields of the API; ``start_at`` and ``deadline`` are dates. Raises BadParameter."""
+    """A policy from TOML: the API's fields; ``start_at``, ``deadline`` are dates. Raises BadParameter."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

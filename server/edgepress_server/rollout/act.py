@@ -147,4 +147,4 @@ class Acts:
 
 def _kind(sentence: str) -> str:
     """The sentence without its figures."""
-    return re.sub(r"[\d.,:]+|\b(is|are|device|devices|canary|canaries)\b", "", sentence)
+    return re.sub(r"[\d.,:]+|\b(device|devices|canary|canaries)\b", "", sentence)

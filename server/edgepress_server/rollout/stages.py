@@ -64,7 +64,7 @@ def canary(rollout: RolloutFacts, now_ms: int) -> list[Action]:
         elif at_it == 0 and asleep == 0 and committed == 0 and others > 0:
             promoted.append(Promote(profile, 1, f"no canary of {profile} has committed"))
         elif at_it > 0:
-            waits.append(f"{_devices(at_it, 'canary', 'canaries')} of {profile} at it")
+            waits.append(f"waits for {_devices(at_it, 'canary', 'canaries')} of {profile}")
         elif asleep > 0 and (committed == 0 or settled < wanted):
             if not timed_out(rollout, now_ms):
                 waits.append(f"{_devices(asleep, 'canary', 'canaries')} of {profile} not reached yet")
@@ -99,7 +99,7 @@ def ramp(rollout: RolloutFacts, now_ms: int) -> list[Action]:  # noqa: PLR0911 -
     at_it = rollout.count("waiting", *UNDER_WAY, up_to=wave, there=True)
     asleep = unsettled - at_it
     if at_it > 0:
-        return _watch(rollout, now_ms, f"{_devices(at_it)} of {name(rollout)} at it", held)
+        return _watch(rollout, now_ms, f"waits for {_devices(at_it)} of {name(rollout)}", held)
     if asleep > 0:
         over = timed_out(rollout, now_ms)
         reached = rollout.count("committed", "failed", wave=wave) > 0
@@ -226,4 +226,4 @@ def _passed(rollout: RolloutFacts) -> str:
 
 
 def _devices(n: int, one: str = "device", many: str = "devices") -> str:
-    return f"{n} {one if n == 1 else many} {'is' if n == 1 else 'are'}"
+    return f"{n} {one if n == 1 else many}"
