@@ -147,8 +147,23 @@ export interface Device {
   staged: string | null;
   chunks_have: number | null;
   chunks_total: number | null;
+  waiting: string | null; // why its download does not go on now
+  received_bytes: number | null; // of chunks, for this job
+  via: "mqtt" | "https" | null;
+  delta: boolean; // the job fetches, or fetched, a delta
+  root: number | null; // version of the TUF root that it trusts
+  trial: Trial | null;
   want: { digest: string | null; counter: number; rollout: string | null } | null;
   latest: Sample | null;
+}
+
+/** What the newest trial or shadow run saw. */
+export interface Trial {
+  requests: number; // live requests that both models answered
+  agreed: number;
+  p95_us: number | null;
+  base_p95_us: number | null;
+  rss_bytes: number | null;
 }
 
 export interface Registration {
@@ -243,59 +258,6 @@ export interface Release {
   withdrawn_reason: string;
   rollback: boolean; // it goes back to artifacts of before, on purpose
   standby_for: string | null;
-}
-
-export interface Policy {
-  canary_per_profile: number;
-  max_failed: number;
-  soak_s: number;
-  limits?: { p95_us?: number | null; rss_bytes?: number | null } | null;
-}
-
-export type RolloutState =
-  | "draft"
-  | "signed"
-  | "canary"
-  | "ramp"
-  | "soak"
-  | "done"
-  | "paused"
-  | "aborted"
-  | "rolling_back";
-export type RolloutDeviceState =
-  | "waiting"
-  | "wanted"
-  | "fetching"
-  | "trial"
-  | "committed"
-  | "failed"
-  | "skipped";
-
-export interface RolloutDevice {
-  device: string;
-  profile: string;
-  digest: string;
-  stage: "canary" | "ramp";
-  state: RolloutDeviceState;
-  reason: string;
-  updated_at: number;
-  chunks_have: number | null;
-  chunks_total: number | null;
-}
-
-export type RolloutCounts = Partial<Record<RolloutDeviceState, number>>;
-
-export interface Rollout {
-  id: string;
-  release: Release;
-  state: RolloutState;
-  reason: string;
-  policy: Policy;
-  created_at: number;
-  stage_since: number;
-  finished_at: number | null;
-  counts: RolloutCounts;
-  devices: RolloutDevice[]; // empty in lists
 }
 
 export type PushState = "compressing" | "releasing" | "rolling_out" | "done" | "failed";

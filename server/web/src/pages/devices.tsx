@@ -95,7 +95,7 @@ export function DevicesPage() {
                       </option>
                     ))}
                   </select>
-                  <span class="row apart">
+                  <span class="row apart whole-phone">
                     <span class="note" role="status">
                       {shown.length === all.length ? plural(all.length, "device") : `${shown.length} of ${plural(all.length, "device")}`}
                     </span>
@@ -112,26 +112,8 @@ export function DevicesPage() {
                     )}
                   </span>
                 </div>
-                {shown.length === 0 ? (
-                  <Empty icon="device" title="No device matches">
-                    Try another word or another status.
-                  </Empty>
-                ) : (
-                  <DeviceTable
-                    devices={shown.slice(0, rows)}
-                    profiles={profiles.value ?? []}
-                    {...(chosen ? { chosen, onChoose: choose } : {})}
-                  />
-                )}
-                {shown.length > rows && (
-                  <footer class="table-foot">
-                    <button type="button" onClick={() => setRows(rows + ROWS)} data-testid="devices-more">
-                      Show {Math.min(ROWS, shown.length - rows)} more of {(shown.length - rows).toLocaleString("en-US")}
-                    </button>
-                  </footer>
-                )}
                 {chosen && (
-                  <footer class="table-foot chosen-bar">
+                  <div class="table-foot chosen-bar">
                     <span role="status">{plural(chosen.size, "device")} chosen</span>
                     <button
                       type="button"
@@ -149,6 +131,24 @@ export function DevicesPage() {
                       data-testid="devices-revoke"
                     >
                       Revoke
+                    </button>
+                  </div>
+                )}
+                {shown.length === 0 ? (
+                  <Empty icon="device" title="No device matches">
+                    Try another word or another status.
+                  </Empty>
+                ) : (
+                  <DeviceTable
+                    devices={shown.slice(0, rows)}
+                    profiles={profiles.value ?? []}
+                    {...(chosen ? { chosen, onChoose: choose } : {})}
+                  />
+                )}
+                {shown.length > rows && (
+                  <footer class="table-foot">
+                    <button type="button" onClick={() => setRows(rows + ROWS)} data-testid="devices-more">
+                      Show {Math.min(ROWS, shown.length - rows)} more of {(shown.length - rows).toLocaleString("en-US")}
                     </button>
                   </footer>
                 )}

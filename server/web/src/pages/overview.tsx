@@ -1,12 +1,14 @@
 import { touches, useResource } from "../api/resource";
-import type { Change, Device, Fleet, Job, Model, Profile, Rollout } from "../api/types";
+import type { Change, Device, Fleet, Job, Model, Profile } from "../api/types";
+import type { Rollout } from "../api/rollouts";
 import { useSeries } from "../api/use_series";
 import { Chart } from "../plot/chart";
 import { MAX_LINES } from "../plot/colors";
 import { line, stepFor } from "../plot/series";
 import { Spark } from "../plot/spark";
 import { bytes, micros, perSecond, plural, watts } from "../text/format";
-import { isFinal, jobIsOver, jobWords, rolloutProgress, rolloutSaying, rolloutWords } from "../text/words";
+import { isFinal, rolloutProgress, rolloutSaying, rolloutWords } from "../text/rollout";
+import { jobIsOver, jobWords } from "../text/words";
 import { Link } from "../ui/link";
 import { Badge, Card, Failure, Loaded, Meter, Page } from "../ui/parts";
 import { Activity } from "./activity";

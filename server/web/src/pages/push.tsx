@@ -1,6 +1,7 @@
 import { touches, useResource } from "../api/resource";
 import { plural } from "../text/format";
-import type { Change, Push, PushState, Rollout } from "../api/types";
+import type { Rollout } from "../api/rollouts";
+import type { Change, Push, PushState } from "../api/types";
 import { pushWords, jobIsOver } from "../text/words";
 import { Link } from "../ui/link";
 import { Badge, Card, Failure, Loaded, Meter, Notice, Page } from "../ui/parts";
@@ -17,7 +18,7 @@ const STAGES: readonly (readonly [PushState, string])[] = [
 export function PushPage({ id }: { id: string }) {
   const on = (change: Change) => ["push", "job", "rollout", "release"].includes(change.kind);
   const push = useResource<Push>(`/push/${encodeURIComponent(id)}`, { on, pollMs: 4000 });
-  const rollout = useResource<Rollout>(push.value?.rollout ? `/rollouts/${push.value.rollout}` : null, {
+  const rollout = useResource<Rollout>(push.value?.rollout ? `/rollouts/${push.value.rollout}/summary` : null, {
     on: (change) => touches("rollout", push.value?.rollout ?? "")(change) || change.kind === "device",
   });
   return (
@@ -55,7 +56,7 @@ export function PushPage({ id }: { id: string }) {
                 </Card>
               )}
               {rollout.error && !rollout.value && <Failure error={rollout.error} retry={rollout.reload} />}
-              {rollout.value && <RolloutView rollout={rollout.value} actions />}
+              {rollout.value && <RolloutView rollout={rollout.value} />}
             </>
           );
         }}

@@ -1,52 +1,45 @@
-import { useState } from "preact/hooks";
-import { post } from "../api/client";
 import { touches, useResource } from "../api/resource";
-import { useMay } from "../api/session";
-import type { Rollout, RolloutDevice, RolloutState } from "../api/types";
-import { ago, date, digest, plural } from "../text/format";
-import {
-  isFinal,
-  policyWords,
-  rolloutDeviceSaying,
-  rolloutDeviceWords,
-  rolloutProgress,
-  rolloutSaying,
-  rolloutTotal,
-  rolloutWords,
-} from "../text/words";
-import { Why } from "./rollout_why";
-import { Confirm, useAction } from "../ui/dialog";
+import type { Decision, Rollout, Timeline } from "../api/rollouts";
+import { BandChart } from "../plot/bands";
+import { bands, stageMarks } from "../plot/timeline";
+import { date, digest } from "../text/format";
+import { DEVICE_STATES, isFinal, policyWords, rolloutDeviceWords, rolloutSaying, rolloutWords, stageName, targetWords } from "../text/rollout";
+import { signatureSteps } from "../text/trust";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
-import { Badge, Card, Fact, Failure, Loaded, Meter, Notice, Page } from "../ui/parts";
+import { Badge, Card, Fact, Loaded, Message, Notice, Page } from "../ui/parts";
+import { navigate } from "../ui/route";
+import { RolloutButtons } from "./rollout_buttons";
+import { RolloutDevices } from "./rollout_devices";
+import { RolloutGates } from "./rollout_gates";
+import { RolloutLog } from "./rollout_log";
+import { Stages } from "./rollout_stages";
+import { Why } from "./rollout_why";
+import { Steps } from "./trust";
 
 export function RolloutPage({ id }: { id: string }) {
-  const rollout = useResource<Rollout>(`/rollouts/${encodeURIComponent(id)}`, {
+  const rollout = useResource<Rollout>(`/rollouts/${encodeURIComponent(id)}/summary`, {
     on: (change) => touches("rollout", id)(change) || change.kind === "device",
-    everyMs: 400,
+    everyMs: 500,
   });
   const release = rollout.value?.release;
   return (
     <Page
       title={release ? `${release.model}, release ${release.counter}` : "Rollout"}
       above={<Link href="/rollouts">Rollouts</Link>}
+      actions={rollout.value && <RolloutButtons rollout={rollout.value} reload={rollout.reload} />}
     >
-      <Loaded from={rollout}>{(value) => <RolloutView rollout={value} actions />}</Loaded>
+      <Loaded from={rollout}>{(value) => <RolloutView rollout={value} />}</Loaded>
     </Page>
   );
 }
 
-const STAGES: readonly (readonly [RolloutState, string])[] = [
-  ["signed", "Signed"],
-  ["canary", "Canary"],
-  ["ramp", "Ramp"],
-  ["soak", "Soak"],
-  ["done", "Done"],
-];
-
-/** A rollout, live: stage, reason, every device. */
-export function RolloutView({ rollout, actions }: { rollout: Rollout; actions?: boolean }) {
+/** A rollout, live: stage, why, over time, gates, decisions, devices. */
+export function RolloutView({ rollout }: { rollout: Rollout }) {
+  const { policy, release } = rollout;
   const word = rolloutWords[rollout.state];
+  const decisions = useResource<Decision[]>(`/rollouts/${rollout.id}/decisions`, { on: touches("rollout", rollout.id), everyMs: 800 });
+  const stopped = rollout.state === "paused" || rollout.state === "aborted" || rollout.state === "rolling_back";
   return (
     <>
       <Card
@@ -56,175 +49,139 @@ export function RolloutView({ rollout, actions }: { rollout: Rollout; actions?: 
             Rollout <Badge word={word} testid="rollout-state" />
           </span>
         }
-        actions={actions && <RolloutButtons rollout={rollout} />}
       >
         <p data-testid="rollout-saying" aria-live="polite">
           {rolloutSaying(rollout)}
         </p>
         {rollout.reason && (
-          <Notice tone={rollout.state === "paused" || rollout.state === "aborted" ? "warn" : "idle"} testid="rollout-reason">
-            <p>{rollout.reason}</p>
+          <Notice tone={stopped ? "warn" : "idle"} testid="rollout-reason">
+            <p>
+              <Message text={sentence(rollout.reason)} />
+            </p>
           </Notice>
         )}
+        {rollout.awaits_approval !== null && (
+          <Notice tone="busy" testid="rollout-awaits">
+            <p>Waits for somebody to approve {stageName(rollout.awaits_approval, policy.waves.length)}.</p>
+          </Notice>
+        )}
+        {rollout.waiting && rollout.awaits_approval === null && (
+          <p class="note" data-testid="rollout-waiting">
+            {sentence(rollout.waiting)}
+          </p>
+        )}
+        {rollout.state === "draft" && release.state === "awaiting_signature" && <Steps steps={signatureSteps(release.id, "release")} />}
         <Stages rollout={rollout} />
-        <Meter value={rolloutProgress(rollout)} label="Devices that run it" tone={word.tone === "idle" ? "busy" : word.tone} />
         <Counts rollout={rollout} />
-        <dl class="facts">
-          <Fact name="Policy">{policyWords(rollout.policy).join("; ")}</Fact>
-          <Fact name="Started">{date(rollout.created_at)}</Fact>
-          {rollout.finished_at !== null && <Fact name="Finished">{date(rollout.finished_at)}</Fact>}
-          <Fact name="Artifacts" wide>
-            {Object.entries(rollout.release.artifacts).map(([profile, hash]) => (
-              <div key={profile}>
-                {profile}{" "}
-                <Link href={`/models/${encodeURIComponent(rollout.release.model)}?artifact=${hash}`}>
-                  <code>{digest(hash)}</code>
-                </Link>
-              </div>
-            ))}
-          </Fact>
-        </dl>
+        <OverTime rollout={rollout} decisions={decisions.value ?? []} />
       </Card>
-      <Why rollout={rollout} />
-      <Card flush title="Devices">
-        <DeviceRows devices={rollout.devices} />
-      </Card>
+      <RolloutGates rollout={rollout} />
+      <div class="columns">
+        <RolloutLog decisions={decisions} />
+        <div class="stack">
+          <Card title="What it does">
+            <ul class="bullets">
+              {policyWords(policy).map((each) => (
+                <li key={each}>{each}</li>
+              ))}
+            </ul>
+            <Facts rollout={rollout} />
+          </Card>
+          <Why rollout={rollout} />
+        </div>
+      </div>
+      <RolloutDevices rollout={rollout} />
     </>
   );
 }
 
-function Stages({ rollout }: { rollout: Rollout }) {
-  if (rollout.state === "aborted" || rollout.state === "rolling_back") return null;
-  const skipped = new Set<RolloutState>();
-  if (rollout.policy.canary_per_profile === 0) skipped.add("canary");
-  if (rollout.policy.soak_s === 0) skipped.add("soak");
-  const stages = STAGES.filter(([state]) => !skipped.has(state) || state === rollout.state);
-  // A paused rollout stands where its devices stand: the first stage with a device that is not through.
-  const canariesThrough = rollout.devices.every((each) => each.stage !== "canary" || each.state === "committed");
-  const here =
-    rollout.state === "paused" ? (canariesThrough ? "ramp" : "canary") : rollout.state === "draft" ? "signed" : rollout.state;
-  const reached = stages.findIndex(([state]) => state === here);
-  return (
-    <ol class="stages">
-      {stages.map(([state, label], i) => (
-        <li
-          key={state}
-          class={
-            i < reached || rollout.state === "done" ? "past" : i === reached ? `here ${rolloutWords[rollout.state].tone}` : ""
-          }
-          aria-current={i === reached ? "step" : undefined}
-        >
-          {label}
-        </li>
-      ))}
-    </ol>
-  );
+const sentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?:]$/.test(text) ? "" : ".");
+
+function OverTime({ rollout, decisions }: { rollout: Rollout; decisions: readonly Decision[] }) {
+  const timeline = useResource<Timeline>(`/rollouts/${rollout.id}/timeline`, {
+    on: (change) => touches("rollout", rollout.id)(change) || change.kind === "device",
+    everyMs: 1000,
+  });
+  const now = useNow(2000);
+  if (timeline.value === undefined) return null; // the counts above say how things stand
+  const until = isFinal(rollout.state) && rollout.finished_at !== null ? rollout.finished_at : now;
+  const of = bands(timeline.value, until);
+  return <BandChart of={of} marks={stageMarks(decisions, rollout.policy.waves.length)} testid="rollout-over-time" />;
 }
 
 function Counts({ rollout }: { rollout: Rollout }) {
-  const some = (Object.keys(rolloutDeviceWords) as (keyof typeof rolloutDeviceWords)[]).filter(
-    (state) => (rollout.counts[state] ?? 0) > 0,
-  );
+  const some = DEVICE_STATES.filter((state) => (rollout.counts[state] ?? 0) > 0);
   if (some.length === 0) return <p class="note">No device is part of it yet.</p>;
   return (
     <ul class="row">
       {some.map((state) => (
         <li key={state}>
-          <Badge word={{ ...rolloutDeviceWords[state], text: `${rollout.counts[state]} ${rolloutDeviceWords[state].text}` }} />
+          <button
+            type="button"
+            class="plain"
+            title="Show these devices"
+            onClick={() => navigate(`/rollouts/${rollout.id}?state=${state}`)}
+            data-testid={`rollout-count-${state}`}
+          >
+            <Badge
+              word={{
+                ...rolloutDeviceWords[state],
+                text: `${(rollout.counts[state] ?? 0).toLocaleString("en-US")} ${rolloutDeviceWords[state].text}`,
+              }}
+            />
+          </button>
         </li>
       ))}
     </ul>
   );
 }
 
-function DeviceRows({ devices }: { devices: readonly RolloutDevice[] }) {
-  const now = useNow();
-  const sorted = [...devices].sort(
-    (a, b) => (a.stage === b.stage ? a.device.localeCompare(b.device) : a.stage === "canary" ? -1 : 1),
-  );
+function Facts({ rollout }: { rollout: Rollout }) {
+  const { release } = rollout;
   return (
-    <div class="table-box" tabIndex={0} role="region" aria-label="Devices of this rollout">
-      <table class="stacking">
-        <thead>
-          <tr>
-            <th scope="col">Device</th>
-            <th scope="col">State</th>
-            <th scope="col">What happens</th>
-            <th scope="col" class="col-2">
-              Stage
-            </th>
-            <th scope="col" class="num col-2">
-              Changed
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {sorted.map((device) => (
-            <tr key={device.device} data-testid={`rollout-device-${device.device}`}>
-              <th scope="row">
-                <Link href={`/devices/${device.device}`}>{device.device}</Link>
-                <span class="sub">{device.profile}</span>
-              </th>
-              <td>
-                <Badge word={rolloutDeviceWords[device.state]} />
-              </td>
-              <td class="grow">
-                {rolloutDeviceSaying(device)}
-                {device.state === "fetching" && device.chunks_total ? (
-                  <Meter
-                    value={(device.chunks_have ?? 0) / device.chunks_total}
-                    label={`Chunks that ${device.device} has`}
-                  />
-                ) : null}
-              </td>
-              <td class="col-2">{device.stage === "canary" ? "canary" : "ramp"}</td>
-              <td class="num col-2">{ago(device.updated_at, now)}</td>
-            </tr>
+    <dl class="facts">
+      <Fact name="For" wide>
+        {targetWords(rollout.target)}
+      </Fact>
+      <Fact name="Started">
+        {date(rollout.created_at)}
+        {rollout.actor && <span class="sub">by {rollout.actor}</span>}
+      </Fact>
+      {rollout.finished_at !== null && <Fact name="Finished">{date(rollout.finished_at)}</Fact>}
+      {rollout.approvals.length > 0 && (
+        <Fact name="Approved" wide>
+          {rollout.approvals.map((each) => (
+            <div key={each.wave}>
+              {stageName(each.wave, rollout.policy.waves.length)}
+              {each.actor && ` by ${each.actor}`}
+            </div>
           ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-function RolloutButtons({ rollout }: { rollout: Rollout }) {
-  const may = useMay("operator");
-  const [aborting, setAborting] = useState(false);
-  const order = (what: "pause" | "resume" | "abort") => () => post(`/rollouts/${rollout.id}/${what}`);
-  const pause = useAction(order("pause"));
-  const resume = useAction(order("resume"));
-  if (!may || isFinal(rollout.state) || rollout.state === "rolling_back") return null;
-  const error = pause.error ?? resume.error;
-  const unfinished = rolloutTotal(rollout) - (rollout.counts.committed ?? 0);
-  return (
-    <>
-      {error && <Failure error={error} />}
-      {rollout.state === "paused" ? (
-        <button type="button" class="primary" disabled={resume.busy} onClick={resume.run} data-testid="rollout-resume">
-          Resume
-        </button>
-      ) : (
-        <button type="button" disabled={pause.busy} onClick={pause.run} data-testid="rollout-pause">
-          Pause
-        </button>
+        </Fact>
       )}
-      <button type="button" class="danger" onClick={() => setAborting(true)} data-testid="rollout-abort">
-        Abort
-      </button>
-      {aborting && (
-        <Confirm
-          title="Abort this rollout?"
-          verb="Abort"
-          onClose={() => setAborting(false)}
-          act={order("abort")}
-          testid="rollout-abort-confirm"
-        >
-          <p>
-            {plural(unfinished, "device")} that did not finish {unfinished === 1 ? "keeps or gets" : "keep or get"} back
-            the previous model; those that run the new one keep it. An aborted rollout cannot be resumed.
-          </p>
-        </Confirm>
+      {rollout.rollback_of && (
+        <Fact name="Takes back">
+          <Link href={`/rollouts/${rollout.rollback_of}`}>an earlier rollout</Link>
+        </Fact>
       )}
-    </>
+      {rollout.rolled_back_by.length > 0 && (
+        <Fact name="Taken back by" testid="rollout-rolled-back-by">
+          {rollout.rolled_back_by.map((id) => (
+            <div key={id}>
+              <Link href={`/rollouts/${id}`}>rollout {id}</Link>
+            </div>
+          ))}
+        </Fact>
+      )}
+      <Fact name="Artifacts" wide>
+        {Object.entries(release.artifacts).map(([profile, hash]) => (
+          <div key={profile}>
+            {profile}{" "}
+            <Link href={`/models/${encodeURIComponent(release.model)}?artifact=${hash}`}>
+              <code>{digest(hash)}</code>
+            </Link>
+          </div>
+        ))}
+      </Fact>
+    </dl>
   );
 }

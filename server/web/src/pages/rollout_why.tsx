@@ -1,7 +1,7 @@
 import type { Finding } from "../api/findings";
 import { query } from "../api/client";
 import { touches, useResource } from "../api/resource";
-import type { Rollout } from "../api/types";
+import type { Rollout } from "../api/rollouts";
 import { findingWords, sentence } from "../text/findings";
 import { Link } from "../ui/link";
 import { Badge, Card } from "../ui/parts";

@@ -1,7 +1,7 @@
 import { touches, useResource } from "../api/resource";
-import type { Rollout } from "../api/types";
+import type { Rollout } from "../api/rollouts";
 import { ago } from "../text/format";
-import { isFinal, rolloutProgress, rolloutSaying, rolloutTotal, rolloutWords } from "../text/words";
+import { isFinal, rolloutProgress, rolloutSaying, rolloutTotal, rolloutWords } from "../text/rollout";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Badge, Card, Empty, Loaded, Meter, Page } from "../ui/parts";

@@ -68,7 +68,7 @@ export function readDelivery(text: DeliveryText, fleet: boolean): Partial<Delive
 const clock = (minutes: number) => `${String(Math.floor(minutes / 60)).padStart(2, "0")}:${String(minutes % 60).padStart(2, "0")}`;
 
 /** What counts, in short sentences; empty: nothing is limited. */
-export function deliveryWords(rules: DeliveryCounts | DeliveryRules): string[] {
+export function deliveryWords(rules: DeliveryCounts | DeliveryRules | Omit<DeliveryRules, "fleet_rate_bytes_s">): string[] {
   const words: string[] = [];
   if (rules.rate_bytes_s !== null) words.push(`at most ${bytes(rules.rate_bytes_s)}/s`);
   if (rules.hours.length > 0) {
