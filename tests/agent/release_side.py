@@ -5,6 +5,7 @@ it can do wrong is for the tests to ask.
 """
 
 import base64
+import copy
 import hashlib
 import secrets
 import time
@@ -20,7 +21,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from edgepress_devices import protocol
-from edgepress_devices.protocol import Limits, Statement, Want
+from edgepress_devices.protocol import DeltaStatement, Limits, Statement, Want
 
 
 def sha256(data: bytes) -> str:
@@ -81,6 +82,45 @@ class ReleaseSide:
         signed.sign(signer or self.release_key)
         return signed.to_dict()
 
+    def delta(
+        self, device: str, public_key: X25519PublicKey, whole: Release, delta: Release, **changes: Any
+    ) -> dict[str, Any]:
+        """``Want.delta``: ``delta`` stands for ``whole``; ``changes`` replace fields of "
+        "``DeltaStatement``."""
+        said = DeltaStatement(
+            delta.profile, delta.model, delta.chunks, "ba" * 32, whole.digest, "0f" * 32, 100_000
+        )
+        custom = msgspec.to_builtins(said) | changes
+        target = TargetFile(len(delta.artifact), {"sha256": delta.digest}, delta.digest, {"custom": custom})
+        signed = Metadata(
+            Targets(version=delta.counter, expires=_in_days(365), targets={delta.digest: target})
+        )
+        signed.sign(self.release_key)
+        sealed = seal(delta.key, public_key, device, delta.digest)
+        return {"statement": signed.to_dict(), "sealed_key": sealed}
+
+    def rotate(self, role: str, *, days: float = 365) -> bytes:
+        """The next root: another key for ``role`` (root, targets or timestamp), signed as TUF says."""
+        new, signers = CryptoSigner.generate_ed25519(), [self.root_key]
+        old = {"root": self.root_key, "targets": self.release_key, "timestamp": self.director_key}[role]
+        self.root = copy.deepcopy(self.root)
+        self.root.signed.version += 1
+        self.root.signed.expires = _in_days(days)
+        self.root.signed.revoke_key(old.public_key.keyid, role)
+        self.root.signed.add_key(new.public_key, role)
+        if role == "root":
+            self.root_key = new
+            signers.append(new)
+        elif role == "targets":
+            self.release_key = new
+        else:
+            self.director_key = new
+        self.root.signatures.clear()
+        for signer in signers:
+            self.root.sign(signer, append=True)
+        payload: bytes = self.root.to_bytes()
+        return payload
+
     def want(
         self,
         device: str,
@@ -126,3 +166,16 @@ def seal(key: bytes, public_key: X25519PublicKey, device: str, digest: str) -> s
 
 def _in_days(days: float) -> datetime:
     return (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
+
+
+def replace_somewhere(document: Any, path: list[int], value: object) -> None:
+    """Walk down a JSON document by number, and put ``value`` where the walk ends."""
+    for step, number in enumerate(path):
+        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
+        if not keys:
+            return
+        key = keys[number % len(keys)]
+        if step == len(path) - 1 or not isinstance(document[key], dict | list):
+            document[key] = value
+            return
+        document = document[key]

@@ -1,22 +1,28 @@
 """Each lie that a want can tell is refused in its own words."""
 
 import base64
+import copy
 import json
 import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from release_side import Release, ReleaseSide, seal, sha256
+from release_side import Release, ReleaseSide, replace_somewhere, seal, sha256
+from tuf.api.metadata import Metadata, TargetFile, Targets
 
 from edgepress_agent.errors import ChunkDamagedError, EnrolmentError, WantError
+from edgepress_agent.root_chain import next_root
 from edgepress_agent.seal import open_chunk, open_content_key
-from edgepress_agent.trust import Accepted, Floors, load_root, verify_want
+from edgepress_agent.trust import Accepted, Floors, check_still_valid, load_root, verify_want
 from edgepress_devices import protocol
+from edgepress_devices.protocol import DeltaOffer
 
 SIDE = ReleaseSide()
 ROOT = load_root(SIDE.root.to_bytes())
@@ -41,6 +47,15 @@ def test_a_true_want_is_accepted() -> None:
     assert accepted.want.digest == RELEASE.digest
     assert accepted.statement is not None
     assert accepted.statement.model == "digits"
+
+
+def test_a_delta_is_vouched_for_like_the_release() -> None:
+    accepted = verify(_with_delta())
+    assert accepted.delta is not None
+    assert (accepted.delta.digest, accepted.delta.size_bytes, accepted.delta.chunks) == (DELTA.digest, 600, 1)
+    assert (accepted.delta.base, accepted.delta.onnx_bytes) == ("ba" * 32, 100_000)
+    key = open_content_key(accepted.delta.sealed_key, KEY, device="pi-4", digest=DELTA.digest)
+    assert key == DELTA.key
 
 
 def test_a_want_for_nothing_needs_no_statement() -> None:
@@ -70,8 +85,6 @@ def _statement_with(**changes: Any) -> bytes:
 
 
 def _wrong_hash() -> bytes:
-    from tuf.api.metadata import Metadata, TargetFile, Targets
-
     custom = {"profile": "x86-pc", "model": "digits", "chunks": RELEASE.chunks}
     target = TargetFile(len(RELEASE.artifact), {"sha256": "0" * 64}, RELEASE.digest, {"custom": custom})
     signed = Metadata(Targets(version=5, expires=_later(), targets={RELEASE.digest: target}))
@@ -83,10 +96,22 @@ def _for_another() -> bytes:
     return SIDE.want("pi-5", KEY.public_key(), RELEASE, counter=7)
 
 
-def _later() -> Any:
-    from datetime import UTC, datetime, timedelta
-
+def _later() -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+
+
+DELTA = Release(b"change" * 100, counter=5)
+
+
+def _with_delta(delta: Release = DELTA, **changes: Any) -> bytes:
+    offer = SIDE.delta("pi-4", KEY.public_key(), RELEASE, delta, **changes)
+    return want(delta=msgspec.convert(offer, DeltaOffer))
+
+
+def _delta_by_the_director() -> bytes:
+    offer = msgspec.convert(SIDE.delta("pi-4", KEY.public_key(), RELEASE, DELTA), DeltaOffer)
+    offer.statement = SIDE.statement(DELTA, signer=SIDE.director_key)
+    return want(delta=offer)
 
 
 LIES: list[tuple[str, Callable[[], bytes], Floors, str, bool]] = [
@@ -125,6 +150,51 @@ LIES: list[tuple[str, Callable[[], bytes], Floors, str, bool]] = [
     ("another size than released", lambda: want(size=149_999), Floors(), "size or number of chunks", True),
     ("another number of chunks", lambda: want(chunks=4), Floors(), "size or number of chunks", True),
     ("an older release than one that ran", want, Floors(release=6), "release counter 5 is below 6", True),
+    (
+        "a delta of another release",
+        lambda: _with_delta(Release(DELTA.artifact, counter=4)),
+        Floors(),
+        "the delta is of release 4, the artifact of release 5",
+        True,
+    ),
+    (
+        "a delta to another artifact",
+        lambda: _with_delta(full=OTHER.digest),
+        Floors(),
+        "another artifact",
+        True,
+    ),
+    (
+        "a delta for another profile",
+        lambda: _with_delta(Release(DELTA.artifact, counter=5, profile="jetson-nano")),
+        Floors(),
+        "'jetson-nano'",
+        True,
+    ),
+    ("a delta that is the artifact itself", lambda: _with_delta(RELEASE), Floors(), "of its own", True),
+    ("a delta of other chunks", lambda: _with_delta(chunks=9), Floors(), "do not make 9 chunks", True),
+    (
+        "a delta to an endless model",
+        lambda: _with_delta(onnx_bytes=2**50),
+        Floors(),
+        "larger than this",
+        True,
+    ),
+    (
+        "a delta to nothing",
+        lambda: _with_delta(onnx_bytes=0),
+        Floors(),
+        "larger than this device reads",
+        True,
+    ),
+    ("a delta without a hash", lambda: _with_delta(onnx_sha256="x"), Floors(), "says too little", True),
+    (
+        "a delta signed by the director",
+        _delta_by_the_director,
+        Floors(),
+        "not signed by the release key",
+        True,
+    ),
 ]
 
 
@@ -161,6 +231,73 @@ def test_a_want_with_one_byte_changed_is_refused_or_says_the_same(at: int, value
 
 
 _WANT = want()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=3),
+    max_leaves=6,
+)
+_FULL = json.loads(_with_delta())["signed"]["ep_want"]
+
+
+@settings(deadline=None, max_examples=200)
+@given(path=st.lists(st.integers(0, 10), min_size=1, max_size=9), value=JSON)
+def test_whatever_a_stolen_director_key_signs_is_refused_or_says_the_same(
+    path: list[int], value: object
+) -> None:
+    ep_want = copy.deepcopy(_FULL)
+    replace_somewhere(ep_want, path, value)
+    signed = Metadata(
+        Targets(version=7, expires=_later(), targets={}, unrecognized_fields={"ep_want": ep_want})
+    )
+    signed.sign(SIDE.director_key)
+    try:
+        accepted = verify(signed.to_bytes())
+    except WantError:
+        return
+    if accepted.want.digest is not None:
+        assert accepted.want.digest == RELEASE.digest
+        assert accepted.release == 5
+    if accepted.delta is not None:
+        assert accepted.delta.digest == DELTA.digest
+
+
+# --- a root that came since -------------------------------------------------------------------------------
+
+
+def _followed(side: ReleaseSide, role: str, payload: bytes) -> None:
+    """Ask about a want again after the keys of a role were rotated."""
+    accepted = verify_want(
+        payload, root=side.root, device="pi-4", profile="x86-pc", floors=Floors(), clock_s=NOW_S
+    )
+    root = next_root(side.root, side.rotate(role))
+    check_still_valid(accepted, root, "x86-pc")
+
+
+def test_a_want_outlives_a_root_that_keeps_its_keys() -> None:
+    side = ReleaseSide()
+    _followed(side, "root", side.want("pi-4", KEY.public_key(), RELEASE, counter=1))
+
+
+def test_a_want_is_no_longer_valid_when_its_release_key_goes() -> None:
+    side = ReleaseSide()
+    with pytest.raises(WantError, match="not signed by the release key") as caught:
+        _followed(side, "targets", side.want("pi-4", KEY.public_key(), RELEASE, counter=1))
+    assert (caught.value.authentic, caught.value.counter) == (True, 1)
+
+
+def test_a_want_is_no_longer_valid_when_its_director_goes() -> None:
+    side = ReleaseSide()
+    with pytest.raises(WantError, match="director key that signed this want is no longer valid") as caught:
+        _followed(side, "timestamp", side.want("pi-4", KEY.public_key(), RELEASE, counter=1))
+    assert not caught.value.authentic
+
+
+def test_a_want_that_expired_meanwhile_may_still_be_finished() -> None:
+    accepted = verify(want())
+    check_still_valid(accepted, ROOT, "x86-pc")
+    assert accepted.expires_s > NOW_S  # and this was not asked
 
 
 def test_a_root_that_did_not_sign_itself_is_refused() -> None:
