@@ -97,6 +97,10 @@ class Download:
     def remaining(self) -> int:
         return self._window.remaining
 
+    def renew(self, source: Source, key: bytes) -> None:
+        """The same artifact is wanted again: go on, with the content key as it came now."""
+        self.source, self._key = source, key
+
     # --- what came ----------------------------------------------------------------------------------------
 
     def take(self, chunks: Sequence[Chunk], now_s: float) -> list[tuple[int, bytes]]:

@@ -88,8 +88,7 @@ class Work:
         self._clock = SignedClock()
         self._keys: dict[str, bytes] = {}  # content keys of the accepted want, by digest
         self._download: Download | None = None
-        self._received: tuple[str, int] | None = None  # digest of the newest download, its payload bytes
-        self._delta = False  # it was one
+        self._newest: Download | None = None  # the one under way, or the last one
         self._refused_payload: bytes | None = None
         self._roots = 1  # newest version that the server speaks of
         self._wait_until_s: float | None = None
@@ -254,7 +253,10 @@ class Work:
         if self.refused is not None:
             self.refused = None
             self._report.news()
-        if self._download is not None and self._download.source != self._installer.source:
+        download, source = self._download, self._installer.source
+        if download is not None and source is not None and download.source.digest == source.digest:
+            download.renew(source, keys[source.digest])
+        else:
             self._end_download()
 
     def _open_keys(self, accepted: Accepted) -> dict[str, bytes]:
@@ -348,7 +350,6 @@ class Work:
             return
         now_s = time.monotonic()
         pieces = download.take(chunks, now_s)
-        self._received = download.source.digest, download.received_bytes
         if pieces and self._installer.store_chunks(pieces, now_s):
             download.stored(pieces, now_s)
             self._report.progress()
@@ -362,18 +363,19 @@ class Work:
             return
         self._end_download()
         missing = fetch.missing()
-        before = self._received
-        if before is None or before[0] != source.digest:
+        before = self._newest
+        if before is not None and before.source.digest == source.digest:
+            received_bytes = before.received_bytes
+        else:  # what is here already came before the restart
             here = source.chunks - len(missing)
-            before = source.digest, min(here * protocol.CHUNK_MAX_BYTES, source.size_bytes)
-        self._received, self._delta = before, source.is_delta
-        self._download = Download(
+            received_bytes = min(here * protocol.CHUNK_MAX_BYTES, source.size_bytes)
+        self._download = self._newest = Download(
             self._identity.enrolment.device,
             source,
             self._keys[source.digest],
             missing,
             now_s=time.monotonic(),
-            received_bytes=before[1],
+            received_bytes=received_bytes,
             put=self.inbox.put,
         )
 
@@ -419,9 +421,7 @@ class Work:
         enrolment, ticket = self._identity.enrolment, accepted.want.ticket
         if not ticket:
             return None
-        return Origin(
-            enrolment.server, source.digest, source.size_bytes, source.chunks, ticket, enrolment.ca
-        )
+        return Origin(enrolment.server, source.digest, source.size_bytes, source.chunks, ticket, enrolment.ca)
 
     # --- the job ------------------------------------------------------------------------------------------
 
@@ -467,7 +467,8 @@ class Work:
         busy = record.step in ("fetching", "verified", "staged", "trial")
         source, fetch = installer.source, installer.fetch
         fetching = record.step == "fetching" and source is not None and fetch is not None
-        download, received = self._download, self._received
+        newest = self._newest
+        job = newest if newest and source and newest.source.digest == source.digest else None
         return State(
             online=True,
             at_ms=time.time_ns() // 1_000_000,
@@ -484,9 +485,9 @@ class Work:
             chunks_total=source.chunks if fetching and source else None,
             trial=installer.trial,
             profiling=self._profiler.state(),
-            waiting=download.waiting if download else None,
-            received_bytes=received[1] if received else None,
-            via=download.via if download and not download.waiting else None,
-            delta=self._delta,
+            waiting=job.waiting if job and fetching else None,
+            received_bytes=job.received_bytes if job else None,
+            via=job.via if job else None,
+            delta=job is not None and job.source.is_delta,
             root=self._identity.root_version,
         )

@@ -222,7 +222,9 @@ def test_each_chunk_is_sent_once_and_few_states_go_out(board: Board) -> None:
     assert len(board.broker.states) <= 4 + (time.monotonic() - began_s)  # progress once a second
     payload_bytes = len(ARTIFACT) + release.chunks * protocol.GCM_TAG_BYTES
     state = board.work.state()
-    assert (state.received_bytes, state.via, state.waiting, state.root) == (payload_bytes, None, None, 1)
+    assert (state.received_bytes, state.via, state.waiting, state.root) == (payload_bytes, "mqtt", None, 1)
+    board.want(None)
+    assert board.work.state().received_bytes is None
 
 
 @pytest.mark.fault(
@@ -259,6 +261,21 @@ def test_a_new_want_stops_a_download_and_the_old_one_resumes_when_it_is_wanted_a
     board.run()
     assert board.step == "committed"
     assert len(board.broker.sent) == release.chunks - 10
+
+
+def test_the_same_artifact_wanted_again_does_not_disturb_its_download(board: Board) -> None:
+    release = Release(ARTIFACT)
+    board.broker.chunks(release, range(10))
+    board.want(release)
+    board.run()
+    before = set(board.broker.topics)
+    board.want(release)  # the key is sealed anew in each want
+    board.run()
+    assert board.broker.topics == before
+    board.broker.chunks(release, range(10, release.chunks))
+    board.run()
+    assert (board.step, set(board.broker.sent.values())) == ("committed", {1})
+    assert board.work.state().received_bytes == len(ARTIFACT) + release.chunks * protocol.GCM_TAG_BYTES
 
 
 def test_outside_its_hours_the_state_says_why_and_nothing_is_subscribed_to(board: Board) -> None:
