@@ -103,6 +103,9 @@ class Engine:
                 names.add(event.subject)
             elif event.kind == "rollout" and event.action not in _QUIET:
                 changed.rollouts.add(event.subject)
+                row = self._store.rollout_reads.row(event.subject)
+                if row is not None and row["rollback_of"] is not None:
+                    changed.rollouts.add(row["rollback_of"])  # it waits for this one
                 if event.data.get("state") == "signed":  # it takes its devices over from older ones
                     names.update(self._store.rollout_reads.members(event.subject))
             elif event.kind == "release" or (event.kind == "server" and event.action == "delivery_rules"):
