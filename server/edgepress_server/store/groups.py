@@ -78,8 +78,8 @@ class Groups:
             if users:
                 raise ConflictError("group_in_use", f"Group {name} is part of group {users[0]}.")
             rollouts = self._database.rows(
-                "SELECT id FROM rollouts, json_each(rollouts.target, '$.groups') WHERE json_each.value = ?"
-                " AND state NOT IN ('done', 'aborted') LIMIT 1",
+                "SELECT rollouts.id FROM rollouts, json_each(rollouts.target, '$.groups')"
+                " WHERE json_each.value = ? AND rollouts.state NOT IN ('done', 'aborted') LIMIT 1",
                 (name,),
             )
             if rollouts:
