@@ -37,11 +37,13 @@ def in_words(error: BaseException) -> str:
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
-        inner = getattr(error, "reason", None)
-        inner = inner if isinstance(inner, BaseException) else error.__cause__
+        wrapped = [getattr(error, "reason", None), *error.args, error.__cause__]
+        inner = next((one for one in wrapped if isinstance(one, BaseException)), None)
         if inner is None:
             break
         error = inner
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not good: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__)[:200]

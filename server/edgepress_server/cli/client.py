@@ -111,9 +111,17 @@ class Api:
     def delete(self, path: str) -> Any:
         return self._json("DELETE", path)
 
-    def upload(self, path: str, stream: "Readable", size_bytes: int, **query: Any) -> Any:
+    def upload(
+        self,
+        path: str,
+        stream: "Readable",
+        size_bytes: int,
+        *,
+        content_type: str = "application/octet-stream",
+        **query: Any,
+    ) -> Any:
         """POST ``size_bytes`` raw bytes from ``stream`` without holding them in memory."""
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+        headers = {"Content-Type": content_type, "Content-Length": str(size_bytes)}
         return self._decode(self._send("POST", path, query, headers, stream))
 
     def download(self, path: str, **query: Any) -> Iterator[bytes]:

@@ -2,12 +2,18 @@
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
 from . import output
+from .device_bulk import draw_qr_codes, register_csv
+from .durations import Duration, in_words
 from .output import ago, api, emit_json, facts, micros, server_options, size, table
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -15,28 +21,120 @@ def device() -> None:
     """Register devices and look after them."""
 
 
+EXPIRES = click.option(
+    "--expires",
+    "expires_in_s",
+    type=Duration(60, 90 * 86_400),
+    default="24h",
+    show_default=True,
+    help="How long a code works if it is not used: 30m, 24h, 7d, at most 90d.",
+)
+
+
 @device.command()
-@click.argument("name")
-@click.option("--profile", required=True, help="Device profile; see `edgepress profile list`.")
+@click.argument("name", required=False)
+@click.option("--profile", help="Device profile; see `edgepress profile list`.")
 @click.option(
     "--label", "pairs", multiple=True, metavar="KEY=VALUE", help="Label; may be given several times."
 )
+@click.option(
+    "--csv",
+    "csv_file",
+    type=FILE,
+    help="Register many: columns name, profile, labels (KEY=VALUE;...), and one for each further label.",
+)
+@click.option("--out", type=FILE, help="With --csv: write the codes into this CSV file.")
+@click.option("--qr-dir", type=FOLDER, help="Draw a QR code for each device into this folder (NAME.svg).")
+@click.option(
+    "--replace", is_flag=True, help="Names that exist get a new code (boards that were re-flashed)."
+)
+@EXPIRES
 @server_options
 def register(
-    name: str, profile: str, pairs: tuple[str, ...], url: str, token: str | None, as_json: bool
+    name: str | None,
+    profile: str | None,
+    pairs: tuple[str, ...],
+    csv_file: Path | None,
+    out: Path | None,
+    qr_dir: Path | None,
+    replace: bool,
+    expires_in_s: int,
+    url: str,
+    token: str | None,
+    as_json: bool,
 ) -> None:
-    """Register device NAME and print its single-use enrolment code."""
-    body = {"name": name, "profile": profile, "labels": output.labels(pairs)}
+    """Register device NAME, or all of a CSV file, and print single-use enrolment codes."""
+    if csv_file is not None:
+        if name is not None or profile is not None or pairs:
+            raise click.UsageError("--csv has names, profiles and labels in it: give none of them beside it")
+        register_csv(
+            api(url, token),
+            csv_file,
+            expires_in_s=expires_in_s,
+            replace=replace,
+            out=out,
+            qr_dir=qr_dir,
+            as_json=as_json,
+        )
+        return
+    if name is None or profile is None:
+        raise click.UsageError("give NAME and --profile, or --csv FILE for many")
+    if out is not None:
+        raise click.UsageError("--out goes with --csv")
+    body = {
+        "name": name,
+        "profile": profile,
+        "labels": output.labels(pairs),
+        "expires_in_s": expires_in_s,
+        "replace": replace,
+    }
     answer = api(url, token).post("/devices", body)
+    if qr_dir is not None:
+        draw_qr_codes(qr_dir, [{"device": name, "enrol_url": answer["enrol_url"]}])
     _print_code(answer, as_json, "Registered")
 
 
 @device.command()
 @click.argument("name")
+@click.option("--cancel", is_flag=True, help="Take the open code back instead.")
+@EXPIRES
 @server_options
-def code(name: str, url: str, token: str | None, as_json: bool) -> None:
+def code(name: str, cancel: bool, expires_in_s: int, url: str, token: str | None, as_json: bool) -> None:
     """Print a new enrolment code for NAME (a re-flashed board, an expired code)."""
-    _print_code(api(url, token).post(f"/devices/{name}/code"), as_json, "A new code for")
+    client = api(url, token)
+    if cancel:
+        client.delete(f"/devices/{name}/code")
+        if as_json:
+            emit_json({"device": name, "cancelled": True})
+        else:
+            click.echo(f"The open code of {name} does not work any more.")
+        return
+    _print_code(client.post(f"/devices/{name}/code", expires_in_s=expires_in_s), as_json, "A new code for")
+
+
+@device.command()
+@server_options
+def codes(url: str, token: str | None, as_json: bool) -> None:
+    """List enrolment codes that still work (without the codes: they are shown once)."""
+    found = api(url, token).get("/enrolment-codes")
+    if as_json:
+        emit_json(found)
+        return
+    now_ms = time.time() * 1000
+    table(
+        ("DEVICE", "PROFILE", "MADE", "BY", ">WORKS FOR"),
+        [
+            (
+                c["device"],
+                c["profile"],
+                ago(c["created_at"]),
+                c["actor"],
+                in_words((c["expires_at"] - now_ms) / 1000),
+            )
+            for c in found
+        ],
+        empty="No code is open. Make one: edgepress device code NAME",
+    )
 
 
 def _print_code(answer: dict[str, Any], as_json: bool, done: str) -> None:
@@ -45,19 +143,15 @@ def _print_code(answer: dict[str, Any], as_json: bool, done: str) -> None:
         return
     import segno
 
-    minutes = max(1, round((answer["expires_at"] / 1000 - time.time()) / 60))
     click.echo(f"{done} {answer['device']['name']} ({answer['device']['profile']}). On the device, run:\n")
     click.echo(f"    edgepress-agent enroll '{answer['enrol_url']}'\n")
-    said = f"The code {answer['code']} works once and expires in {_duration(minutes)}."
+    left = in_words(answer["expires_at"] / 1000 - time.time())
+    said = f"The code {answer['code']} works once and expires in {left}."
     if output.console.is_terminal:
         click.echo(f"{said} As a QR code:\n")
         segno.make(answer["enrol_url"], micro=False).terminal(compact=True)
     else:
         click.echo(said)
-
-
-def _duration(minutes: int) -> str:
-    return f"{minutes} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"
 
 
 @device.command("list")
@@ -102,6 +196,19 @@ def _seen_ms(d: dict[str, Any]) -> int | None:
     return max(d["seen_at"] or 0, min(sampled, int(time.time() * 1000))) or None
 
 
+def _day(at_ms: int | None) -> str | None:
+    return None if at_ms is None else time.strftime("%Y-%m-%d", time.localtime(at_ms / 1000))
+
+
+def _cloned(d: dict[str, Any]) -> str | None:
+    if d["cloned_at"] is None:
+        return None
+    return (
+        f"two boards use this identity (last seen {ago(d['cloned_at'])}): a copied SD card? Register the "
+        f"other one under a name of its own, then enrol this one again: edgepress device code {d['name']}"
+    )
+
+
 def _running(d: dict[str, Any]) -> str | None:
     running = d["running"]
     return None if running is None else f"{running['model']} ({running['recipe']}) {running['digest'][:12]}"
@@ -123,6 +230,8 @@ def show(name: str, url: str, token: str | None, as_json: bool) -> None:
             ("name", d["name"]),
             ("profile", d["profile"]),
             ("status", f"{d['status']}" + (f", seen {ago(_seen_ms(d))}" if _seen_ms(d) else "")),
+            ("warning", _cloned(d)),
+            ("certificate until", _day(d["certificate_expires_at"])),
             ("labels", " ".join(f"{k}={v}" for k, v in d["labels"].items()) or None),
             ("agent", d["agent_version"]),
             ("board", hardware.get("board")),
@@ -164,15 +273,42 @@ def label(name: str, pairs: tuple[str, ...], url: str, token: str | None, as_jso
 
 
 @device.command()
-@click.argument("name")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--label", "pairs", multiple=True, metavar="KEY=VALUE", help="Revoke all with these labels.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @server_options
-def revoke(name: str, yes: bool, url: str, token: str | None, as_json: bool) -> None:
-    """Take away NAME's credentials; it is disconnected and must be enrolled anew."""
+def revoke(
+    names: tuple[str, ...], pairs: tuple[str, ...], yes: bool, url: str, token: str | None, as_json: bool
+) -> None:
+    """Take away credentials: the devices are disconnected at once and must be enrolled anew."""
+    client = api(url, token)
+    if bool(names) == bool(pairs):
+        raise click.UsageError("give names, or --label for all devices that have it")
+    if pairs:
+        wanted = output.labels(pairs).items()
+        names = tuple(
+            d["name"]
+            for d in client.get("/devices")
+            if wanted <= d["labels"].items() and d["status"] != "revoked"
+        )
+        if not names:
+            raise click.ClickException("no device has these labels; `edgepress device list` shows them all")
+    whom = (
+        names[0]
+        if len(names) == 1
+        else f"{len(names)} devices ({', '.join(names[:5])}{', ...' * (len(names) > 5)})"
+    )
     if not yes:
-        click.confirm(f"Revoke {name}? It stops reporting until it is enrolled again", abort=True)
-    d = api(url, token).delete(f"/devices/{name}")
-    if as_json:
-        emit_json(d)
+        click.confirm(
+            f"Revoke {whom}? What is revoked stops reporting until it is enrolled again", abort=True
+        )
+    if len(names) == 1:
+        answer = client.delete(f"/devices/{names[0]}")
     else:
-        click.echo(f"{name} is revoked. To enrol it again: edgepress device code {name}")
+        answer = client.post("/devices/revoke", {"names": list(names)})
+    if as_json:
+        emit_json(answer)
+    elif len(names) == 1:
+        click.echo(f"{whom} is revoked. To enrol it again: edgepress device code {whom}")
+    else:
+        click.echo(f"{len(names)} devices are revoked. To enrol one again: edgepress device code NAME")

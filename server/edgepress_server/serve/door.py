@@ -34,7 +34,6 @@ LEAVE_S: Final = 2.0
 LEAVE_BYTES: Final = 65_536
 STALLED_S: Final = 120.0  # a body, or an answer, of which nothing moves for so long: 64 KB at 0.5 KB/s
 READ_BYTES: Final = 65_536
-TLS_HANDSHAKE: Final = b"\x16"  # the first byte of a TLS connection (RFC 8446, 5.1)
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 _GO_AWAY: Final = (
@@ -86,8 +85,8 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             arriving.received += conn.parser.unreader.take_buffered()
         try:
             conn.sock.setblocking(False)
-            if conn.parser is None and not self._begin(arriving):
-                return
+            if conn.parser is None:
+                self._begin(arriving)
         except OSError:  # it is gone already
             self._close(conn)
             return
@@ -137,26 +136,17 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
 
     # --- arriving -----------------------------------------------------------------------------------------
 
-    def _begin(self, arriving: Arriving) -> bool:
-        """A new connection: TLS where that is on. False when it was sent away."""
+    def _begin(self, arriving: Arriving) -> None:
+        """A new connection: TLS where that is on."""
         conn = arriving.conn
         conn.initialized = True
         make = type(self).tls
         if make is not None:
-            try:
-                first = conn.sock.recv(1, socket.MSG_PEEK)
-            except BlockingIOError:
-                first = TLS_HANDSHAKE  # nothing yet; what comes is looked at by the handshake
-            if first and first != TLS_HANDSHAKE:
-                conn.sock.send(_GO_AWAY)
-                self._leave(conn)
-                return False
             conn.sock = make().wrap_socket(
                 conn.sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
             )
             arriving.shakes_hands = True
         conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
-        return True
 
     def _advance(self, conn: Any, _sock: Any) -> None:
         """Take what has come; hand over to a thread when the request is whole."""
@@ -177,12 +167,26 @@ class DoorWorker(ThreadWorker):  # type: ignore[misc]
             self._wait_for(conn, EVENT_WRITE)
         except OSError as error:  # ssl.SSLError too: no TLS, no cipher in common, hung up
             self.log.debug("a connection from %s came to nothing: %s", conn.client, error)
-            self._give_up(conn)
+            if getattr(error, "reason", None) == "HTTP_REQUEST":
+                self._say_https(conn)
+            else:
+                self._give_up(conn)
         else:
             del self._arriving[conn]
             self.poller.unregister(conn.sock)
             conn.parser.unreader.unread(bytes(arriving.received))
             super().enqueue_req(conn)
+
+    def _say_https(self, conn: Any) -> None:
+        """To somebody who came by http://, in the clear."""
+        del self._arriving[conn]
+        self.poller.unregister(conn.sock)
+        try:
+            socket.socket.send(conn.sock, _GO_AWAY)  # past TLS, which there is none of
+        except OSError:
+            self._close(conn)
+            return
+        self._leave(conn)
 
     def _wait_for(self, conn: Any, event: int) -> None:
         self.poller.modify(conn.sock, event, partial(self._advance, conn))
