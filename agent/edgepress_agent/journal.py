@@ -52,8 +52,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Journal:
-    """``record`` is what the disk holds; ``found`` says whether it held one, ``lost`` whether there was one
-    that can no longer be read. Raises OSError.
+    """``record`` is what the disk holds; ``lost`` says whether there was one that can no longer be read.
+    Raises OSError.
     """
 
     def __init__(self, path: Path, disk: Disk) -> None:
@@ -62,7 +62,6 @@ class Journal:
         self._lock = threading.Lock()
         self._closed = False
         stored = read_record(path)
-        self.found = stored is not None
         self.lost = stored is None and (path.exists() or backup_path(path).exists())
         self.record = stored or Record()
 

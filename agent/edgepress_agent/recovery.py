@@ -101,7 +101,8 @@ class Recovery(Generic[M]):
         return model, last_good
 
     def _belong_to(self, identity: str) -> None:
-        lost = self._journal.lost or (not self._journal.found and any(map(self._slots.info, SLOTS)))
+        nameless = not self._journal.record.identity and any(map(self._slots.info, SLOTS))
+        lost = self._journal.lost or nameless  # its owner is the first thing that a journal says
         if lost:
             log.error("the journal was lost: what lies in the slots is checked again")
         for slot in SLOTS:

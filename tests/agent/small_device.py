@@ -14,7 +14,7 @@ from power_cut import PowerCut
 from edgepress_agent.durable import Disk
 from edgepress_agent.errors import ModelRefusedError
 from edgepress_agent.installer import Installer
-from edgepress_agent.job import Fetch, Wait
+from edgepress_agent.job import SHADOW_LOOK_S, Fetch, Wait
 from edgepress_agent.journal import Journal
 from edgepress_agent.shadow import Tally
 from edgepress_agent.slots import SlotInfo, decoded_path
@@ -186,8 +186,8 @@ class Device:
         for _ in range(90):
             step = self.installer.advance(self.now_s, 2000)
             if isinstance(step, Wait):
-                if step.until_s is None or self.step != "trial":
-                    return
+                if step.until_s is None or step.until_s > self.now_s + SHADOW_LOOK_S:
+                    return  # it rests, or tries again much later
                 self.now_s = step.until_s
             if isinstance(step, Fetch):
                 assert self.installer.fetch is not None and self.installer.source is not None
