@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 from hashlib import sha256
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from server_story import Clock
 from signing_story import MODEL, Vendor
 
+from edgepress_devices.protocol import Hardware, State
 from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
 from edgepress_server.store import Store
 from edgepress_server.trust import key_file
@@ -23,6 +25,8 @@ from edgepress_server.trust.key_file import read_public_key
 from edgepress_server.trust.passphrase import Passphrase
 from edgepress_server.trust.statement import read_statement, valid_signatures
 from edgepress_server.trust.want import make_want
+
+PUBLIC_KEY = base64.b64encode(bytes(31) + b"x").decode()
 
 
 @pytest.fixture(autouse=True)
@@ -280,6 +284,30 @@ def test_nobody_is_told_to_install_a_withdrawn_release(vendor: Vendor) -> None:
         vendor.store.releases.withdraw(release.id)
     with pytest.raises(ConflictError, match="nobody will get it"):
         vendor.store.signing.take(vendor.keys, release.id, [Item("release", {})])
+
+
+def test_the_order_of_a_withdrawn_release_is_taken_from_the_broker_unless_the_device_runs_it(
+    vendor: Vendor,
+) -> None:
+    store, digest = vendor.store, vendor.artifact("a")
+    release = store.releases.create(vendor.keys, model=MODEL, digests=[digest])
+    for device in ("asleep", "runs-it"):
+        store.devices.register(device, "x86-pc", {}, actor=None)
+        code, _ = store.devices.new_code(device, actor=None)
+        store.devices.enrol(code, PUBLIC_KEY, Hardware(), "0.1.0")
+        store.wants.issue(
+            device,
+            lambda counter, device=device: make_want(vendor.keys, device=device, counter=counter),
+            rollout=None,
+            release=release.id,
+            digest=digest,
+            public_key=PUBLIC_KEY,
+        )
+    store.device_states.record("runs-it", State(online=True, at_ms=1, seq=1, running=digest))
+    assert store.wants.counters() == {"asleep": 1, "runs-it": 1}
+    store.releases.withdraw(release.id)
+    assert store.wants.counters() == {"asleep": 0, "runs-it": 1}
+    assert [want.device for want in store.wants.stale(2**60)] == ["runs-it"]
 
 
 def test_going_back_on_purpose_is_a_new_release_of_old_artifacts(vendor: Vendor) -> None:

@@ -203,8 +203,7 @@ class Signing:
         that were signed again.
         """
         with self._database.snapshot():
-            found = [release for release in self._releases.list(limit=-1) if release.state != "withdrawn"]
-            outdated = [release for release in found if self._is_outdated(keys, release)]
+            outdated = [r for r in self._releases.list(limit=-1) if self._is_outdated(keys, r)]
         for release in outdated:
             self._begin_again(keys, release)
         with self._database.transaction():
@@ -220,6 +219,8 @@ class Signing:
         ends = min(statement.signed.expires for statement in statements)
         if release.state == "awaiting_signature":
             return keys.signs_releases or ends < now
+        if release.state == "withdrawn" and not keys.signs_releases:
+            return False  # nobody is asked to sign it
         if keys.signs_releases and ends < now + RENEW_BEFORE:
             return True
         needed = keys.threshold("release")
@@ -242,7 +243,8 @@ class Signing:
             connection.execute("DELETE FROM delta_statements WHERE release = ?", (release.id,))
             if state == "signed":
                 self._sign_wants_again("release = ?", (release.id,))
-            self._events.append("release", release.id, state, data={"model": release.model})
+            if release.state not in (state, "withdrawn"):
+                self._events.append("release", release.id, state, data={"model": release.model})
 
     def _sign_wants_again(self, where: str, parameters: tuple[str, ...]) -> None:
         """The engine's next refreshes sign them under the newest keys."""

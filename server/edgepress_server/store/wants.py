@@ -6,11 +6,17 @@ A want's counter only grows, also over revocation and re-enrolment: it lives in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
 from edgepress_server.store.database import Database
 from edgepress_server.trust.want import IssuedWant
+
+# The want's release was withdrawn, and the device does not run it.
+_TAKEN_BACK: Final = (
+    "(coalesce(r.state, '') = 'withdrawn' AND coalesce(json_extract(d.state, '$.running'), '') <> w.digest)"
+)
 
 
 class StoredWant(msgspec.Struct, frozen=True):
@@ -91,14 +97,14 @@ class Wants:
         return None if row is None else StoredWant(**dict(row))
 
     def counters(self) -> dict[str, int]:
-        """device -> counter of the want that belongs on the broker; 0: none does, the device is revoked or
-        the want's release was withdrawn.
+        """device -> counter of the want that belongs on the broker; 0: none does, the device is revoked, or
+        the want's release was withdrawn before the device ran it.
 
         A device that enrolled anew has a new key; its old want is left out until it is sealed to that.
         """
         rows = self._database.rows(
-            "SELECT w.device, CASE WHEN d.revoked_at IS NULL AND coalesce(r.state, '') <> 'withdrawn'"
-            " THEN w.counter ELSE 0 END AS counter"
+            f"SELECT w.device, CASE WHEN d.revoked_at IS NOT NULL OR {_TAKEN_BACK}"  # noqa: S608 - constant
+            " THEN 0 ELSE w.counter END AS counter"
             " FROM wants w JOIN devices d ON d.name = w.device LEFT JOIN releases r ON r.id = w.release"
             " WHERE d.revoked_at IS NOT NULL OR w.public_key = d.public_key"
         )
@@ -108,10 +114,10 @@ class Wants:
         """Wants to sign again: half spent, with rules that have changed, or sealed to a key that the device
         replaced by enrolling anew. Those of a release that waits for its signatures wait, too."""
         rows = self._database.rows(
-            "SELECT w.* FROM wants w JOIN devices d ON d.name = w.device"
+            "SELECT w.* FROM wants w JOIN devices d ON d.name = w.device"  # noqa: S608 - a constant
             " LEFT JOIN releases r ON r.id = w.release"
             " WHERE d.revoked_at IS NULL AND d.public_key IS NOT NULL"
-            " AND coalesce(r.state, 'signed') = 'signed'"
+            f" AND coalesce(r.state, '') <> 'awaiting_signature' AND NOT {_TAKEN_BACK}"
             " AND (w.expires_at < ? OR w.public_key <> d.public_key OR w.outdated = 1)"
             " ORDER BY w.expires_at LIMIT 200",
             (expires_before,),
