@@ -63,7 +63,10 @@ class Wire:
         self.connected = False
         self._changed = threading.Condition()
         self.client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False
+            CallbackAPIVersion.VERSION2,
+            client_id=f"edgepress-{username}",  # a broker that knows us takes no other
+            protocol=mqtt.MQTTv5,
+            reconnect_on_failure=False,
         )
         if username is None:  # the embedded broker speaks 3.1.1
             self.client = mqtt.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)

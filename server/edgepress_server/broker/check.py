@@ -21,6 +21,7 @@ from edgepress_devices.protocol import (
     TELEMETRY_MAX_BYTES,
     WANT_MAX_BYTES,
 )
+from edgepress_server.broker.access import CLIENT_ID_PREFIX
 from edgepress_server.broker.probe import ANSWER_S, Probe, Target, Version, seconds_until_hung_up
 
 Level = Literal["good", "note", "warning", "broken", "unknown"]
@@ -379,7 +380,8 @@ def _devices(bench: Bench) -> Iterator[Finding]:
         )
         return
     name, other = bench.device.username, f"check-{secrets.token_hex(4)}"
-    with Probe(bench.device, bench.versions[0]) as device:
+    client_id = f"{CLIENT_ID_PREFIX}{name}"
+    with Probe(bench.device, bench.versions[0], client_id=client_id) as device:
         if not device.connect():
             yield Finding("what a device reaches", "broken", f"{name} is not let in: {device.error}")
             return

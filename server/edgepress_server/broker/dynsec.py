@@ -26,6 +26,7 @@ from typing import Any, Final
 import msgspec
 
 from edgepress_devices.protocol import PREFIX
+from edgepress_server.broker.access import CLIENT_ID_PREFIX
 from edgepress_server.broker.mosquitto_files import PBKDF2_ROUNDS, pbkdf2
 from edgepress_server.settings import SERVER_USER
 
@@ -62,7 +63,10 @@ def initial_state(users: Mapping[str, str], server_password: str, control_passwo
     clients = [
         _client(CONTROL_USER, control_password, "control"),
         _client(SERVER_USER, server_password, "server"),
-        *(_client(device, secret, DEVICE_ROLE, role_of(device)) for device, secret in users.items()),
+        *(
+            {**_client(device, secret, DEVICE_ROLE, role_of(device)), "clientid": client_id_of(device)}
+            for device, secret in users.items()
+        ),
     ]
     denied = dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe"), False)
     return msgspec.json.encode({"defaultACLAccess": denied, "clients": clients, "groups": [], "roles": roles})
@@ -70,6 +74,11 @@ def initial_state(users: Mapping[str, str], server_password: str, control_passwo
 
 def role_of(device: str) -> str:
     return f"device/{device}"
+
+
+def client_id_of(device: str) -> str:
+    """The only one that it may use: with another's it would hang up on that device."""
+    return f"{CLIENT_ID_PREFIX}{device}"
 
 
 def admit(device: str, secret: str) -> list[Command]:
@@ -81,6 +90,7 @@ def admit(device: str, secret: str) -> list[Command]:
         {
             "command": "createClient",
             **named,
+            "clientid": client_id_of(device),
             **with_password,
             "roles": [{"rolename": DEVICE_ROLE}, {"rolename": role_of(device)}],
         },
