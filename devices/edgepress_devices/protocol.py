@@ -241,6 +241,7 @@ class State(msgspec.Struct, omit_defaults=True):
     via: Literal["mqtt", "https"] | None = None  # how chunks come now
     delta: bool = False  # the job fetches, or fetched, a delta
     root: Count = 0  # version of the TUF root that the device trusts; 0 = not said
+    boot: Text | None = None  # drawn at each start of the agent: two boards with one identity show themselves
 
 
 class Need(msgspec.Struct):
