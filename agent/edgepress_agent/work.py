@@ -5,6 +5,7 @@ It alone touches the installer. Everything that reaches it comes through ``inbox
 
 import logging
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -76,6 +77,7 @@ class Work:
         self._want_path = folder / "want.json"
         self._disk = disk
         self._identity = identity
+        self._boot = secrets.token_hex(8)
         self._hardware = hardware
         self._installer = installer
         self._profiler = profiler
@@ -490,4 +492,5 @@ class Work:
             via=job.via if job else None,
             delta=job is not None and job.source.is_delta,
             root=self._identity.root_version,
+            boot=self._boot,
         )

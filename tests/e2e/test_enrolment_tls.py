@@ -165,3 +165,18 @@ def test_a_device_sends_nothing_to_a_server_with_another_authority(
             urllib.request.urlopen(hub.url.replace("https", "http"))
     finally:
         hub.close()
+
+
+@needs_mosquitto
+def test_two_boards_from_one_sd_card_are_said_to_be(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    hub = started(tmp_path, patch, "mosquitto")
+    try:
+        hub.enrol("press", "x86-pc")
+        shutil.copytree(hub.agent_dir("press"), hub.agent_dir("press-copy"))
+        hub.start_agent("press")
+        wait_for("press to be online", lambda: hub.is_online("press"))
+        assert hub.device("press")["cloned_at"] is None
+        hub.start_agent("press-copy")
+        wait_for("the warning", lambda: hub.device("press")["cloned_at"], 90)
+    finally:
+        hub.close()

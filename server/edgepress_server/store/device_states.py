@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edgepress_devices.protocol import State
+from edgepress_server.store.clones import CloneWatch
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 
@@ -27,6 +28,7 @@ class _Heard:
     seq: int | None  # of the newest full state; None: there is none
     said: bool = False  # itself, and not the broker in its name
     state: State | None = None  # the newest full one of this batch
+    cloned_at: int | None = None  # Unix ms, when this batch shows two boards with this identity
 
     def fold(self, state: State) -> None:
         self.online = state.online
@@ -46,6 +48,7 @@ class DeviceStates:
     def __init__(self, database: Database, events: Events) -> None:
         self._database = database
         self._events = events
+        self._clones = CloneWatch()
 
     def record(self, device: str, state: State) -> bool:
         """Store one message; False when nobody registered this device or it was revoked."""
@@ -64,10 +67,12 @@ class DeviceStates:
             for name, state in messages:
                 if name in heard:
                     heard[name].fold(state)
+                    if state.boot is not None and self._clones.is_cloned(name, state.boot, now):
+                        heard[name].cloned_at = now
             connection.executemany(
                 "UPDATE devices SET online = ?, seen_at = coalesce(?, seen_at), state = coalesce(?, state),"
-                " agent_version = coalesce(?, agent_version), hardware = coalesce(?, hardware)"
-                " WHERE name = ?",
+                " agent_version = coalesce(?, agent_version), hardware = coalesce(?, hardware),"
+                " cloned_at = coalesce(?, cloned_at) WHERE name = ?",
                 [
                     (
                         int(device.online),
@@ -75,6 +80,7 @@ class DeviceStates:
                         _json(device.state),
                         None if device.state is None else device.state.agent,
                         None if device.state is None else _json(device.state.hardware),
+                        device.cloned_at,
                         name,
                     )
                     for name, device in heard.items()
