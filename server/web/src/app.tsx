@@ -6,6 +6,7 @@ import { DevicePage } from "./pages/device";
 import { DevicesPage } from "./pages/devices";
 import { FindingPage } from "./pages/finding";
 import { FindingsPage } from "./pages/findings";
+import { GroupsPage } from "./pages/groups";
 import { JobsPage } from "./pages/jobs";
 import { ModelPage } from "./pages/model";
 import { ModelsPage } from "./pages/models";
@@ -47,6 +48,7 @@ const ROUTES: readonly (readonly [string, Render])[] = [
   ["/searches/:id", ({ id = "" }) => <SearchPage key={id} id={id} />],
   ["/telemetry", () => <TelemetryPage />],
   ["/settings", () => <SettingsPage />],
+  ["/groups", () => <GroupsPage />],
   ["/people", () => <PeoplePage />],
   ["/trust", () => <TrustPage />],
   ["/audit", () => <AuditPage />],

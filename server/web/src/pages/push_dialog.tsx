@@ -12,7 +12,8 @@ import { Link } from "../ui/link";
 import { Failure, Notice, Skeleton } from "../ui/parts";
 import { RecipeChoice } from "../ui/recipe_choice";
 import { navigate } from "../ui/route";
-import { FIRST_POLICY, PolicyFields, readPolicy } from "./push_policy";
+import { FIRST_POLICY, readPolicy } from "../text/policy";
+import { PolicyFields } from "./push_policy";
 
 const NOTHING: Ticks = { profiles: new Set(), devices: new Set() };
 
@@ -112,7 +113,7 @@ export function PushDialog({ model, onClose }: { model: Model; onClose: () => vo
           <button
             type="submit"
             class="primary"
-            disabled={action.busy || !targets || !recipe || needsData}
+            disabled={action.busy || !targets || !recipe || needsData || typeof readPolicy(policy) === "string"}
             data-testid="push-submit"
           >
             {action.busy ? "Starting" : "Push"}

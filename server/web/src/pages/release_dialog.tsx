@@ -12,7 +12,8 @@ import { Dialog, useAction } from "../ui/dialog";
 import { Link } from "../ui/link";
 import { Failure, Notice, Skeleton } from "../ui/parts";
 import { navigate } from "../ui/route";
-import { FIRST_POLICY, PolicyFields, readPolicy } from "./push_policy";
+import { FIRST_POLICY, readPolicy } from "../text/policy";
+import { PolicyFields } from "./push_policy";
 
 interface Props {
   search: Search;
@@ -92,7 +93,7 @@ export function ReleaseDialog({ search, trial, digest, onClose }: Props) {
           <button type="button" onClick={onClose}>
             Cancel
           </button>
-          <button type="submit" class="primary" disabled={action.busy || names.length === 0} data-testid="release-submit">
+          <button type="submit" class="primary" disabled={action.busy || names.length === 0 || typeof readPolicy(policy) === "string"} data-testid="release-submit">
             {action.busy ? "Starting" : "Release and roll out"}
           </button>
         </footer>

@@ -7,12 +7,12 @@ import { DEVICE_STATES, isFinal, policyWords, rolloutDeviceWords, rolloutSaying,
 import { signatureSteps } from "../text/trust";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
-import { Badge, Card, Fact, Loaded, Message, Notice, Page } from "../ui/parts";
+import { Badge, Card, Fact, Loaded, Notice, Page } from "../ui/parts";
 import { navigate } from "../ui/route";
 import { RolloutButtons } from "./rollout_buttons";
 import { RolloutDevices } from "./rollout_devices";
 import { RolloutGates } from "./rollout_gates";
-import { RolloutLog } from "./rollout_log";
+import { Reason, RolloutLog } from "./rollout_log";
 import { Stages } from "./rollout_stages";
 import { Why } from "./rollout_why";
 import { Steps } from "./trust";
@@ -55,9 +55,7 @@ export function RolloutView({ rollout }: { rollout: Rollout }) {
         </p>
         {rollout.reason && (
           <Notice tone={stopped ? "warn" : "idle"} testid="rollout-reason">
-            <p>
-              <Message text={sentence(rollout.reason)} />
-            </p>
+            <Reason why={sentence(rollout.reason)} />
           </Notice>
         )}
         {rollout.awaits_approval !== null && (

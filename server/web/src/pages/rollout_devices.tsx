@@ -5,11 +5,12 @@ import { query } from "../api/client";
 import { touches, useResource } from "../api/resource";
 import type { Rollout, RolloutDevice, RolloutDevicePage } from "../api/rollouts";
 import { ago, plural } from "../text/format";
-import { DEVICE_STATES, rolloutDeviceSaying, rolloutDeviceWords, rolloutTotal } from "../text/rollout";
+import { DEVICE_STATES, rolloutDeviceSaying, rolloutDeviceWord, rolloutDeviceWords, rolloutTotal } from "../text/rollout";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Badge, Card, Empty, Loaded, Meter } from "../ui/parts";
 import { useQuery } from "../ui/route";
+import { RolloutText } from "./rollout_log";
 
 const ROWS = 50;
 
@@ -117,10 +118,10 @@ function DeviceRows({ devices }: { devices: readonly RolloutDevice[] }) {
                 </span>
               </th>
               <td>
-                <Badge word={rolloutDeviceWords[device.state]} />
+                <Badge word={rolloutDeviceWord(device)} />
               </td>
               <td class="grow wide">
-                {rolloutDeviceSaying(device)}
+                <RolloutText text={rolloutDeviceSaying(device)} />
                 {device.state === "fetching" && device.chunks_total ? (
                   <Meter
                     value={(device.chunks_have ?? 0) / device.chunks_total}

@@ -7,12 +7,13 @@ import { Badge, Card, Loaded } from "../ui/parts";
 
 export function RolloutGates({ rollout }: { rollout: Rollout }) {
   const asked = gateWords({ gates: rollout.policy.gates, limits: { p95_us: null, rss_bytes: null } });
-  const verdicts = useResource<Verdict[]>(asked.length > 0 ? `/rollouts/${rollout.id}/gates` : null, {
+  const over = rollout.state === "rolling_back" || rollout.state === "aborted";
+  const verdicts = useResource<Verdict[]>(asked.length > 0 && !over ? `/rollouts/${rollout.id}/gates` : null, {
     on: touches("rollout", rollout.id),
     everyMs: 2000,
     pollMs: 10_000,
   });
-  if (asked.length === 0) return null;
+  if (asked.length === 0 || over) return null; // once it goes back, its decisions say what the gates said
   const sure = `${Number((rollout.policy.gates.confidence * 100).toPrecision(3))} %`;
   return (
     <Card

@@ -4,10 +4,51 @@ import { useState } from "preact/hooks";
 import type { Decision } from "../api/rollouts";
 import type { Resource } from "../api/resource";
 import { date } from "../text/format";
-import { decidedBy, decisionWords } from "../text/rollout";
-import { Badge, Card, Loaded } from "../ui/parts";
+import { clauses, decidedBy, decisionWords } from "../text/rollout";
+import { Link } from "../ui/link";
+import { Badge, Card, Loaded, Message } from "../ui/parts";
 
 const SHOWN = 12;
+const ROLLOUT = /\b([0-9a-f]{12})\b/;
+
+/** A sentence in which rollouts are named by their ids: those are links. */
+export function RolloutText({ text }: { text: string }) {
+  return (
+    <>
+      {text.split(ROLLOUT).map((part, i) =>
+        i % 2 === 1 ? (
+          <Link key={i} href={`/rollouts/${part}`}>
+            {part}
+          </Link>
+        ) : (
+          <Message key={i} text={part} />
+        ),
+      )}
+    </>
+  );
+}
+
+/** What was decided, and below it the figures that it rests on, a line each. */
+export function Reason({ why }: { why: string }) {
+  const [first, ...rest] = clauses(why);
+  if (!first) return null;
+  return (
+    <>
+      <p>
+        <RolloutText text={first} />
+      </p>
+      {rest.length > 0 && (
+        <ul class="bullets note">
+          {rest.map((each) => (
+            <li key={each}>
+              <RolloutText text={each} />
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
+  );
+}
 
 export function RolloutLog({ decisions }: { decisions: Resource<Decision[]> }) {
   const [all, setAll] = useState(false);
@@ -28,7 +69,7 @@ export function RolloutLog({ decisions }: { decisions: Resource<Decision[]> }) {
                         {decidedBy(decision)}
                       </time>
                     </span>
-                    {decision.why && <p>{decision.why}</p>}
+                    <Reason why={decision.why} />
                   </li>
                 ))}
               </ol>

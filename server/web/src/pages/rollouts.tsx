@@ -1,15 +1,33 @@
 import { touches, useResource } from "../api/resource";
+import { useMay } from "../api/session";
 import type { Rollout } from "../api/rollouts";
 import { ago } from "../text/format";
 import { isFinal, rolloutProgress, rolloutSaying, rolloutTotal, rolloutWords } from "../text/rollout";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
+import { Icon } from "../ui/icon";
 import { Badge, Card, Empty, Loaded, Meter, Page } from "../ui/parts";
+import { useQuery } from "../ui/route";
+import { NewRolloutDialog } from "./new_rollout";
 
 export function RolloutsPage() {
   const rollouts = useResource<Rollout[]>("/rollouts", { on: touches("rollout"), everyMs: 800 });
+  const may = useMay("operator");
+  const [asked, setAsked] = useQuery();
+  const starting = asked.get("new");
   return (
-    <Page title="Rollouts" lead="Signed releases on their way to devices: canaries first, then the others.">
+    <Page
+      title="Rollouts"
+      lead="Signed releases on their way to devices: canaries first, then the others."
+      actions={
+        may && (
+          <button type="button" class="primary" onClick={() => setAsked({ new: "" })} data-testid="rollout-open">
+            <Icon name="plus" />
+            New rollout
+          </button>
+        )
+      }
+    >
       <Card flush>
         <Loaded from={rollouts} lines={5}>
           {(all) =>
@@ -23,6 +41,9 @@ export function RolloutsPage() {
           }
         </Loaded>
       </Card>
+      {may && starting !== null && (
+        <NewRolloutDialog {...(starting ? { release: starting } : {})} onClose={() => setAsked({ new: null })} />
+      )}
     </Page>
   );
 }

@@ -16,6 +16,13 @@ interface Props {
   testid?: string;
 }
 
+/** A colour of the page, paler: opaque, because bands lie on each other. #rrggbb both. */
+function mixed(color: string, ground: string): string {
+  const part = (of: string, i: number) => parseInt(of.slice(1 + 2 * i, 3 + 2 * i), 16);
+  if (!/^#[0-9a-f]{6}$/i.test(color) || !/^#[0-9a-f]{6}$/i.test(ground)) return color;
+  return "#" + [0, 1, 2].map((i) => Math.round(0.72 * part(color, i) + 0.28 * part(ground, i)).toString(16).padStart(2, "0")).join("");
+}
+
 function drawMarks(u: uPlot, marks: readonly StageMark[], style: CSSStyleDeclaration) {
   const { ctx, bbox } = u;
   const ratio = bbox.width / Math.max(1, u.over.clientWidth);
@@ -62,7 +69,8 @@ export function BandChart({ of, marks, testid }: Props) {
     const ink = style.getPropertyValue("--muted");
     const rule = style.getPropertyValue("--rule");
     const font = `11px ${style.fontFamily}`;
-    const fill = (band: Band) => style.getPropertyValue(`--${band.tone === "idle" ? "edge" : band.tone}`);
+    const surface = style.getPropertyValue("--surface").trim();
+    const fill = (band: Band) => mixed(style.getPropertyValue(`--${band.tone === "idle" ? "edge" : band.tone}`).trim(), surface);
     const made = new uPlot(
       {
         width: Math.max(element.clientWidth, 120),

@@ -25,7 +25,7 @@ export const rolloutDeviceWords: Record<RolloutDeviceState, Word> = {
   committed: { text: "running it", tone: "good" },
   failed: { text: "failed", tone: "bad" },
   unreached: { text: "unreached", tone: "warn" },
-  skipped: { text: "left out", tone: "idle" },
+  skipped: { text: "left out or back", tone: "idle" },
 };
 export const DEVICE_STATES = Object.keys(rolloutDeviceWords) as RolloutDeviceState[];
 
@@ -102,6 +102,17 @@ export function rolloutSaying(rollout: Rollout): string {
     case "aborted":
       return `${share}; the others kept or got back their previous model.`;
   }
+}
+
+/** The state of one device: who was told before it was left out has gone back. */
+export function rolloutDeviceWord(device: RolloutDevice): Word {
+  if (device.state !== "skipped") return rolloutDeviceWords[device.state];
+  return { text: device.told_at === null ? "left out" : "went back", tone: "idle" };
+}
+
+/** A reason in its parts: what it says, and the figures after it, which are long in one line. */
+export function clauses(why: string): string[] {
+  return why.split("; ").filter(Boolean);
 }
 
 /** Plain words for one device's line; its own reason wins. */
