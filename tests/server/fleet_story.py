@@ -11,12 +11,23 @@ from server_story import Clock
 
 from edgepress_agent.seal import open_content_key
 from edgepress_agent.trust import Accepted, Floors, load_root, verify_want
-from edgepress_devices.protocol import Hardware, JobStep, State
+from edgepress_devices.histogram import LatencyRecorder
+from edgepress_devices.protocol import (
+    VERSION,
+    Hardware,
+    JobStep,
+    Reading,
+    Sample,
+    State,
+    TelemetryBatch,
+    TrialReport,
+)
 from edgepress_server.rollout.engine import Engine
 from edgepress_server.store import Store
 from edgepress_server.store.models import ModelFacts
 from edgepress_server.store.releases import Release
 from edgepress_server.store.rollouts import Rollout
+from edgepress_server.store.telemetry import Received
 from edgepress_server.trust.keys import Keys, create_keys_if_missing
 
 MODEL = "digits"
@@ -35,6 +46,8 @@ class StoryDevice:
     running: str | None = None
     running_release: int | None = None
     seq: int = 0
+    batches: int = 0
+    trial: TrialReport | None = None
 
     @property
     def public_key(self) -> str:
@@ -76,6 +89,7 @@ class StoryDevice:
             want=self.floors.want,
             step=step,
             reason=reason,
+            trial=self.trial,
         )
         assert self.store.device_states.record(self.name, state)
 
@@ -85,6 +99,29 @@ class StoryDevice:
         self.running, self.running_release = accepted.want.digest, accepted.release
         self.floors = Floors(self.floors.want, accepted.release, self.floors.time_s)
         self.report("committed")
+
+    def measure(self, pace_us: float, minutes: int = 3, *, energy_mj: float | None = None) -> None:
+        """So many minutes of telemetry of what it runs, the last one just over."""
+        samples = []
+        for minute in range(minutes, 0, -1):
+            recorder = LatencyRecorder()
+            energy = None if energy_mj is None else Reading(energy_mj * (1 + minute / 1000), "test", "board")
+            for n in range(20):
+                recorder.record(pace_us * (0.9 + 0.01 * n), 10)
+            samples.append(
+                Sample(
+                    at_ms=self.store.now_ms() - minute * 60_000,
+                    interval_ms=60_000,
+                    artifact=self.running,
+                    inferences=200,
+                    latency_us=recorder.take(),
+                    rss_bytes=50_000_000,
+                    energy_mj=energy,
+                )
+            )
+        self.batches += 1
+        batch = TelemetryBatch(VERSION, "epoch", self.batches, samples)
+        self.store.telemetry.store([Received(self.name, self.store.now_ms(), batch)])
 
     def fail(self, step: JobStep = "rejected", reason: str = "p95 is 900 us, allowed are 500 us") -> None:
         self.read_want()
@@ -102,10 +139,12 @@ class Fleet:
         facts = ModelFacts(bytes=9, weight_bytes=9, parameters=2, macs=None, inputs=[], outputs=[])
         store.models.add(MODEL, blob, facts, None, actor=None)
 
-    def enrol(self, *names: str, profile: str = "x86-pc") -> list[StoryDevice]:
+    def enrol(
+        self, *names: str, profile: str = "x86-pc", labels: dict[str, str] | None = None
+    ) -> list[StoryDevice]:
         made = []
         for name in names:
-            self.store.devices.register(name, profile, {}, actor=None)
+            self.store.devices.register(name, profile, labels or {}, actor=None)
             self.devices[name] = StoryDevice(self.store, self.keys, name, profile)
             self.devices[name].enrol()
             self.devices[name].report("idle")
@@ -125,7 +164,11 @@ class Fleet:
         return self.store.releases.create(self.keys, model=MODEL, digests=digests)
 
     def roll_out(self, release: Release, **more: object) -> str:
-        return self.store.rollouts.create(release.id, **more).id  # type: ignore[arg-type]
+        made = self.store.rollouts.create(release.id, **more).id  # type: ignore[arg-type]
+        self.store.deltas.want_for(release.id)
+        while (delta := self.store.deltas.next_wanted()) is not None:  # these artifacts are no models
+            self.store.deltas.attempted(delta.base, delta.full, "no model", final=True)
+        return made
 
     def settle(self) -> None:
         """Let the engine do all there is to do now."""

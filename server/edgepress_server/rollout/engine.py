@@ -108,7 +108,7 @@ class Engine:
                     changed.rollouts.add(row["rollback_of"])  # it waits for this one
                 if event.data.get("state") == "signed":  # it takes its devices over from older ones
                     names.update(self._store.rollout_reads.members(event.subject))
-            elif event.kind == "release" or (event.kind == "server" and event.action == "delivery_rules"):
+            elif event.kind == "release" or event.action in ("delivery_rules", "delta"):
                 changed.everything = True
             elif event.kind == "server" and event.action.startswith("group"):
                 return _Changed(None, everything=True)

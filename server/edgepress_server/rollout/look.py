@@ -94,14 +94,14 @@ class Looks:
             approved=reads.approved(rollout_id),
             failed=reads.failed(rollout_id),
             told_lately=told,
-            next_slot_at=None if first is None else first + MINUTE_MS + 1,
+            next_slot_at=None if first is None else first + MINUTE_MS,
             download_slots=self._download_slots(),
             overruled=row["overruled"] == row["wave"],
             rollback=bool(row["rollback"]),
             give_back=len(reads.to_give_back(rollout_id)) if rolling_back else 0,
             take_back=len(reads.to_take_back(rollout_id)) if rolling_back and row["rollback"] else 0,
             going_back=reads.going_back(rollout_id) if rolling_back else (),
-            deltas_pending=store.deltas.pending(row["release"]) if policy.delta == "only" else 0,
+            deltas_pending=store.deltas.pending(row["release"]) if policy.delta != "never" else 0,
             figures=lambda fresh: self._judged_by(rollout_id, policy, row["gates_since"], fresh),
         )
         fresh = [c["fresh"] for c in cells if c["fresh"] is not None and c["state"] not in ("committed",)]

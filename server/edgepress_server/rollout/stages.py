@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from edgepress_server.rollout.facts import (
     UNDER_WAY,
     Action,
@@ -28,6 +30,8 @@ from edgepress_server.rollout.timers import (
     times_out_at,
 )
 from edgepress_server.store.rollout_rows import stage_name
+
+DELTAS_MS: Final = 120_000  # then the first devices get whole artifacts, where the policy allows them
 
 
 def signed(rollout: RolloutFacts, now_ms: int) -> list[Action]:
@@ -173,8 +177,9 @@ def _may_begin(rollout: RolloutFacts, now_ms: int) -> Wait | None:
         return Wait(f"{name(rollout)} waits for a person: edgepress rollout approve {rollout.id}")
     if policy.start_at_ms is not None and now_ms < policy.start_at_ms:
         return Wait(f"starts at {moment(policy.start_at_ms, policy)}", policy.start_at_ms)
-    if policy.delta == "only" and rollout.deltas_pending:
-        return Wait(f"{rollout.deltas_pending} deltas are being made", now_ms + LOOK_AGAIN_MS)
+    if rollout.deltas_pending and (policy.delta == "only" or now_ms - rollout.stage_since < DELTAS_MS):
+        made = "a delta is" if rollout.deltas_pending == 1 else f"{rollout.deltas_pending} deltas are"
+        return Wait(f"{made} being made", now_ms + 1000)
     return None
 
 

@@ -20,8 +20,9 @@ from edgepress_server.trust.keys import Keys
 
 log = logging.getLogger(__name__)
 
-# All at once, and whoever fails does not keep the others from going back.
-POLICY = {"canary_per_profile": 0, "max_failed": 1_000_000}
+# All at once, and whoever fails does not keep the others from going back. Nobody waits for deltas: what ran
+# before mostly still lies on the device.
+POLICY = {"canary_per_profile": 0, "max_failed": 1_000_000, "delta": "never"}
 
 
 class TakesBack:
