@@ -24,6 +24,7 @@ DeltaState = Literal["wanted", "ready", "useless", "failed"]
 WORTH: Final = 0.8  # of the artifact's bytes: a larger delta is not worth its trouble on the device
 BASES_PER_ARTIFACT: Final = 4  # those that most devices run
 ATTEMPTS: Final = 3
+SIGNED_WITHIN_MS: Final = 5_000  # by a release key that is here; one that is elsewhere is not waited for
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -97,11 +98,13 @@ class Deltas:
         return None if row is None else Delta(**dict(row))
 
     def pending(self, release_id: str) -> int:
-        """Deltas to artifacts of this release that are still being made, or wait for the release key."""
+        """Deltas to artifacts of this release that are still being made, or are about to be signed."""
         row = self._database.row(
             "SELECT count(*) AS n FROM deltas d JOIN release_artifacts a ON a.digest = d.full"
-            " WHERE a.release = ? AND d.state = 'wanted'",
-            (release_id,),
+            " WHERE a.release = ? AND (d.state = 'wanted' OR d.state = 'ready' AND d.made_at > ?"
+            " AND NOT EXISTS (SELECT 1 FROM delta_statements s"
+            " WHERE s.release = a.release AND s.digest = d.digest))",
+            (release_id, self._database.now_ms() - SIGNED_WITHIN_MS),
         )
         return 0 if row is None else int(row["n"])
 
@@ -152,6 +155,7 @@ class Deltas:
                 " WHERE base = ? AND full = ? AND state = 'wanted'",
                 (reason[:500], final, ATTEMPTS, base, full),
             )
+            self._events.append("artifact", full, "delta", data={"base": base, "reason": reason[:500]})
 
     def unsigned(self) -> Sequence[tuple[str, Delta]]:
         """(release, delta) that may be offered once the release key has signed it: newest release first."""
