@@ -6,6 +6,7 @@ once and acknowledged. Tests read what it saw.
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
@@ -73,6 +74,8 @@ class ProtocolServer:
         self.wants: dict[str, bytes] = {}
         self.withheld: set[int] = set()  # chunks that are not published, whoever asks
         self.damaged: set[int] = set()  # chunks that are published with a flipped bit, until asked for
+        self.tickets: set[str] = set()  # that are good for chunks over HTTP
+        self.over_https: list[tuple[int, int]] = []  # (first, count) of the chunks that were asked for
         self.silent = False  # stores nothing and acknowledges nothing
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
@@ -227,6 +230,24 @@ class ProtocolServer:
                 status, answer = server._enroll(self.path, body)
                 data = json.dumps(answer).encode()
                 self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self) -> None:
+                """Ranges of all chunks of a release joined, as the protocol's head says."""
+                asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"] or "")
+                release = server.releases.get(self.path.removeprefix("/api/v1/chunks/"))
+                ticket = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+                if asked is None or release is None or ticket not in server.tickets:
+                    self.send_error(403)
+                    return
+                first, end = int(asked[1]) // protocol.CHUNK_MAX_BYTES, int(asked[2]) + 1
+                last = -(-end // protocol.CHUNK_MAX_BYTES)
+                data = b"".join(release.chunk(n) for n in range(first, min(last, release.chunks)))
+                server.over_https.append((first, last - first))
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {asked[1]}-{asked[2]}/*")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
