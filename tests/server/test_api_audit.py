@@ -104,3 +104,20 @@ def test_odd_bodies_break_nothing(operator: Browser, store: Store, body: str) ->
     )
     assert answer.status_code in (201, 400)
     assert store.audit.verify().holds
+
+
+def test_questions_leave_no_row(operator: Browser, store: Store) -> None:
+    before = store.audit.head()
+    operator.post("/groups/matches", {"query": "online"})
+    assert store.audit.head() == before
+
+
+def test_devices_from_a_file_are_named_without_their_codes(operator: Browser, store: Store) -> None:
+    text = "name,profile\npress-01,raspberry-pi-4\npress-02,raspberry-pi-4\n"
+    answer = operator.client.post(
+        "/api/v1/devices/bulk", data=text, headers=operator.headers, content_type="text/csv"
+    )
+    assert answer.status_code == 201, answer.text
+    row = store.audit.newest(1)[0]
+    assert row.action == "register_devices" and row.data["made"] == ["press-01", "press-02"]
+    assert all(code["code"] not in json.dumps(row.data) for code in answer.json["codes"])

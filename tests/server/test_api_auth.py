@@ -29,6 +29,8 @@ PUBLIC = {
     "/api/v1/renew/confirm",  # takes a proof
     "/api/v1/chunks/<digest>",  # takes a ticket
     "/api/v1/openapi.json",
+    "/api/v1/broker/<broker>/<question>",  # takes the broker's own secret
+    "/api/v1/broker/<broker>/<question>/<secret>",
 }
 
 

@@ -23,13 +23,24 @@ log = logging.getLogger(__name__)
 
 _WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
 _FAILURES: Final = {"sign_in": "sign_in_failed", "enroll": "enrol_failed"}  # told also when they are refused
+# These only ask: what would be, what fits, whether the broker may let somebody in.
+_ASKS: Final = frozenset(
+    {
+        "validate_profile_text",
+        "plan_rollout",
+        "match_query",
+        "ask_challenge",
+        "ask_with_header",
+        "ask_with_secret",
+    }
+)
 _GUESSES: Final = (401, 403, 404, 410)  # what a wrong password or code is answered with
 # fmt: off
 _PLAIN: Final = frozenset({
     "name", "role", "profile", "profiles", "labels", "devices", "device", "release", "model", "recipe",
     "dataset", "note", "policy", "query", "groups", "group", "artifacts", "auto", "reason", "state",
     "expires_in_s", "targets", "rules", "shadow", "delivery", "delta", "gates", "waves", "canary", "hours",
-    "metered", "path", "budget", "members", "description",
+    "metered", "path", "budget", "members", "description", "names", "stage", "overrule", "replace",
 })
 # fmt: on
 _LIST_MAX: Final = 20
@@ -37,13 +48,18 @@ _TEXT_MAX: Final = 200
 _DEPTH_MAX: Final = 4
 _DAY_MS: Final = 24 * 3600 * 1000
 
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def changes_nothing(view: View) -> View:
-    """For a POST that only asks, such as a preview: it is not in the audit log."""
+    """For a POST that only asks, such as a broker's question: it is not in the audit log."""
     view.changes_nothing = True  # type: ignore[attr-defined]
     return view
+
+
+def _only_asks(view: Callable[..., Any]) -> bool:
+    return getattr(view, "changes_nothing", False) or view.__name__ in _ASKS
 
 
 def install(app: Flask) -> None:
@@ -69,7 +85,7 @@ def _record(response: Response, day: _Day) -> Response:
     if request.method not in _WRITES or request.endpoint is None:
         return response
     view = current_app.view_functions[request.endpoint]
-    if not hasattr(view, "required_role") or getattr(view, "changes_nothing", False):
+    if not hasattr(view, "required_role") or _only_asks(view):
         return response
     action = view.__name__
     if response.status_code >= 400:
@@ -84,7 +100,7 @@ def _record(response: Response, day: _Day) -> Response:
             _guessed_at() if response.status_code >= 400 else _subject(answer),
             actor=person.name if person is not None else _who_by_answer(action, answer),
             source=source(),
-            data=_data(response.status_code),
+            data=_data(response.status_code) | _made(answer),
         )
     except ServerError as error:  # what was asked for is done, and cannot be taken back here
         log.error("%s by %s is not in the audit log: %s", action, person and person.name, error)
@@ -151,10 +167,19 @@ def _data(status: int) -> dict[str, Any]:
     kept = _PLAIN if status < 400 else frozenset[str]()
     sent = {key: _short(value) for key, value in _sent().items() if key in kept}
     asked = {key: _short(value) for key, value in request.args.items() if key in _PLAIN}
-    data: dict[str, Any] = {"request": f"{request.method} {request.path[:_TEXT_MAX]}", "status": status}
+    rule = "" if request.url_rule is None else request.url_rule.rule  # not the path, which may hold a secret
+    data: dict[str, Any] = {"request": f"{request.method} {rule}", "status": status}
     if sent or asked:
         data["sent"] = {**asked, **sent}
     return data
+
+
+def _made(answer: dict[str, Any]) -> dict[str, Any]:
+    """The devices that were registered from a file, which is not kept; never their codes."""
+    codes = answer.get("codes")
+    if not isinstance(codes, list):
+        return {}
+    return {"made": _short([code["device"] for code in codes if isinstance(code, dict) and "device" in code])}
 
 
 def _short(value: Any, depth: int = 0) -> Any:
