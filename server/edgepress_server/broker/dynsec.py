@@ -10,7 +10,7 @@ device has a role of its own beside the one that all share:
 
 All four default ACLs deny, so nobody reaches $SYS, $CONTROL or another device's topics.
 
-The whole state is written as the plugin's file before mosquitto starts (10,000 devices: a second), so
+The whole state is written as the plugin's file before mosquitto starts (10,000 devices: seconds), so
 whatever differed from the store is put right then. Later changes are commands. The plugin writes its whole
 file after each (75 ms at 10,000 devices) and serves nobody meanwhile, so they go out in small batches. Each
 list of commands brings a device to its state from whatever it is in: after a lost answer it is sent again.
