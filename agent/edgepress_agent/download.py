@@ -24,6 +24,7 @@ from edgepress_devices.protocol import Need, to_json
 MQTT_DOWN_S: Final = 30.0
 HTTPS_FAILURES_MAX: Final = 3  # in a row; then MQTT has another turn, where it may
 DAMAGED_SAID_EVERY_S: Final = 10.0
+REASON_MAX_CHARS: Final = 300
 
 Way = Literal["mqtt", "https"]
 
@@ -49,7 +50,7 @@ class Ranges(Protocol):
 
 
 Came = Callable[[int, bytes], None]
-Ended = Callable[[str | None], None]
+Ended = Callable[[str | None, bool], None]
 
 
 def open_https(origin: Origin, came: Came, ended: Ended) -> Ranges:
@@ -90,7 +91,7 @@ class Download:
         self._busy = False  # HTTPS was asked for a span and has not said that it ended
         self._mark: object = None  # of the HTTPS thread whose events count
         self._failures = 0  # of HTTPS, in a row
-        self._failed = ""  # why, the last time
+        self._failed: str | None = None  # why the last range did not come
         self._damaged_said_s = float("-inf")
 
     @property
@@ -200,7 +201,7 @@ class Download:
     # --- MQTT ---------------------------------------------------------------------------------------------
 
     def _tend_mqtt(self, link: Broker, now_s: float) -> None:
-        self._failures = 0
+        self._failures, self._failed = 0, None
         wanted = self._open(now_s)
         wanted += self._window.again(now_s)
         if self._stored and (wanted or self.remaining == 0 or len(self._stored) >= 2 * REFILL):
@@ -231,8 +232,7 @@ class Download:
         if origin is None:
             self.waiting = "the server gave no ticket for HTTPS, and MQTT is not allowed"
             return
-        if self._failures:
-            self.waiting = self._failed
+        self.waiting = self._failed
         if self._busy:
             return
         if not self._spans:
@@ -249,8 +249,8 @@ class Download:
         def came(n: int, payload: bytes) -> None:
             self._put(Chunk(origin.digest, n, payload))
 
-        def ended(reason: str | None) -> None:
-            self._put(HttpsEnded(mark, reason))
+        def ended(reason: str | None, busy: bool) -> None:
+            self._put(HttpsEnded(mark, reason, busy))
 
         self._mark = mark
         return self._open_https(origin, came, ended)
@@ -259,11 +259,12 @@ class Download:
         if self._https is None or event.mark is not self._mark:
             return
         self._busy = False
+        self._failed = None if event.reason is None else event.reason[:REASON_MAX_CHARS]
         if event.reason is None:
             self._failures = 0
             return
-        self._failures += 1
-        self._failed = event.reason
+        if not event.busy:
+            self._failures += 1
         self._spans.clear()
         self._window.close()  # what came of it is stored, the rest is opened again
 

@@ -31,6 +31,7 @@ class HttpsEnded:
 
     mark: object  # whose
     reason: str | None
+    busy: bool = False  # the server is there, and asked to wait
 
 
 @dataclass(frozen=True)

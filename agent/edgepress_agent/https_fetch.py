@@ -41,10 +41,11 @@ log = logging.getLogger(__name__)
 
 
 class HttpsError(Exception):
-    """A range that did not come; the text says why, for people."""
+    """A range that did not come; the text says why. ``busy``: the server is there, and said later."""
 
-    def __init__(self, reason: str, *, wait_s: float = 0.0) -> None:
+    def __init__(self, reason: str, *, busy: bool = False, wait_s: float = 0.0) -> None:
         super().__init__(reason)
+        self.busy = busy
         self.wait_s = wait_s
 
 
@@ -71,14 +72,16 @@ def payload_bytes(n: int, chunks: int, size_bytes: int) -> int:
 
 
 class HttpsFetch:
-    """``came(n, payload)`` and ``ended(reason)`` (None = the whole range came) are called on its thread."""
+    """``came(n, payload)`` and ``ended(reason, busy)`` are called on its thread; ``reason`` None = the whole
+    range came, ``busy`` = the server asked to wait.
+    """
 
     def __init__(
         self,
         origin: Origin,
         *,
         came: Callable[[int, bytes], None],
-        ended: Callable[[str | None], None],
+        ended: Callable[[str | None, bool], None],
         slow_window_s: float = SLOW_WINDOW_S,
         answer_s: float = ANSWER_S,
         back_off_s: Callable[[int, random.Random], float] = back_off_s,
@@ -131,13 +134,13 @@ class HttpsFetch:
         try:
             self._fetch(first, count)
         except HttpsError as error:
-            reason, wait_s = str(error), error.wait_s
+            reason, busy, wait_s = str(error), error.busy, error.wait_s
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reason, wait_s = _words(error), 0.0
+            reason, busy, wait_s = _words(error), False, 0.0
         else:
             self._failures = 0
             if not self._stop.is_set():
-                self._ended(None)
+                self._ended(None, False)
             return
         self._close()
         if self._stop.is_set():
@@ -147,7 +150,7 @@ class HttpsFetch:
         log.info("chunks over HTTPS: %s; again in %.1f s", reason, wait_s)
         self._stop.wait(wait_s)
         if not self._stop.is_set():
-            self._ended(reason)
+            self._ended(reason, busy)
 
     def _fetch(self, first: int, count: int) -> None:
         origin = self._origin
@@ -198,8 +201,8 @@ class HttpsFetch:
 
     def _check(self, response: http.client.HTTPResponse, begin: int, end: int) -> None:
         if response.status != 206:
-            wait_s = _retry_after_s(response)
-            raise HttpsError(_refusal(response.status), wait_s=wait_s)
+            busy = response.status in (429, 503)
+            raise HttpsError(_refusal(response.status), busy=busy, wait_s=_retry_after_s(response))
         said = (response.getheader("Content-Range") or "").replace(" ", "")
         if not said.startswith(f"bytes{begin}-{end - 1}/"):
             raise HttpsError(f"the server answers with another range than was asked for ({said[:60]!r})")

@@ -3,7 +3,7 @@
 Rules
 -----
 1. News go out as soon as ``STATES_PER_SECOND`` allows. Steps that are passed within moments (``PASSING``) are
-   no news of their own; they travel with the next state.
+   no news of their own: the job thread tells them once it comes to rest on one.
 2. Progress of a download goes out at most every ``PROGRESS_S``.
 3. Every ``REFRESH_S`` the state goes out anyway: a broker that is late to publish our old will must not leave
    us offline for ever.
@@ -21,7 +21,7 @@ from edgepress_devices.protocol import State, to_json
 STATES_PER_SECOND: Final = 4
 PROGRESS_S: Final = 1.0
 REFRESH_S: Final = 60.0
-PASSING: Final = ("verified", "staged")
+PASSING: Final = ("idle", "verified", "staged")
 
 
 class StateReport:

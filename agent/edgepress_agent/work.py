@@ -95,6 +95,7 @@ class Work:
         self._roots = 1  # newest version that the server speaks of
         self._wait_until_s: float | None = None
         self._advanced_s = float("-inf")
+        self._thread: int | None = None  # that calls ``begin`` and ``turn``
 
     @property
     def link(self) -> Broker | None:
@@ -127,6 +128,7 @@ class Work:
 
     def begin(self) -> None:
         """Start what ran before and go on with the newest accepted want. Raises OSError, StoppedError."""
+        self._thread = threading.get_ident()
         self._installer.start(self._identity.fingerprint)
         self._started()
         self._follow_director()
@@ -159,7 +161,8 @@ class Work:
     def changed(self) -> None:
         """The installer's journal moved on, or a measurement did."""
         self._report.news()
-        if self._installer.journal.record.step not in PASSING:
+        mine = threading.get_ident() == self._thread
+        if not mine or self._installer.journal.record.step not in PASSING:
             self._report.tell_even_if_busy()
 
     # --- in -----------------------------------------------------------------------------------------------

@@ -87,8 +87,8 @@ class Broker:
 class Ranges:
     """An HTTPS server that answers at once, or fails as often as it is told to."""
 
-    def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
+    def __init__(self, failures: int = 0, *, busy: bool = False) -> None:
+        self.failures, self.busy = failures, busy
         self.asked: list[tuple[int, int]] = []
         self.stopped = 0
 
@@ -100,11 +100,11 @@ class Ranges:
         self.asked.append((first, count))
         if self.failures:
             self.failures -= 1
-            self._ended("the server is silent")
+            self._ended("the server is silent", self.busy)
             return
         for n in range(first, first + count):
             self._came(n, CHUNKS[n])
-        self._ended(None)
+        self._ended(None, False)
 
     def stop(self) -> None:
         self.stopped += 1
@@ -292,6 +292,15 @@ def test_https_that_fails_gives_way_to_mqtt_again() -> None:
     it.broker.connected = True
     it.run()
     assert (it.download.via, it.broker.needs) == ("mqtt", [])
+
+
+def test_a_server_that_is_busy_is_waited_for() -> None:
+    it = board(ranges=Ranges(failures=20, busy=True))
+    it.broker.connected = False
+    it.run(until=lambda: it.download.via == "https")
+    it.broker.connected = True
+    it.run()
+    assert (it.download.via, it.broker.packets, it.download.waiting) == ("https", 0, None)
 
 
 @pytest.mark.parametrize("transport", ["mqtt", "https"])

@@ -36,7 +36,7 @@ class Fetching:
         self.fetch = HttpsFetch(
             origin,
             came=self._came,
-            ended=self.ended.put,
+            ended=lambda reason, busy: self.ended.put(reason),
             slow_window_s=0.3,
             answer_s=0.5,
             back_off_s=lambda *_: 0.0,
