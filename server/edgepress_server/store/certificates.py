@@ -67,6 +67,11 @@ class DeviceCertificates:
             )
             return True
 
+    def withdraw(self, device: str) -> None:
+        """One that was offered and never shown is revoked."""
+        with self._database.transaction():
+            self._revoke(device, "next")
+
     def revoke_all(self, device: str) -> None:
         with self._database.transaction():
             self._revoke(device, "current")

@@ -37,6 +37,7 @@ class Renewals:
             self.enrolled(name)
             secret = draw_secret()
             connection.execute("UPDATE devices SET next_secret = ? WHERE name = ?", (secret, name))
+            self._devices.certificates.withdraw(name)
             if certify is None:
                 return secret, None
             self._devices.certificates.add(name, certify(name), "next")
