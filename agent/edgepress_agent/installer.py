@@ -395,6 +395,7 @@ class Installer(Generic[M]):
         record = self._write(
             step="trial", target=info.digest, trial_starts=self.journal.record.trial_starts + 1
         )
+        self._alive(SLOW_STEP_S)
         try:
             model, report = self._engine.try_model(artifact, info, _limits(accepted), self._keep_on)
             if (shadow := accepted.want.shadow) is not None:
@@ -562,6 +563,7 @@ class Installer(Generic[M]):
             journal=self.journal,
             engine=self._engine,
             keep_on=self._keep_on,
+            slow=lambda: self._alive(SLOW_STEP_S),
         )
 
 

@@ -43,7 +43,9 @@ class Fault:
 
 
 class Recovery(Generic[M]):
-    """``trouble`` is why the disk could not be written, if it could not; ``keep_on`` may raise."""
+    """``trouble`` is why the disk could not be written, if it could not; ``keep_on`` may raise;
+    ``slow`` is called before what may take long.
+    """
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Recovery(Generic[M]):
         journal: Journal,
         engine: ModelEngine[M],
         keep_on: Callable[[], None],
+        slow: Callable[[], None],
     ) -> None:
         self.trouble: str | None = None
         self._folder = folder
@@ -62,6 +65,7 @@ class Recovery(Generic[M]):
         self._journal = journal
         self._engine = engine
         self._keep_on = keep_on
+        self._slow = slow
 
     def start(self, identity: str) -> SlotInfo | None:
         """What answers now. Raises OSError where the state folder cannot even be read."""
@@ -90,6 +94,7 @@ class Recovery(Generic[M]):
         last_good = self._good_beside(slot)
         if last_good is None or not self._undamaged(other(slot), last_good):
             return None
+        self._slow()
         try:
             model = self._engine.load(self._slots.artifact(other(slot)), last_good)
         except (ModelRefusedError, NotNowError) as error:
@@ -144,6 +149,7 @@ class Recovery(Generic[M]):
         self._try_disk(
             lambda: self._journal.write(loading=info.digest, load_starts=starts + 1, probation=account)
         )
+        self._slow()
         try:
             model = self._engine.load(self._slots.artifact(slot), info)
         except (ModelRefusedError, NotNowError) as error:
