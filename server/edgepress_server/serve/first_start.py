@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from edgepress_server.broker.mosquitto import find_mosquitto, server_password
+from edgepress_server.broker.driver import driver
 from edgepress_server.broker.ports import free_port, listen
 from edgepress_server.errors import ConflictError, DiskFullError, InvalidInputError, is_disk_full
 from edgepress_server.pki import ensure
@@ -40,8 +40,7 @@ def prepare(settings: Settings, tell: Callable[[str], None]) -> Prepared:
     _make_folder(settings)
     lock = _lock(settings)
     try:
-        if settings.broker == "mosquitto":
-            find_mosquitto()
+        driver(settings).prepare(settings)
         settings, web = _ports(settings)
         is_new = not (settings.data_dir / "edgepress.db").exists()
         had_keys = settings.keys_dir.exists()
@@ -50,8 +49,6 @@ def prepare(settings: Settings, tell: Callable[[str], None]) -> Prepared:
             store.database.check()
         create_keys_if_missing(settings.keys_dir)
         ensure(settings, store.devices.certificates.revoked())
-        if settings.broker == "mosquitto":
-            server_password(settings)
         remember(settings)
         _first_login(settings, store, tell, had_keys)
     except BaseException:
