@@ -92,17 +92,17 @@ def test_an_artifact_is_published_once_per_connection(
     assert broker.sent[:2] == broker.sent[2:]
 
 
-def test_wants_go_before_repairs_before_chunks(broker: Broker, publisher: Publisher, tmp_path: Path) -> None:
-    made = artifact(tmp_path, 3)
+def test_wants_take_turns_with_repairs_and_then_with_chunks(
+    broker: Broker, publisher: Publisher, tmp_path: Path
+) -> None:
+    made = artifact(tmp_path, 2)
     publisher.add(made, whole=True)
-    publisher.repair(made.digest, 2)
-    publisher.put_wants({"pi": 1}, lambda _: b"want 1")
+    publisher.repair(made.digest, 1)
+    publisher.put_wants(dict.fromkeys(("a", "b", "c", "d", "e"), 1), lambda device: device.encode())
     publisher.pump()
-    assert broker.topics == [
-        down_topic("pi", "want"),
-        chunk_topic(made.digest, 2),
-        *(chunk_topic(made.digest, n) for n in range(3)),
-    ]
+    wants = [down_topic(device, "want") for device in "abcde"]
+    repair, first, second = (chunk_topic(made.digest, n) for n in (1, 0, 1))
+    assert broker.topics == [wants[0], repair, wants[1], first, wants[2], second, wants[3], wants[4]]
 
 
 def test_a_want_is_published_when_its_counter_changes(broker: Broker, publisher: Publisher) -> None:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 CLEAR_AFTER_S: Final = 5.0  # the last device has it and others may want it soon: the next wave, a late joiner
 MARK_EVERY_S: Final = 1.0
 RETRY_ARTIFACT_S: Final = 10.0
+WANTS_EVERY_S: Final = 1.0  # who was revoked, or has a new key; new wants are seen at once
 
 
 class Contents:
@@ -53,6 +54,8 @@ class Contents:
         self._damaged_until: dict[str, float] = {}
         self._to_verify: set[str] = set()
         self._mark_due = 0.0
+        self._wants_seen: tuple[int, int] | None = None
+        self._wants_due = 0.0
 
     @property
     def problems(self) -> list[str]:
@@ -75,6 +78,7 @@ class Contents:
         self._cleared.clear()
         self._to_verify.clear()
         self._verifier.forget()
+        self._wants_seen = None
         if newest and mark < newest:
             log.warning(
                 "the broker lost what it held (it shows mark %s of %s): publishing the rest again",
@@ -100,7 +104,10 @@ class Contents:
         """Bring wants, roots and chunks in line. Raises StoreError."""
         for version, payload in enumerate(roots, start=1):
             self._publisher.put(root_topic(version), zlib.crc32(payload) or 1, payload)
-        self._publisher.put_wants(self._store.wants.counters(), self._read_want)
+        newest = self._store.wants.newest()
+        if newest != self._wants_seen or now >= self._wants_due:  # ten thousand take a while to go through
+            self._publisher.put_wants(self._store.wants.counters(), self._read_want)
+            self._wants_seen, self._wants_due = newest, now + WANTS_EVERY_S
         needed = self._store.rollouts.digests_in_use() | self._store.deltas.in_use()
         if self._limits.allowed(now):
             for digest in needed:
@@ -171,19 +178,19 @@ class Contents:
                 continue
 
     def _clear_unneeded(self, needed: set[str], now: float) -> None:
-        wanted = self._store.broker_contents.wanted()
-        for digest, chunks in self._store.broker_contents.published().items():
-            if digest in needed:
-                self._unneeded_since.pop(digest, None)
-                continue
-            if digest in self._cleared:  # is off already; noted with the next mark
-                continue
+        published = self._store.broker_contents.published()
+        for digest in needed & published.keys():
+            self._unneeded_since.pop(digest, None)
+        # What was cleared is off already, and noted with the next mark.
+        unneeded = published.keys() - needed - set(self._cleared)
+        wanted = self._store.broker_contents.wanted() if unneeded else set()
+        for digest in unneeded:
             # Nobody is told to run it any more, as after an abort: at once.
             patience_s = CLEAR_AFTER_S if digest in wanted else 0.0
             if now - self._unneeded_since.setdefault(digest, now) >= patience_s:
                 self._verifier.drop(digest)
                 self._to_verify.discard(digest)
-                self._publisher.clear(digest, chunks)
+                self._publisher.clear(digest, published[digest])
 
     # --- what has arrived -----------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 """Puts wants and chunks on the broker, retained, no faster than it takes them.
 
-    versions  wants and roots whose version differs from what the broker holds; first in line
+    versions  wants and roots whose version differs from what the broker holds
     repairs   chunks that a device asked for
     chunks    of artifacts that rollouts need, each once
     clearing  of artifacts that nobody needs any more: an empty retained message each
+
+Versions and chunks take turns: ten thousand wants must not keep the first who were told from their chunks.
 
 ``pump`` sends while fewer than WINDOW messages wait for their acknowledgement, and is called again when one
 comes. What was acknowledged is told by ``take_acknowledged``, so that somebody can note it; a new connection
@@ -47,6 +49,7 @@ class Publisher:
         self._waiting: dict[int, _Sent] = {}  # message id -> what it was
         self._line: dict[str, tuple[int, bytes]] = {}  # topic -> version and payload, in line
         self._versions: dict[str, int] = {}  # topic -> version on the broker or on its way; 0: cleared
+        self._counters: dict[str, int] = {}  # device -> of its want; ten thousand are looked through often
         self._acknowledged: dict[str, int] = {}  # topic -> version that nobody has noted yet
         self._repairs: deque[Chunk] = deque()
         self._chunks: deque[Chunk] = deque()
@@ -55,6 +58,7 @@ class Publisher:
         self._whole: set[str] = set()  # of these every chunk was put in line
         self._left: dict[str, int] = {}  # digest -> chunks of a whole artifact still to be acknowledged
         self._done: set[str] = set()  # whole artifacts that were acknowledged and that nobody has noted yet
+        self._chunks_turn = True  # the last was; where versions are in line, too
         self.sends_chunks = True  # off while the broker takes none
         self._to_clear: dict[str, int] = {}  # digest -> messages still to be acknowledged
 
@@ -70,6 +74,7 @@ class Publisher:
         ):
             table.clear()
         self._versions = dict(versions or {})
+        self._counters.clear()
         self._whole = set(whole)
         self._done.clear()
         for line in (self._repairs, self._chunks, self._clearing):
@@ -80,11 +85,15 @@ class Publisher:
     def put_wants(self, counters: Mapping[str, int], read: Callable[[str], bytes | None]) -> None:
         """Publish every want whose counter is not the published one; counter 0: clear it."""
         for device, counter in counters.items():
+            if self._counters.get(device) == counter:
+                continue
             topic = down_topic(device, "want")
             if self._versions.get(topic) != counter:
                 payload = read(device) if counter else b""
-                if payload is not None:
-                    self._put(topic, counter, payload)
+                if payload is None:
+                    continue
+                self._put(topic, counter, payload)
+            self._counters[device] = counter
 
     def put(self, topic: str, version: int, payload: bytes) -> None:
         """Publish it unless the broker holds this version."""
@@ -172,7 +181,9 @@ class Publisher:
             pass
 
     def _send_next(self) -> bool:
-        if self._line:
+        chunks_wait = self.sends_chunks and bool(self._repairs or self._chunks)
+        self._chunks_turn = chunks_wait and not self._chunks_turn
+        if self._line and not self._chunks_turn:
             topic, (version, payload) = next(iter(self._line.items()))
             sent = self._send(topic, payload, _Sent(topic, version=version))
             if sent:

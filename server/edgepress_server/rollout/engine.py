@@ -29,7 +29,7 @@ from edgepress_server.trust.want import WANT_LIFETIME_S
 log = logging.getLogger(__name__)
 
 ROUNDS_PER_TICK: Final = 50  # decisions of one rollout in one tick, so that none starves the others
-BATCHES_PER_TICK: Final = 10  # of devices told, in one tick: the link has more to do
+BATCHES_PER_TICK: Final = 3  # of devices told, in one tick: what they are told is to be sent, too
 EVENTS_MAX: Final = 5000  # more than that happened: look at everything
 _QUIET: Final = ("progress", "wave", "joined")  # what the engine itself writes about rollouts
 
