@@ -14,7 +14,7 @@ from edgepress_compression.compress import compress
 from edgepress_compression.data.spec import data_folder
 
 TITLE: Final = "Deltas: LeNet-5 on MNIST, compressed again from scratch after it changed; real models"
-RECIPES: Final = ("int8", "weight-only", "none")
+RECIPES: Final = ("int8", "weight-only", "rate-distortion", "none")
 TARGET: Final = 5.0
 DATASET: Final = Path(__file__).parents[1] / "datasets" / "mnist.toml"
 

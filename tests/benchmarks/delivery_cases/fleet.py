@@ -49,34 +49,43 @@ class Fleet:
         facts = ModelFacts(bytes=9, weight_bytes=9, parameters=2, macs=None, inputs=[], outputs=[])
         self.store.models.add(MODEL, blob, facts, None, actor=None)
 
-    def plant(self, count: int, *, prefix: str = "sim", folders: bool = True) -> list[Path]:
-        """Enrol devices; the state folders of their agents."""
+    def plant(self, count: int, *, asleep: int = 0) -> list[Path]:
+        """Enrol devices, and others that never connect; the state folders of the first.
+
+        The server is stopped meanwhile: mosquitto 2.0.11 takes new users one by one, and writes its file of
+        all users after each.
+        """
+        self.server.close()
         root = load_keys(self.server.data_dir / "keys").roots[-1]
-        made: list[Path] = []
-        disk = _NoSync()
         with self.store.transaction():
-            for number in range(count):
-                name = f"{prefix}-{number}"
-                key = X25519PrivateKey.generate()
-                public_key = base64.b64encode(key.public_key().public_bytes_raw()).decode()
-                self.store.devices.register(name, PROFILE, {"fleet": prefix}, actor=None)
-                code, _ = self.store.devices.new_code(name, actor=None)
-                device = self.store.devices.enrol(code, public_key, Hardware(machine="x86_64"), "0.1.0")
-                if not folders:
-                    continue
-                mqtt = Mqtt(host=self.host, port=self.port, username=name, password=device.mqtt_secret)
-                enrolment = Enrolment(
-                    device=name,
-                    profile=PROFILE,
-                    server=self.server.url,
-                    mqtt=mqtt,
-                    enrolled_at_s=int(time.time()),
-                )
-                folder = self.folder / "devices" / name
-                folder.mkdir(parents=True)
-                write_enrolment(folder, disk, enrolment=enrolment, key=key, root=root)
-                made.append(folder)
+            made = [self._plant(f"sim-{number}", root) for number in range(count)]
+            for number in range(asleep):
+                self._enrol(f"asleep-{number}", X25519PrivateKey.generate())
+        self.server.start_server()
         return made
+
+    def _plant(self, name: str, root: bytes) -> Path:
+        key = X25519PrivateKey.generate()
+        secret = self._enrol(name, key)
+        mqtt = Mqtt(host=self.host, port=self.port, username=name, password=secret)
+        enrolment = Enrolment(
+            device=name,
+            profile=PROFILE,
+            server=self.server.url,
+            mqtt=mqtt,
+            enrolled_at_s=int(time.time()),
+        )
+        folder = self.folder / "devices" / name
+        folder.mkdir(parents=True)
+        write_enrolment(folder, _NoSync(), enrolment=enrolment, key=key, root=root)
+        return folder
+
+    def _enrol(self, name: str, key: X25519PrivateKey) -> str | None:
+        """The device's secret at the broker."""
+        public_key = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+        self.store.devices.register(name, PROFILE, {}, actor=None)
+        code, _ = self.store.devices.new_code(name, actor=None)
+        return self.store.devices.enrol(code, public_key, Hardware(machine="x86_64"), "0.1.0").mqtt_secret
 
     def artifact(self, size_bytes: int) -> str:
         """An artifact of random bytes; its digest."""

@@ -22,8 +22,7 @@ def measure(options: Options) -> Iterator[Row]:
     with fleet(options.folder / "sleepers") as server:
         workers = Workers(2)
         try:
-            folders = server.plant(online)
-            server.plant(options.enrolled - online, prefix="asleep", folders=False)
+            folders = server.plant(online, asleep=options.enrolled - online)
             workers.start(folders, server.host, server.port)
             _settle(server, online)
             yield from _roll_out(server, workers, options.enrolled, online)
