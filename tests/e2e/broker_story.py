@@ -55,7 +55,7 @@ class Yard:
     def start_broker(self) -> None:
         """Its users follow the store, as the broker role does it."""
         self.broker.start()
-        wait_for("mosquitto to listen", lambda: can_connect(self.settings.mqtt_port), 10)
+        wait_for("mosquitto to listen", lambda: can_connect(self.settings.mqtt_port), 40)
         self._stop_renewing = threading.Event()
         stop = self._stop_renewing
 

@@ -128,11 +128,13 @@ def test_a_broker_with_an_old_state_gets_only_what_it_lacks(yard: Yard, tmp_path
     new = rolled_out(yard, "two", text="b")
     wait_for("the new chunks", lambda: set(chunk_topics(new, yard)) <= set(retained(yard, "ep/1/c/+/+")), 20)
     yard.wait_until_settled()
+    yard.stop_link()
     yard.stop_broker(kill=True)
     shutil.copy(tmp_path / "old.db", yard.database)
     yard.start_broker()
     with yard.server() as looker:
         looker.subscribe("ep/1/c/+/+")
+        yard.start_link()
         asked = set(chunk_topics(new, yard))
         wait_for("the new chunks again", lambda: {chunk_topic(*c) for c in chunks_heard(looker)} >= asked, 30)
         assert old not in {digest for digest, _ in chunks_heard(looker)}
