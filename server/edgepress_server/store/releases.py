@@ -13,6 +13,7 @@ below the counter it ran, so going back to older weights is a new release with t
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -135,36 +136,42 @@ class Releases:
             return self.get(standby.id)
 
     def create_standby(self, keys: Keys, release_id: str, *, actor: str | None = None) -> Release | None:
-        """A rollback from a release to what its profiles had before, to be signed together with it.
+        """A rollback from a release to what its profiles run now, to be signed together with it.
 
-        None where there was nothing before. Raises NotFoundError, ConflictError (it has one already, or a
-        newer release exists, which devices would refuse to go below).
+        A release has artifacts of one model: where profiles run several, of that which most devices run. None
+        where there was nothing before. Raises NotFoundError, ConflictError (one stands by already).
         """
         with self._database.transaction():
             release = self.get(release_id)
             if self._read("WHERE standby_for = ?", (release_id,)):
                 raise ConflictError("has_standby", f"A rollback of release {release_id} stands by already.")
-            before: list[str] = []
-            for profile in release.artifacts:
-                row = self._database.row(
-                    "SELECT a.digest FROM release_artifacts a JOIN releases r ON r.id = a.release"
-                    " WHERE r.model = ? AND r.counter < ? AND a.profile = ? AND r.state = 'signed'"
-                    " AND r.standby_for IS NULL ORDER BY r.counter DESC LIMIT 1",
-                    (release.model, release.counter, profile),
-                )
-                if row is not None:
-                    before.append(row["digest"])
+            before = [row for profile in release.artifacts if (row := self._before(release, profile))]
             if not before:
                 return None
+            model = max(before, key=lambda row: int(row["devices"]))["model"]
             return self.create(
                 keys,
-                model=release.model,
-                digests=before,
+                model=model,
+                digests=[row["digest"] for row in before if row["model"] == model],
                 note=f"rollback of release {release.counter}, made ready beforehand",
                 actor=actor,
                 rollback=True,
                 standby_for=release_id,
             )
+
+    def _before(self, release: Release, profile: str) -> sqlite3.Row | None:
+        """What most devices of a profile run, of what was ever released; else what was released last."""
+        return self._database.row(
+            "SELECT a.digest, r.model, count(d.name) AS devices, max(r.counter) AS counter"
+            " FROM release_artifacts a JOIN releases r ON r.id = a.release"
+            " LEFT JOIN devices d ON d.profile = a.profile AND d.revoked_at IS NULL"
+            " AND json_extract(d.state, '$.running') = a.digest"
+            " WHERE a.profile = ? AND a.digest <> ? AND r.counter < ? AND r.standby_for IS NULL"
+            " AND r.state <> 'awaiting_signature'"
+            " GROUP BY a.digest HAVING devices > 0 OR r.model = ?"
+            " ORDER BY devices DESC, counter DESC LIMIT 1",
+            (profile, release.artifacts[profile], release.counter, release.model),
+        )
 
     def withdraw(self, release_id: str, *, reason: str = "", actor: str | None = None) -> Release:
         """Nobody gets it any more; devices that run it keep running it. Raises NotFoundError, "
