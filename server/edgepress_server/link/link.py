@@ -167,7 +167,8 @@ class Link:
             case Disconnected(connection, reason):
                 if connection == self._connected:
                     now = time.monotonic()
-                    log.warning("the connection to the MQTT broker was lost; trying again")
+                    why = reason or "no reason given"
+                    log.warning("the connection to the MQTT broker was lost (%s); trying again", why)
                     self._contents.lost(reason, now)
                     self._leave_place(now)
 
