@@ -112,9 +112,11 @@ class Yard:
 
     # --- links ----------------------------------------------------------------------------------------------
 
-    def start_link(self, *, store: Store | None = None, port: int | None = None) -> Link:
+    def start_link(
+        self, *, store: Store | None = None, port: int | None = None, address: BrokerAddress | None = None
+    ) -> Link:
         store = store or self.store
-        address = BrokerAddress(
+        address = address or BrokerAddress(
             "127.0.0.1", port or self.settings.mqtt_port, SERVER_USER, server_password(self.settings)
         )
         link = Link(store, load_keys(store.data_dir / "keys"), address)

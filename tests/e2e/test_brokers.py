@@ -3,6 +3,7 @@ them dies, forgets, or is not alone."""
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import socket
 import struct
@@ -16,6 +17,7 @@ from broker_story import (
     MOSQUITTO,
     CountingProxy,
     Yard,
+    can_connect,
     chunks_heard,
     retained,
     rss_bytes,
@@ -23,10 +25,13 @@ from broker_story import (
     within,
 )
 from installation import wait_for
+from msgspec.structs import replace
 
 from edgepress_devices.protocol import FETCH_WINDOW, chunk_topic, down_topic, up_topic
 from edgepress_server.broker import mosquitto
 from edgepress_server.broker.check import run_checks
+from edgepress_server.broker.driver import driver
+from edgepress_server.broker.embedded import run_embedded
 from edgepress_server.broker.probe import Probe, Target
 from edgepress_server.link import handshake
 from edgepress_server.store import open_store
@@ -152,6 +157,38 @@ def test_an_aborted_rollouts_chunks_are_cleared_at_once_also_after_a_crash(yard:
     took_s = within(20, lambda: retained(yard, "ep/1/c/+/+") == {})
     assert took_s < 6
     wait_for("the note", lambda: yard.store.broker_contents.published() == {}, 10)
+
+
+def test_of_a_large_fleet_on_the_embedded_broker_everyone_is_heard_after_a_restart_of_the_link(
+    tmp_path: Path,
+) -> None:
+    """iotcore hands out a hundred retained messages for one filter."""
+    yard = Yard(tmp_path / "server")
+    names = [f"device-{n}" for n in range(130)]
+    yard.fleet.enrol(*names)
+    settings = replace(yard.settings, broker="embedded")
+    process = multiprocessing.get_context("spawn").Process(target=run_embedded, args=(settings,), daemon=True)
+    process.start()
+    try:
+        wait_for("the broker", lambda: can_connect(settings.mqtt_port), 30)
+        with Probe(Target("127.0.0.1", settings.mqtt_port)) as devices:
+            assert devices.connect()
+            states = [
+                devices.publish(up_topic(name, "state"), b'{"online":true,"at_ms":1,"seq":99}', retain=True)
+                for name in names
+            ]
+            assert devices.taken(*states)
+            yard.store.device_states.all_offline()
+            yard.start_link(address=driver(settings).address(settings))
+            wait_for(
+                "every device",
+                lambda: all(yard.store.devices.get(name).online for name in names),
+                20,
+            )
+    finally:
+        yard.close()
+        process.kill()
+        process.join()
 
 
 # --- two servers ------------------------------------------------------------------------------------------

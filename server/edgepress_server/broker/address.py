@@ -15,6 +15,7 @@ class BrokerAddress:
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
     mqtt5: bool = True  # tried first; falls back to 3.1.1 where the broker does not know it
+    retained_per_filter: int | None = None  # it hands out no more to who subscribes; None: all
     socket: Path | None = None  # of a broker on this machine: instead of host and port
 
     def __str__(self) -> str:

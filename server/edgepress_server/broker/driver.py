@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from edgepress_server.broker.address import BrokerAddress
+from edgepress_server.broker.embedded_limits import RETAINED_PER_FILTER
 from edgepress_server.broker.mosquitto import (
     find_mosquitto,
     find_plugin,
@@ -67,7 +68,12 @@ class Embedded:
         """Comes with the package."""
 
     def address(self, settings: Settings) -> BrokerAddress:
-        return BrokerAddress(settings.mqtt_host, settings.mqtt_port, mqtt5=False)
+        return BrokerAddress(
+            settings.mqtt_host,
+            settings.mqtt_port,
+            mqtt5=False,
+            retained_per_filter=RETAINED_PER_FILTER,
+        )
 
     def run(self, settings: Settings, store: Store, stop: threading.Event) -> int:
         """Until the process ends: the native broker never returns."""

@@ -31,6 +31,7 @@ from edgepress_devices.protocol import (
     from_json,
     parse_up_topic,
     to_json,
+    up_topic,
 )
 from edgepress_server.broker.address import BrokerAddress
 from edgepress_server.errors import ServerError, StoreError
@@ -79,6 +80,7 @@ class Link:
         self._contents = Contents(store, self._connection, self._handshake.identity)
         self._is_placed = False  # connected, and no other server is there
         self._told_occupied = False
+        self._asked: list[str] = []  # topics of states that were subscribed to one by one
         self._events: deque[Event] = deque()
         self._connected: int | None = None
         self._states: list[tuple[str, State]] = []
@@ -239,11 +241,29 @@ class Link:
         self._connection.farewell = to_json(self._state(online=False))
         self._say(SERVER_STATE_TOPIC, to_json(self._state(online=True)), retain=True)
         self._connection.subscribe(ALL_UP_TOPICS)
+        self._ask_one_by_one()
         self._presence_due = now + PRESENCE_GRACE_S
         self._due.update(tick=0.0, heartbeat=0.0)
 
+    def _ask_one_by_one(self) -> None:
+        """For a broker that does not hand out every device's state to who subscribes to all of them."""
+        limit = self._connection.broker.retained_per_filter
+        devices = [] if limit is None else list(self._store.devices.mqtt_secrets())
+        if limit is None or len(devices) <= limit:
+            return
+        self._asked = [up_topic(device, "state") for device in devices]
+        for start in range(0, len(devices), limit):
+            self._connection.subscribe(*self._asked[start : start + limit])
+
+    def _stop_asking(self) -> None:
+        """They would come twice for ever."""
+        if self._asked:
+            self._connection.unsubscribe(*self._asked)
+            self._asked = []
+
     def _leave_place(self, now: float) -> None:
         self._connected, self._is_placed = None, False
+        self._asked = []
         self._connection.farewell = None
         self._heard.clear()
         self._presence_due = now + PRESENCE_GRACE_S
@@ -319,3 +339,4 @@ class Link:
             self._store.device_states.all_offline(except_for=self._heard)
             # While the broker is away there is nothing to hear; the next connection sets the next date.
             self._presence_due = None
+            self._stop_asking()
