@@ -22,6 +22,7 @@ from edgepress_devices import protocol
 from edgepress_devices.protocol import Need, to_json
 
 MQTT_DOWN_S: Final = 30.0
+HTTPS_AGAIN_MAX_S: Final = 60.0
 HTTPS_FAILURES_MAX: Final = 3  # in a row; then MQTT has another turn, where it may
 DAMAGED_SAID_EVERY_S: Final = 10.0
 REASON_MAX_CHARS: Final = 300
@@ -87,8 +88,10 @@ class Download:
         self._down_since_s: float | None = None
         self._https: Ranges | None = None
         self._origin: Origin | None = None
+        self._transport: Literal["auto", "mqtt", "https"] = "auto"
         self._spans: list[tuple[int, int]] = []  # (first, count) that HTTPS still has to be asked for
-        self._busy = False  # HTTPS was asked for a span and has not said that it ended
+        self._span = 0, 0  # that HTTPS was asked for and has not said that it ended
+        self._https_from_s = float("-inf")
         self._mark: object = None  # of the HTTPS thread whose events count
         self._failures = 0  # of HTTPS, in a row
         self._failed: str | None = None  # why the last range did not come
@@ -155,6 +158,7 @@ class Download:
         hold: Hold | None,
     ) -> None:
         """Go on, as the rules allow now. ``origin`` None: there is no ticket for HTTPS."""
+        self._transport = transport
         if rate_bytes_s != self._pace.rate_bytes_s:
             self._pace.set_rate(rate_bytes_s, now_s)
         if origin != self._origin:
@@ -233,15 +237,15 @@ class Download:
             self.waiting = "the server gave no ticket for HTTPS, and MQTT is not allowed"
             return
         self.waiting = self._failed
-        if self._busy:
+        if self._span[1] or now_s < self._https_from_s:
             return
         if not self._spans:
             self._spans = spans(self._open(now_s))
         if self._spans:
             if self._https is None:
                 self._https = self._start_https(origin)
-            self._busy = True
-            self._https.get(*self._spans.pop(0))
+            self._span = self._spans.pop(0)
+            self._https.get(*self._span)
 
     def _start_https(self, origin: Origin) -> Ranges:
         mark = object()  # events of an earlier one count no more
@@ -255,16 +259,23 @@ class Download:
         self._mark = mark
         return self._open_https(origin, came, ended)
 
-    def https_ended(self, event: HttpsEnded) -> None:
+    def https_ended(self, event: HttpsEnded, now_s: float) -> None:
+        """After ``stored``: what of the range is not on the disk now did not come, or came damaged."""
         if self._https is None or event.mark is not self._mark:
             return
-        self._busy = False
-        self._failed = None if event.reason is None else event.reason[:REASON_MAX_CHARS]
-        if event.reason is None:
+        first, count = self._span
+        self._span = 0, 0
+        reason = event.reason
+        if reason is None and any(self._window.is_missing(n) for n in range(first, first + count)):
+            reason = "chunks come damaged over HTTPS"
+            # The thread knows of no failure, so it does not hold back.
+            self._https_from_s = now_s + min(HTTPS_AGAIN_MAX_S, 2.0**self._failures)
+        self._failed = None if reason is None else reason[:REASON_MAX_CHARS]
+        if reason is None:
             self._failures = 0
             return
         if not event.busy:
-            self._failures += 1
+            self._failures = min(self._failures + 1, 10)
         self._spans.clear()
         self._window.close()  # what came of it is stored, the rest is opened again
 
@@ -273,7 +284,7 @@ class Download:
             self._https.stop()
             self._https = None
             self._window.close()
-        self._busy = False
+        self._span = 0, 0
         self._spans.clear()
 
     # --- ending -------------------------------------------------------------------------------------------
@@ -295,10 +306,10 @@ class Download:
             return self._held_until_s
         times: list[float] = []
         if self.via == "https":
-            if self._origin is not None and not self._busy:
-                times.append(now_s if self._spans else self._pace.ready_s())
+            if self._origin is not None and not self._span[1]:
+                times.append(max(self._https_from_s, now_s if self._spans else self._pace.ready_s()))
         elif self._down_since_s is not None:
-            if self._origin is not None:
+            if self._origin is not None and self._transport == "auto":
                 times.append(max(now_s, self._down_since_s + MQTT_DOWN_S))
         else:
             due_s = self._window.deadline_s()

@@ -190,7 +190,7 @@ class Window:
     def _silence_ends_s(self) -> float:
         if self._silences == 0:
             return self._quiet_s + max(PATIENCE_S, SLOWNESS * self._gap_s)
-        return self._silence_due_s
+        return max(self._silence_due_s, self._next_need_s)
 
     def _was_silent(self, now_s: float) -> None:
         """Take the next step of rule 4: again after 4 seconds, 4, 8, 16 ..."""

@@ -189,7 +189,7 @@ class Work:
             case Wanted(payload):
                 self._want(payload, stored=False)
             case HttpsEnded() if self._download is not None:
-                self._download.https_ended(event)
+                self._download.https_ended(event, time.monotonic())
             case ServerRoots(version):
                 self._roots = version
                 self._ask_for_root()

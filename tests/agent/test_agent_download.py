@@ -89,6 +89,7 @@ class Ranges:
 
     def __init__(self, failures: int = 0, *, busy: bool = False) -> None:
         self.failures, self.busy = failures, busy
+        self.damaged: set[int] = set()
         self.asked: list[tuple[int, int]] = []
         self.stopped = 0
 
@@ -103,7 +104,7 @@ class Ranges:
             self._ended("the server is silent", self.busy)
             return
         for n in range(first, first + count):
-            self._came(n, CHUNKS[n])
+            self._came(n, b"\0" * 100 if n in self.damaged else CHUNKS[n])
         self._ended(None, False)
 
     def stop(self) -> None:
@@ -155,7 +156,7 @@ class Board:
         self.download.stored(pieces, self.now_s)
         for event in events:
             if isinstance(event, HttpsEnded):
-                self.download.https_ended(event)
+                self.download.https_ended(event, self.now_s)
             elif isinstance(event, Connected):
                 self.download.connected(self.broker, self.now_s)
         origin = Origin("https://server", RELEASE.digest, len(RELEASE.artifact), RELEASE.chunks, "ticket")
@@ -292,6 +293,28 @@ def test_https_that_fails_gives_way_to_mqtt_again() -> None:
     it.broker.connected = True
     it.run()
     assert (it.download.via, it.broker.needs) == ("mqtt", [])
+
+
+def test_a_chunk_that_comes_damaged_over_https_is_fetched_ever_later() -> None:
+    it = board(transport="https")
+    it.ranges.damaged = {3, 20}
+    it.run(until=lambda: it.now_s > 600)
+    assert it.download.waiting == "chunks come damaged over HTTPS"
+    assert len(it.ranges.asked) < 20
+    assert it.turns < 60
+    it.ranges.damaged.clear()
+    it.run()
+    assert sorted(it.stored) == list(range(RELEASE.chunks))
+
+
+@pytest.mark.parametrize("ticket", [True, False])
+def test_without_a_broker_and_without_another_way_it_waits_without_turning(ticket: bool) -> None:
+    it = board(transport="mqtt", ticket=ticket)
+    it.turn()
+    it.broker.drop_connection()
+    it.now_s = 100.0
+    it.turn()
+    assert it.download.deadline_s(it.now_s) is None
 
 
 def test_a_server_that_is_busy_is_waited_for() -> None:
