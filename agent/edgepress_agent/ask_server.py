@@ -1,6 +1,7 @@
 """One question to the server that this device belongs to, over HTTP: bounded, and in words when it fails."""
 
 import ssl
+import warnings
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -65,7 +66,9 @@ def fetch_authority(server: str, fingerprint: str) -> str:
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE  # what comes is compared before anything is sent
-    status, body = _exchange("GET", f"{server}/api/v1/ca.pem", server, unverified, None, CA_MAX_BYTES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # it is meant
+        status, body = _exchange("GET", f"{server}/api/v1/ca.pem", server, unverified, None, CA_MAX_BYTES)
     try:
         pem = body.decode("ascii")
         der = ssl.PEM_cert_to_DER_cert(pem) if status == 200 else b""

@@ -139,6 +139,7 @@ def test_a_device_sends_nothing_to_a_server_with_another_authority(
         assert not (tmp_path / "press" / "enrolment.json").exists()
         done = hub.agent("enroll", url, "--state", str(tmp_path / "press"))
         assert done.returncode == 0, "the code has not been used"
+        assert done.stderr == ""
 
         # The command line: not trusted until told by a file or the fingerprint, then kept for this address.
         env = {**ENV, "XDG_CONFIG_HOME": str(tmp_path / "config"), "EDGEPRESS_PASSWORD": hub.password}

@@ -3,6 +3,7 @@
 import json
 import os
 import ssl
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +89,9 @@ def fetch_authority(url: str, fingerprint: str) -> str:
     unverified.verify_mode = ssl.CERT_NONE  # what comes is compared before anything else is sent
     pool = urllib3.PoolManager(retries=False, timeout=10.0, ssl_context=unverified)
     try:
-        answer = pool.request("GET", f"{url}/api/v1/ca.pem", preload_content=False, redirect=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # it is meant
+            answer = pool.request("GET", f"{url}/api/v1/ca.pem", preload_content=False, redirect=False)
         pem = answer.read(CA_MAX_BYTES + 1).decode("ascii")
         der = ssl.PEM_cert_to_DER_cert(pem) if answer.status == 200 else b""
     except (urllib3.exceptions.HTTPError, UnicodeDecodeError, ValueError) as error:
