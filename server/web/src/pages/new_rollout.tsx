@@ -27,7 +27,8 @@ export function NewRolloutDialog({ release: given, onClose }: { release?: string
   const [query, setQuery] = useState("");
   const [policy, setPolicy] = useState(FIRST_POLICY);
   const usable = (releases.value ?? []).filter((each) => each.state !== "withdrawn");
-  const release = usable.find((each) => each.id === chosen) ?? usable[0];
+  const release =
+    usable.find((each) => each.id === chosen) ?? usable.find((each) => !each.rollback && each.standby_for === null) ?? usable[0];
   const labels = parseLabels(labelText);
   const rules = readPolicy(policy);
   const body =

@@ -3,7 +3,7 @@ import type { Decision, Rollout, Timeline } from "../api/rollouts";
 import { BandChart } from "../plot/bands";
 import { bands, stageMarks } from "../plot/timeline";
 import { date, digest } from "../text/format";
-import { DEVICE_STATES, isFinal, policyWords, rolloutDeviceWords, rolloutSaying, rolloutWords, stageName, targetWords } from "../text/rollout";
+import { DEVICE_STATES, isFinal, policyWords, rolloutDeviceWords, rolloutSaying, rolloutWord, stageName, targetWords } from "../text/rollout";
 import { signatureSteps } from "../text/trust";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
@@ -37,7 +37,7 @@ export function RolloutPage({ id }: { id: string }) {
 /** A rollout, live: stage, why, over time, gates, decisions, devices. */
 export function RolloutView({ rollout }: { rollout: Rollout }) {
   const { policy, release } = rollout;
-  const word = rolloutWords[rollout.state];
+  const word = rolloutWord(rollout);
   const decisions = useResource<Decision[]>(`/rollouts/${rollout.id}/decisions`, { on: touches("rollout", rollout.id), everyMs: 800 });
   const stopped = rollout.state === "paused" || rollout.state === "aborted" || rollout.state === "rolling_back";
   return (
@@ -53,7 +53,7 @@ export function RolloutView({ rollout }: { rollout: Rollout }) {
         <p data-testid="rollout-saying" aria-live="polite">
           {rolloutSaying(rollout)}
         </p>
-        {rollout.reason && (
+        {rollout.reason && rollout.state !== "done" && (
           <Notice tone={stopped ? "warn" : "idle"} testid="rollout-reason">
             <Reason why={sentence(rollout.reason)} />
           </Notice>
@@ -170,6 +170,12 @@ function Facts({ rollout }: { rollout: Rollout }) {
           ))}
         </Fact>
       )}
+      <Fact name="Release">
+        {release.counter}
+        <span class="sub">
+          <Link href={`/rollouts?new=${release.id}`}>Another rollout of it</Link>
+        </span>
+      </Fact>
       <Fact name="Artifacts" wide>
         {Object.entries(release.artifacts).map(([profile, hash]) => (
           <div key={profile}>

@@ -46,7 +46,7 @@ export function RolloutGates({ rollout }: { rollout: Rollout }) {
                       <td>
                         <Badge word={verdictWords[verdict.state]} />
                       </td>
-                      <td class="grow wide">{verdict.words}</td>
+                      <td class="grow words">{verdict.words}</td>
                     </tr>
                   ))}
                 </tbody>

@@ -1,7 +1,7 @@
 // The stages of a rollout in a row: past, here, to come.
 
 import type { Rollout, RolloutState } from "../api/rollouts";
-import { rolloutWords } from "../text/rollout";
+import { rolloutWord } from "../text/rollout";
 import { span } from "../text/format";
 
 interface Stage {
@@ -49,7 +49,7 @@ export function Stages({ rollout }: { rollout: Rollout }) {
   const all = stages(rollout);
   const at = here(rollout, rollout.state);
   const reached = all.findIndex((stage) => stage.key === at);
-  const tone = rolloutWords[rollout.state].tone;
+  const tone = rolloutWord(rollout).tone;
   return (
     <ol class="stages">
       {all.map(({ key, label, aside }, i) => (

@@ -2,7 +2,7 @@ import { touches, useResource } from "../api/resource";
 import { useMay } from "../api/session";
 import type { Rollout } from "../api/rollouts";
 import { ago } from "../text/format";
-import { isFinal, rolloutProgress, rolloutSaying, rolloutTotal, rolloutWords } from "../text/rollout";
+import { isFinal, rolloutProgress, rolloutSaying, rolloutTotal, rolloutWord } from "../text/rollout";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Icon } from "../ui/icon";
@@ -68,7 +68,7 @@ function RolloutTable({ rollouts }: { rollouts: readonly Rollout[] }) {
         </thead>
         <tbody>
           {rollouts.map((rollout) => {
-            const word = rolloutWords[rollout.state];
+            const word = rolloutWord(rollout);
             return (
               <tr key={rollout.id} data-testid={`rollout-row-${rollout.id}`}>
                 <th scope="row">
@@ -88,7 +88,7 @@ function RolloutTable({ rollouts }: { rollouts: readonly Rollout[] }) {
                 </td>
                 <td class="col-2">
                   {rolloutSaying(rollout)}
-                  {rollout.reason && <span class="sub">{rollout.reason}</span>}
+                  {rollout.reason && rollout.state !== "done" && <span class="sub">{rollout.reason}</span>}
                 </td>
                 <td class="num col-3">{ago(rollout.created_at, now)}</td>
               </tr>

@@ -16,10 +16,13 @@ interface Props {
   testid?: string;
 }
 
-/** A colour of the page, paler: opaque, because bands lie on each other. #rrggbb both. */
-function mixed(color: string, ground: string): string {
-  const part = (of: string, i: number) => parseInt(of.slice(1 + 2 * i, 3 + 2 * i), 16);
-  if (!/^#[0-9a-f]{6}$/i.test(color) || !/^#[0-9a-f]{6}$/i.test(ground)) return color;
+const long = (hex: string) => (/^#[0-9a-f]{3}$/i.test(hex) ? hex.replace(/[0-9a-f]/gi, "$&$&") : hex);
+
+/** A colour of the page, paler: opaque, because bands lie on each other. #rrggbb or #rgb, both. */
+function mixed(of: string, on: string): string {
+  const [color, ground] = [long(of), long(on)];
+  const part = (hex: string, i: number) => parseInt(hex.slice(1 + 2 * i, 3 + 2 * i), 16);
+  if (!/^#[0-9a-f]{6}$/i.test(color) || !/^#[0-9a-f]{6}$/i.test(ground)) return of;
   return "#" + [0, 1, 2].map((i) => Math.round(0.72 * part(color, i) + 0.28 * part(ground, i)).toString(16).padStart(2, "0")).join("");
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Policy, Rollout, RolloutDevice } from "../api/rollouts";
 import type { Release } from "../api/types";
-import { gateWords, policyWords, rolloutDeviceSaying, rolloutProgress, rolloutSaying, targetWords } from "./rollout";
+import { gateWords, policyWords, rolloutDeviceSaying, rolloutProgress, rolloutSaying, rolloutWord, targetWords } from "./rollout";
 
 const policy: Policy = {
   canary_per_profile: 1,
@@ -96,6 +96,8 @@ it("a rollout says where it stands", () => {
   expect(rolloutSaying(rollout({ counts, wave: 1, policy: { ...policy, waves } }))).toBe("12 of 40 devices run it; at wave 1 of 2.");
   expect(rolloutSaying(rollout({ state: "paused", wave: 0, counts }))).toContain("stopped at the canaries");
   expect(rolloutSaying(rollout({ state: "done", counts: { committed: 3 } }))).toBe("3 of 3 devices run it.");
+  expect(rolloutSaying(rollout({ state: "aborted", counts: { skipped: 2 }, rolled_back_by: ["x"] }))).toContain("rolled back: all 2 devices");
+  expect(rolloutWord({ state: "aborted", rolled_back_by: [] }).text).toBe("aborted");
   const draft = rollout({ state: "draft", release: { state: "awaiting_signature" } as Release });
   expect(rolloutSaying(draft)).toContain("waits for a signature");
 });

@@ -17,6 +17,10 @@ export const rolloutWords: Record<RolloutState, Word> = {
   rolling_back: { text: "rolling back", tone: "warn" },
 };
 
+/** One that was aborted because it went back says so. */
+export const rolloutWord = (rollout: Pick<Rollout, "state" | "rolled_back_by">): Word =>
+  rollout.state === "aborted" && rollout.rolled_back_by.length > 0 ? { text: "rolled back", tone: "warn" } : rolloutWords[rollout.state];
+
 export const rolloutDeviceWords: Record<RolloutDeviceState, Word> = {
   waiting: { text: "waiting", tone: "idle" },
   wanted: { text: "told", tone: "busy" },
@@ -100,7 +104,9 @@ export function rolloutSaying(rollout: Rollout): string {
     case "rolling_back":
       return "Its devices get back what they ran before.";
     case "aborted":
-      return `${share}; the others kept or got back their previous model.`;
+      return rollout.rolled_back_by.length > 0
+        ? `It was rolled back: ${total === 1 ? "the device" : `all ${total.toLocaleString("en-US")} devices`} kept or got back the previous model.`
+        : `${share}; the others kept or got back their previous model.`;
   }
 }
 
