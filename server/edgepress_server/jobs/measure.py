@@ -123,7 +123,8 @@ def _advance(store: Store, keys: Keys, now: Measurement) -> None:
         _look_at_job(store, now, now.job)
 
 
-_AT_ONCE: Final[dict[str, Any]] = {"canary_per_profile": 0}
+# One device tries it once: a delta made for that would take longer than the whole artifact.
+_AT_ONCE: Final[dict[str, Any]] = {"canary_per_profile": 0, "delta": "never"}
 
 
 def _look_at_rollout(store: Store, now: Measurement, rollout_id: str, actor: str | None) -> None:
