@@ -20,6 +20,7 @@ from edgepress_devices import protocol
 from edgepress_devices.protocol import CHUNK_MAX_BYTES, CHUNK_PLAIN_BYTES, FETCH_WINDOW, Need, from_json
 
 RELEASE = Release(b"model weights " * (40 * CHUNK_PLAIN_BYTES // 14))  # 40 chunks
+DIGEST = RELEASE.digest  # hashed once
 CHUNKS = [RELEASE.chunk(n) for n in range(RELEASE.chunks)]
 LINK_BYTES_S = 5_000_000
 
@@ -131,7 +132,7 @@ class Board:
         self.restart()
 
     def restart(self) -> None:
-        source = Source(RELEASE.digest, len(RELEASE.artifact), RELEASE.chunks, "")
+        source = Source(DIGEST, len(RELEASE.artifact), RELEASE.chunks, "")
         missing = [n for n in range(RELEASE.chunks) if n not in self.stored]
         self.download = Download(
             "pi-4",
@@ -150,7 +151,8 @@ class Board:
         pieces = self.download.take([e for e in events if isinstance(e, Chunk)], self.now_s)
         for n, plain in pieces:
             assert n not in self.stored, "a chunk is stored twice"
-            assert plain == RELEASE.artifact[n * CHUNK_PLAIN_BYTES :][: len(plain)]
+            at = n * CHUNK_PLAIN_BYTES
+            assert plain == RELEASE.artifact[at : at + CHUNK_PLAIN_BYTES]
             self.stored.append(n)
             self.arrivals.append(self.now_s)
         self.download.stored(pieces, self.now_s)
@@ -159,7 +161,7 @@ class Board:
                 self.download.https_ended(event, self.now_s)
             elif isinstance(event, Connected):
                 self.download.connected(self.broker, self.now_s)
-        origin = Origin("https://server", RELEASE.digest, len(RELEASE.artifact), RELEASE.chunks, "ticket")
+        origin = Origin("https://server", DIGEST, len(RELEASE.artifact), RELEASE.chunks, "ticket")
         self.download.tend(
             self.broker,
             self.now_s,
@@ -182,7 +184,7 @@ class Board:
         self.broker.now_s = self.now_s
         while coming and coming[0][0] <= self.now_s:
             _, n, payload = coming.pop(0)
-            self.inbox.append(Chunk(RELEASE.digest, n, payload))
+            self.inbox.append(Chunk(DIGEST, n, payload))
 
     def run(self, *, until: Callable[[], bool] = lambda: False, turns: int = 5000) -> None:
         for _ in range(turns):
@@ -360,7 +362,7 @@ def test_garbage_chunks_are_asked_for_again_and_no_more_than_once_a_second() -> 
     it.broker.on_the_way.clear()
     for tick in range(200):
         it.now_s = tick * 0.01
-        it.inbox += [Chunk(RELEASE.digest, n, bytes(CHUNK_MAX_BYTES)) for n in range(4)]
+        it.inbox += [Chunk(DIGEST, n, bytes(CHUNK_MAX_BYTES)) for n in range(4)]
         it.turn()
     assert it.stored == []
     assert len(it.broker.needs) <= 3
@@ -370,13 +372,13 @@ def test_a_chunk_that_comes_twice_is_stored_once_and_paid_for_twice() -> None:
     it = board(rate=64_000)
     it.turn()
     it.broker.on_the_way.clear()
-    it.inbox += [Chunk(RELEASE.digest, 0, CHUNKS[0])] * 2
+    it.inbox += [Chunk(DIGEST, 0, CHUNKS[0])] * 2
     it.turn()
-    it.inbox += [Chunk(RELEASE.digest, 0, CHUNKS[0])]
+    it.inbox += [Chunk(DIGEST, 0, CHUNKS[0])]
     it.turn()
     assert it.stored == [0]
     assert it.download.received_bytes == 3 * CHUNK_MAX_BYTES
-    assert it.broker.topics == {protocol.chunk_topic(RELEASE.digest, 0)}
+    assert it.broker.topics == {protocol.chunk_topic(DIGEST, 0)}
     assert it.download.deadline_s(0.0) == pytest.approx(
         3.0, abs=0.01
     )  # three chunks were paid, one of them at once
@@ -389,8 +391,8 @@ def test_a_chunk_of_another_artifact_or_another_place_is_not_stored() -> None:
     it.broker.on_the_way.clear()
     it.inbox += [
         Chunk("0" * 64, 0, CHUNKS[0]),
-        Chunk(RELEASE.digest, 1, CHUNKS[2]),
-        Chunk(RELEASE.digest, 3, b""),
+        Chunk(DIGEST, 1, CHUNKS[2]),
+        Chunk(DIGEST, 3, b""),
     ]
     it.turn()
     assert it.stored == []
@@ -402,7 +404,7 @@ def test_a_chunk_of_another_artifact_or_another_place_is_not_stored() -> None:
 def test_a_flood_of_chunks_does_not_fill_the_memory() -> None:
     inbox = Inbox()
     for _ in range(500):
-        inbox.put_nowait(Chunk(RELEASE.digest, 0, b"x"))
+        inbox.put_nowait(Chunk(DIGEST, 0, b"x"))
     inbox.put_nowait(Connected())
     assert inbox.qsize() == INBOX_CHUNKS + 1
     assert inbox.dropped_chunks == 500 - INBOX_CHUNKS

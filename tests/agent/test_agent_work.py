@@ -181,6 +181,7 @@ class Board:
             events = list(itertools.islice(self._waiting(), protocol.FETCH_WINDOW))
             self.work.turn(events)
             if not events and self.work.inbox.empty():
+                assert self.work.patience_s() > 0, "it turns without a reason"
                 return
         raise AssertionError("it does not come to rest")
 
