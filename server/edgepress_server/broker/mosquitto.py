@@ -37,6 +37,7 @@ from edgepress_server.store import Store
 log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.1  # a device that has just enrolled connects at once
+BUSY_S: Final = 0.02  # between two batches of changes: mosquitto serves everybody else
 EVENTS_READ: Final = 200  # more at once: look at the users without reading what happened
 USER_ACTIONS: Final = ("enrolled", "revoked", "renewed", "removed")
 STOP_S: Final = 4.0
@@ -213,6 +214,11 @@ class Mosquitto:
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - the broker role has no threads yet
         )
 
+    @property
+    def is_settled(self) -> bool:
+        """mosquitto knows everybody as the store does, as far as that was looked at."""
+        return self._settled
+
     def poll(self) -> int | None:
         """The exit code once it has ended."""
         return None if self._process is None else self._process.poll()
@@ -280,7 +286,7 @@ def run_mosquitto(settings: Settings, store: Store, stop: threading.Event) -> in
     broker = Mosquitto(settings, store)
     broker.start()
     try:
-        while not stop.wait(POLL_S):
+        while not stop.wait(POLL_S if broker.is_settled else BUSY_S):
             code = broker.poll()
             if code is not None:
                 log.error("mosquitto ended with code %s", code)

@@ -265,8 +265,10 @@ class Connection:
     ) -> None:
         self._greeted = True
         if reason.is_failure:
-            if reason.getName() == "Unsupported protocol version":
+            if self._mqtt5 and reason.getName() == "Unsupported protocol version":
                 self._mqtt5 = False
+                log.info("the MQTT broker does not speak MQTT 5; going on with 3.1.1")
+                return
             log.error("the MQTT broker refuses the server: %s", reason)
             return
         self._was_connected = True
