@@ -130,9 +130,7 @@ class Agent:
             alive=lambda seconds: self._pulse.beat("link", seconds),
         )
         self._work.link = self._link
-        self._renewal = Renewal(
-            folder, disk, renewed=self._link.use, refusals=lambda: self._link.refusals
-        )
+        self._renewal = Renewal(folder, disk, renewed=self._link.use, refusals=lambda: self._link.refusals)
 
         self._watchdog = Watchdog(
             self._pulse,
@@ -155,9 +153,7 @@ class Agent:
         enrolment = self._identity.enrolment
         log.info("edgepress-agent %s, device %s (%s)", __version__, enrolment.device, enrolment.profile)
         log.info("inference on %s", self.url)
-        self._disk.write_whole(
-            self._folder / "http.json", msgspec.json.encode({"url": self.url, "pid": os.getpid()})
-        )
+        self._write_address()
         threads = [
             self._thread("http", lambda: self._http.serve_forever(poll_interval=1.0)),
             self._thread("work", self._work.run),
@@ -174,6 +170,19 @@ class Agent:
             self._notifier.stopping()
         self._halt(threads)
         return self._failed
+
+    def _write_address(self) -> None:
+        try:
+            self._disk.write_whole(
+                self._folder / "http.json", msgspec.json.encode({"url": self.url, "pid": os.getpid()})
+            )
+        except OSError as error:
+            log.error(
+                "the state folder %s cannot be written (%s): the model runs, but nothing is kept and"
+                " nothing new is installed; programs find this agent by its port only",
+                self._folder,
+                error.strerror,
+            )
 
     def status(self) -> dict[str, Any]:
         """What this agent does, for people and programs on the device."""

@@ -96,8 +96,8 @@ class Disk:
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
             shutil.rmtree(aside)
-        else:
-            path.unlink(missing_ok=True)
+        elif os.path.lexists(path):  # a read-only disk would refuse to remove even what is not there
+            path.unlink()
         if path.parent.is_dir():
             self.sync_folder(path.parent)
 

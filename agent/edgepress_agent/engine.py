@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -193,20 +193,37 @@ def decoded_model(artifact: Path, onnx_bytes: int, target: Path) -> Iterator[Pat
     Through a file only one copy of the model is ever in memory: onnxruntime's own. Raises ArtifactError,
     OSError.
     """
-    from edgepress_compression.artifact.read import decode, decode_file
+    from edgepress_compression.artifact.read import decode
 
     if decoded_path(artifact).exists():
         yield decoded_path(artifact)
-        return
-    if psutil.disk_usage(str(target.parent)).free < onnx_bytes + DISK_MARGIN_BYTES:
+    elif _decode_beside(artifact, onnx_bytes, target):
+        try:
+            yield target
+        finally:
+            target.unlink(missing_ok=True)
+    else:
         yield decode(artifact.read_bytes(), max_bytes=onnx_bytes)
-        return
+
+
+def _decode_beside(artifact: Path, onnx_bytes: int, target: Path) -> bool:
+    """Whether the disk took the decoded model. Raises ArtifactError."""
+    from edgepress_compression.artifact.read import decode_file
+
+    if psutil.disk_usage(str(target.parent)).free < onnx_bytes + DISK_MARGIN_BYTES:
+        return False
+    done = False
     try:
         with artifact.open("rb") as source, target.open("wb") as file:
             decode_file(source, file, max_bytes=onnx_bytes)
-        yield target
+        done = True
+    except OSError as error:
+        log.warning("the model is decoded in memory, because %s: %s", target, error.strerror)
     finally:
-        target.unlink(missing_ok=True)
+        if not done and target.is_file():
+            with suppress(OSError):  # a disk that takes nothing may not give anything back either
+                target.unlink()
+    return done
 
 
 def _need_memory(needed: int, what: str) -> None:

@@ -1,5 +1,6 @@
 """The folder that holds all of a device's state, and the lock that keeps a second agent out of it."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -28,7 +29,7 @@ class StateFolder:
         self.path = path
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = _open_lock(path / "lock")
         except OSError as error:
             raise StateFolderError(
                 f"the state folder {path} cannot be written ({error.strerror}): give another one with"
@@ -50,3 +51,13 @@ class StateFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _open_lock(path: Path) -> int:
+    """A disk that turned read-only (worn-out SD cards do) must not keep its model from running."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,5 +1,6 @@
 """Disks that are full, turned read-only or damaged, clocks that begin in 1970: what the device does then."""
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,11 +10,15 @@ import pytest
 from power_cut import ReadOnlyDisk, RefusingDisk
 from release_side import Release, ReleaseSide
 from small_device import NEW, OLD, TWO, Device, wanting
+from small_models import artifact
 
-from edgepress_agent.errors import WantError
+from edgepress_agent.engine import decoded_model
+from edgepress_agent.errors import StateFolderError, WantError
 from edgepress_agent.journal import Journal, Record, backup_path, decode_record, encode_record, read_record
 from edgepress_agent.seal import new_device_key
+from edgepress_agent.state_folder import StateFolder
 from edgepress_agent.trust import Floors, verify_want
+from edgepress_compression.artifact.read import decode
 from edgepress_devices.protocol import CHUNK_PLAIN_BYTES
 
 
@@ -90,6 +95,31 @@ def test_read_only_with_a_damaged_model_the_last_good_one_answers(tmp_path: Path
     device.boot(ReadOnlyDisk())
     assert device.engine.answers == OLD
     assert device.installer.trouble == "the state folder cannot be written: Read-only file system"
+
+
+@pytest.mark.fault(
+    "read-only disk", "the state folder is locked and the model decoded in memory all the same"
+)
+def test_what_cannot_be_written_does_not_keep_a_model_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lock").touch()
+    opened = os.open
+
+    def read_only(path: Path, flags: int, *mode: int) -> int:
+        if flags & (os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return opened(path, flags, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        with StateFolder(tmp_path), pytest.raises(StateFolderError, match="another agent uses"):
+            StateFolder(tmp_path)
+    data = artifact(2.0)
+    (tmp_path / "artifact").write_bytes(data)
+    (tmp_path / "decoded.onnx").mkdir()  # no file can be made there
+    with decoded_model(tmp_path / "artifact", 1 << 20, tmp_path / "decoded.onnx") as model:
+        assert model == decode(data)
 
 
 # --- the journal ------------------------------------------------------------------------------------------
