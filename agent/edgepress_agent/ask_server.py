@@ -80,7 +80,7 @@ def fetch_authority(server: str, fingerprint: str) -> str:
             " fingerprint. Nothing was sent to it. Check the address; if it is right, somebody may stand in"
             " between, or the server lost its pki folder: ask its operator for a new code"
         )
-    return pem
+    return ssl.DER_cert_to_PEM_cert(der)  # what was compared, and nothing that may stand after it
 
 
 def trusting(ca: str | None) -> ssl.SSLContext:

@@ -103,4 +103,4 @@ def fetch_authority(url: str, fingerprint: str) -> str:
             f"the server at {url} is another one than this fingerprint says, or somebody stands in between: "
             "check the address, and the fingerprint that the server prints at its start"
         )
-    return pem
+    return ssl.DER_cert_to_PEM_cert(der)  # what was compared, and nothing that may stand after it

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edgepress_server.addresses import is_wildcard, own_addresses
-from edgepress_server.errors import StoreError
+from edgepress_server.errors import InvalidInputError, StoreError
 from edgepress_server.files import replace_file
 from edgepress_server.pki.authority import (
     Authority,
@@ -66,11 +66,12 @@ def trusted_pem(settings: Settings) -> str | None:
     if file is None:
         return None
     try:
-        return file.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
+        found = read_certificates(file.read_bytes(), str(file))
+    except (OSError, InvalidInputError) as error:
         raise StoreError(
             "no_ca", f"The authority's certificate {file} cannot be read. Put it back and try again."
         ) from error
+    return found[0].public_bytes(Encoding.PEM).decode("ascii")  # the one whose fingerprint is told
 
 
 def trusted_fingerprint(settings: Settings) -> str | None:
