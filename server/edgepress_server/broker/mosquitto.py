@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.1  # a device that has just enrolled connects at once
 BUSY_S: Final = 0.02  # between two batches of changes: mosquitto serves everybody else
+RETRY_S: Final = 1.0
 EVENTS_READ: Final = 200  # more at once: look at the users without reading what happened
 USER_ACTIONS: Final = ("enrolled", "revoked", "renewed", "removed")
 STOP_S: Final = 4.0
@@ -296,6 +297,7 @@ def run_mosquitto(settings: Settings, store: Store, stop: threading.Event) -> in
                     log.info("mosquitto knows the users as they are now")
             except ServerError as error:  # disk full, store busy: those who are in already stay served
                 log.warning("mosquitto's users could not be renewed, trying again: %s", error)
+                stop.wait(RETRY_S)
         return 0
     finally:
         broker.stop()

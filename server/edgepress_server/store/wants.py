@@ -128,19 +128,3 @@ class Wants:
             (expires_before,),
         )
         return [StoredWant(**dict(row)) for row in rows]
-
-    # --- which artifacts a broker may hold ------------------------------------------------------------------
-
-    def published(self) -> dict[str, int]:
-        """digest -> chunks of the artifacts that were put on the broker and not cleared since."""
-        return {row["digest"]: row["chunks"] for row in self._database.rows("SELECT * FROM published")}
-
-    def set_published(self, digest: str, chunks: int) -> None:
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO published (digest, chunks) VALUES (?, ?)", (digest, chunks)
-            )
-
-    def set_cleared(self, digest: str) -> None:
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM published WHERE digest = ?", (digest,))
