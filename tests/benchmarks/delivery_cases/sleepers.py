@@ -78,15 +78,17 @@ def _roll_out(server: Fleet, workers: Workers, enrolled: int, online: int) -> It
     engine = Engine(server.store, load_keys(server.server.data_dir / "keys"))
     looks = []
     for _ in range(LOOKS):
-        looked_s = time.monotonic()
+        looked_s, cpu_s = time.monotonic(), time.thread_time()
         engine.tick()
-        looks.append(time.monotonic() - looked_s)
+        looks.append((time.monotonic() - looked_s, time.thread_time() - cpu_s))
+    longest, busiest = max(wall for wall, _ in looks), max(cpu for _, cpu in looks)
     yield Row(
         case="sleepers",
-        what="a look at the rollout with nothing to do",
-        measured=f"{max(looks):.3f} s at most",
+        what="a decision: nothing to do but wait",
+        measured=f"{longest:.3f} s at most",
+        peer=f"of that {busiest:.3f} s of CPU; the first of a new engine, which looks at every device",
         target="under 1 s each",
-        met=max(looks) < 1.0,
+        met=longest < 1.0,
         numbers={"looks": looks},
     )
     cpu = {name: seconds - cpu_before.get(name, 0.0) for name, seconds in server.cpu_s().items()}
