@@ -37,6 +37,7 @@ def pages(page: Page, base: str) -> Iterator[tuple[str, str]]:
     if devices:
         telling = max(devices, key=lambda d: (d["status"] == "online", d["running"] is not None, d["name"]))
         yield "device", f"/devices/{telling['name']}"
+    yield "groups", "/groups"
     yield "profiles", "/profiles"
     yield "profile", "/profiles/raspberry-pi-4"
     yield "models", "/models"
@@ -57,6 +58,9 @@ def pages(page: Page, base: str) -> Iterator[tuple[str, str]]:
         yield "rollout", f"/rollouts/{telling['id']}"
     yield "telemetry", "/telemetry"
     yield "settings", "/settings"
+    yield "people", "/people"
+    yield "keys", "/trust"
+    yield "audit", "/audit"
     yield "not-found", "/nothing/here"
 
 

@@ -193,6 +193,7 @@ function Body({ device }: { device: Device }) {
             {device.step === "fetching" && device.chunks_total ? (
               <Meter value={(device.chunks_have ?? 0) / device.chunks_total} label="Chunks fetched" />
             ) : null}
+            <Download device={device} />
             {device.want?.rollout && (
               <p>
                 <Link href={`/rollouts/${device.want.rollout}`}>The rollout that told it</Link>
@@ -206,6 +207,37 @@ function Body({ device }: { device: Device }) {
           </Card>
         </div>
       </div>
+    </>
+  );
+}
+
+/** How the newest download stands, and what the trial of it saw; nothing where there is nothing to tell. */
+function Download({ device }: { device: Device }) {
+  const { trial, waiting } = device;
+  const facts: [string, string][] = [];
+  if (device.received_bytes) {
+    facts.push(["Fetched", `${bytes(device.received_bytes)}${device.delta ? ", the difference only" : ""}${device.via ? ` by ${device.via.toUpperCase()}` : ""}`]);
+  }
+  if (trial?.p95_us) facts.push(["p95 in the trial", micros(trial.p95_us) + (trial.base_p95_us ? `, before ${micros(trial.base_p95_us)}` : "")]);
+  if (trial?.rss_bytes) facts.push(["Memory in the trial", `+${bytes(trial.rss_bytes)}`]);
+  if (trial && trial.requests > 0) facts.push(["Same answers", `${trial.agreed} of ${plural(trial.requests, "request")}`]);
+  if (!waiting && facts.length === 0) return null;
+  return (
+    <>
+      {waiting && (
+        <Notice tone="idle" testid="device-waiting">
+          <p>{waiting}</p>
+        </Notice>
+      )}
+      {facts.length > 0 && (
+        <dl class="facts" data-testid="device-download">
+          {facts.map(([name, value]) => (
+            <Fact key={name} name={name}>
+              {value}
+            </Fact>
+          ))}
+        </dl>
+      )}
     </>
   );
 }
@@ -237,6 +269,7 @@ function HardwareFacts({ device }: { device: Device }) {
           </span>
         </Fact>
       )}
+      {device.root !== null && <Fact name="Trusts">root version {device.root}</Fact>}
       {device.running && (
         <Fact name="Artifact">
           <code>{digest(device.running.digest)}</code>

@@ -71,3 +71,10 @@ it("says what a budget asks", () => {
   expect(eventWords(change("budget", "set", { profile: "pi", words: "p95 20 ms" }))?.text).toBe("has a budget on pi: p95 20 ms");
   expect(eventWords(change("budget", "cleared", { profile: "pi" }))?.text).toBe("has no budget on pi any more");
 });
+
+it("groups, rules of downloads and keys are told with where they are", () => {
+  expect(eventWords(change("server", "group", { query: "online" }))).toEqual({ subject: "The group s", href: "/groups", text: "is: online" });
+  expect(eventWords({ ...change("server", "delivery_rules"), subject: "fleet" })?.href).toBe("/settings");
+  expect(eventWords(change("device", "delivery_rules"))?.text).toBe("fetches by other rules");
+  expect(eventWords(change("rollout", "wave", { wave: 1 }))).toBeNull();
+});

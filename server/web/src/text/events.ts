@@ -20,9 +20,9 @@ const HREF: Record<string, (subject: string) => string | null> = {
   push: (id) => `/push/${encodeURIComponent(id)}`,
 };
 // Progress and samples come many times a second; the pages they concern show them.
-const QUIET = new Set(["progress", "trial", "measuring", "batch", "changed"]);
+const QUIET = new Set(["progress", "trial", "measuring", "batch", "changed", "used", "joined"]);
 // Steps on the way that pass within a moment: what comes of them is told.
-const PASSING = new Set(["release created", "rollout created", "push releasing", "push rolling_out", "job started"]);
+const PASSING = new Set(["artifact delta", "release signed", "release created", "rollout created", "push releasing", "push rolling_out", "job started"]);
 const KIND: Record<string, string> = {
   job: "A compression job",
   search: "A search",
@@ -35,6 +35,10 @@ const KIND: Record<string, string> = {
 
 const ACTIONS: Record<string, string> = {
   code: "got a new enrolment code",
+  code_cancelled: "has no open enrolment code any more",
+  renewed: "renewed its credentials",
+  withdrawn: "was withdrawn",
+  approved: "was approved to go on",
   added: "was added",
   registered: "was registered",
   revoked: "was revoked",
@@ -51,9 +55,14 @@ export function eventWords(change: Change): EventWords | null {
   if (change.kind === "telemetry" || change.kind === "person" || QUIET.has(change.action)) return null;
   if (PASSING.has(`${change.kind} ${change.action}`)) return null;
   if (change.kind === "finding") return findingWords(change);
+  if (change.kind === "server") return serverWords(change);
+  if (change.action === "delivery_rules") {
+    return { subject: change.subject, href: HREF["device"]!(change.subject), text: "fetches by other rules" };
+  }
   if (change.kind === "profiling") return profilingEventWords(change);
   if (change.kind === "profile" && change.action in CALIBRATED) return calibrationWords(change);
   if (change.kind === "budget") return budgetWords(change);
+  if (change.kind === "rollout" && change.action === "wave") return null; // its state, and its page, tell
   const text = change.action === "state" ? stateText(change) : (ACTIONS[change.action] ?? spaced(change.action));
   if (text === null) return null;
   const model = change.data["model"];
@@ -63,6 +72,21 @@ export function eventWords(change: Change): EventWords | null {
     href: HREF[change.kind]?.(change.subject) ?? null,
     text,
   };
+}
+
+/** What is of the whole installation: its groups, keys and rules. */
+function serverWords(change: Change): EventWords | null {
+  switch (change.action) {
+    case "group":
+      return { subject: `The group ${change.subject}`, href: "/groups", text: `is: ${said(change.data["query"])}` };
+    case "group_deleted":
+      return { subject: `The group ${change.subject}`, href: "/groups", text: "was removed" };
+    case "delivery_rules":
+      return { subject: "The fleet", href: "/settings", text: "fetches by other rules" };
+    default:
+      if (change.subject === "keys") return { subject: "The keys", href: "/trust", text: "have changed" };
+      return { subject: "The server", href: null, text: spaced(change.action) };
+  }
 }
 
 const said = (value: unknown) => (typeof value === "string" ? value : "");
