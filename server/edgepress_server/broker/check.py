@@ -104,8 +104,16 @@ def _connection(bench: Bench) -> Iterator[Finding]:
                     "broken" if nothing else "note",
                     f"no: {probe.error}",
                     "nothing works" if nothing else None,
-                    "Check address, port, user and password." if nothing else None,
+                    _who_to_blame(probe.error or "") if nothing else None,
                 )
+
+
+def _who_to_blame(error: str) -> str:
+    if error.startswith("TLS failed"):
+        return "Name its authority with --ca, and the host as its certificate does; mqtt:// is without TLS."
+    if error == "hung up":
+        return "Is it an MQTT broker, without TLS? mqtts:// is with TLS."
+    return "Check address, port, user and password."
 
 
 def _tls(bench: Bench, probe: Probe) -> Iterator[Finding]:
