@@ -164,16 +164,16 @@ class Fleet:
         return self.store.releases.create(self.keys, model=MODEL, digests=digests)
 
     def roll_out(self, release: Release, **more: object) -> str:
-        made = self.store.rollouts.create(release.id, **more).id  # type: ignore[arg-type]
-        self.store.deltas.want_for(release.id)
-        while (delta := self.store.deltas.next_wanted()) is not None:  # these artifacts are no models
-            self.store.deltas.attempted(delta.base, delta.full, "no model", final=True)
-        return made
+        return self.store.rollouts.create(release.id, **more).id  # type: ignore[arg-type]
 
     def settle(self) -> None:
-        """Let the engine do all there is to do now."""
-        while self.engine.tick():
-            pass
+        """Let the engine do all there is to do now; these are no models to make deltas of."""
+        more = True
+        while more:
+            more = self.engine.tick()
+            while (delta := self.store.deltas.next_wanted()) is not None:
+                self.store.deltas.attempted(delta.base, delta.full, "no model", final=True)
+                more = True
 
     def rollout(self, rollout_id: str) -> Rollout:
         self.settle()

@@ -156,7 +156,6 @@ class Deltas:
                 (reason[:500], final, ATTEMPTS, base, full),
             )
             # A rollout may wait for it.
-            self._events.append("artifact", full, "delta", data={"base": base, "reason": reason[:200]})
             self._events.append("artifact", full, "delta", data={"base": base, "reason": reason[:500]})
 
     def unsigned(self) -> Sequence[tuple[str, Delta]]:
