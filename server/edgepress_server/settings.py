@@ -178,7 +178,8 @@ def _choose_tls(settings: Settings, *, is_asked: bool) -> Settings:
         return settings
     if settings.insecure_http:
         return msgspec.structs.replace(settings, tls=False)
-    return msgspec.structs.replace(settings, tls=settings.tls or _is_beyond(settings))
+    wanted = settings.tls or settings.tls_cert is not None or _is_beyond(settings)
+    return msgspec.structs.replace(settings, tls=wanted)
 
 
 def _is_beyond(settings: Settings) -> bool:
@@ -246,8 +247,6 @@ def _check_tls(settings: Settings) -> None:
         raise InvalidInputError(
             "tls_pair", "A certificate comes with its key: give both --tls-cert and --tls-key, or neither."
         )
-    if settings.tls_cert is not None and not settings.tls:
-        raise InvalidInputError("tls_off", "--tls-cert is of no use without TLS: add --tls.")
     for name in ("tls_cert", "tls_key", "tls_ca"):
         path: Path | None = getattr(settings, name)
         if path is not None and not path.is_file():

@@ -46,6 +46,7 @@ def test_the_answer_of_enrolment_is_the_only_place_that_tells_the_password(
     assert made["code"] not in str(operator.get("/events"))
 
 
+@pytest.mark.attack("used or expired code", "it lets nobody in, and says how to get a new one")
 def test_a_used_and_an_expired_and_an_unknown_code_each_say_what_to_do(
     operator: Browser, anyone: FlaskClient, clock: Clock
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_copied_card_is_told_on_the_device(store: Store) -> None:
     assert "warning" not in run("show", "press").output
     with store.transaction() as connection:
         connection.execute("UPDATE devices SET cloned_at = 1800000000000")
+    assert "registered, cloned" in run("list").output
     said = " ".join(run("show", "press").output.split())
     assert "two boards use this identity" in said and "edgepress device code press" in said
 

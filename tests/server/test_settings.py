@@ -83,7 +83,7 @@ def test_devices_reach_the_broker_where_the_server_is_public(tmp_path: Path) -> 
         ),
         ("a certificate without its key", {"tls": True, "tls_cert": "/nowhere/a.pem"}, "--tls-key"),
         ("a certificate that is not there", {"tls": True, **PAIR}, "--tls-cert .* is no file"),
-        ("a certificate without TLS", PAIR, "add --tls"),
+        ("a certificate asks for TLS by itself", PAIR, "--tls-cert .* is no file"),
         ("an authority that is not there", {"tls_ca": "/nowhere/ca.pem"}, "--tls-ca .* is no file"),
         ("device certificates without TLS", {"device_auth": "certificate"}, "--broker mosquitto --tls"),
         ("an external broker without port", {"broker": "external", "mqtt_port": 0}, "--mqtt-port"),

@@ -175,7 +175,7 @@ def list_(pairs: tuple[str, ...], profile: str | None, url: str, token: str | No
             (
                 d["name"],
                 d["profile"],
-                d["status"],
+                d["status"] + (", cloned" if d["cloned_at"] else ""),
                 ago(_seen_ms(d)),
                 _running(d),
                 micros((d["latest"] or {}).get("p95_us")),
