@@ -11,6 +11,7 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ class Release:
     limits: Limits = field(default_factory=Limits)
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return sha256(self.artifact)
 

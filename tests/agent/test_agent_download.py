@@ -413,22 +413,26 @@ def test_a_flood_of_chunks_does_not_fill_the_memory() -> None:
 # --- whatever happens ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
     loss=st.sampled_from([0.0, 0.05, 0.2, 0.5]),
     rate=st.sampled_from([None, 50_000, 500_000]),
-    events=st.lists(st.tuples(st.floats(0.0, 3.0), st.sampled_from(["drop", "restart", "hold"])), max_size=6),
+    transport=st.sampled_from(["auto", "mqtt", "https"]),
+    events=st.lists(
+        st.tuples(st.floats(0.0, 3.0), st.sampled_from(["drop", "restart", "hold", "forget", "refuse"])),
+        max_size=6,
+    ),
 )
 def test_whatever_happens_every_chunk_is_stored_once_and_the_server_is_hardly_asked(
-    seed: int, loss: float, rate: int | None, events: list[tuple[float, str]]
+    seed: int, loss: float, rate: int | None, transport: str, events: list[tuple[float, str]]
 ) -> None:
     held_until = [0.0]
     it = board(
         seed,
         loss,
         rate=rate,
-        ticket=False,
+        transport=transport,
         hold=lambda now_s: Hold("waiting", held_until[0] - now_s) if now_s < held_until[0] else None,
     )
     at_s = 0.0
@@ -445,6 +449,11 @@ def test_whatever_happens_every_chunk_is_stored_once_and_the_server_is_hardly_as
             it.broker.connected = True
             it.inbox.clear()
             it.restart()
+        elif what == "forget":
+            it.broker.retained.clear()  # the server has it still
+            it.broker.on_the_way.clear()
+        elif what == "refuse":
+            it.ranges.failures += 2
         else:
             held_until[0] = it.now_s + 10
     it.run()
@@ -452,7 +461,7 @@ def test_whatever_happens_every_chunk_is_stored_once_and_the_server_is_hardly_as
     assert len(it.broker.needs) <= max(2, it.now_s)
     if not loss and not events:
         assert it.broker.needs == []
-        assert it.broker.sent_bytes == sum(map(len, CHUNKS))
+        assert it.download.received_bytes == sum(map(len, CHUNKS))
 
 
 @given(st.sets(st.integers(0, 60)))
