@@ -92,7 +92,7 @@ class Looks:
             release_id=row["release"],
             withdrawn_reason=row["withdrawn_reason"],
             approved=reads.approved(rollout_id),
-            failed=reads.failed(rollout_id),
+            failed=reads.failed(rollout_id) if any(c["state"] == "failed" for c in cells) else (),
             told_lately=told,
             next_slot_at=None if first is None else first + MINUTE_MS,
             download_slots=self._download_slots(),
