@@ -168,6 +168,7 @@ class Link:
         try:
             if broker.tls:
                 client.tls_set_context(self._context(broker))
+                client.on_socket_register_write = _left_to_the_loop
             client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S)
             result = client.loop_forever(retry_first_connection=False)
         except (OSError, ValueError) as error:  # ValueError: a host name that is none
@@ -242,6 +243,14 @@ class _Client(mqtt.Client):
 
 def _offline() -> bytes:
     return to_json(State(online=False))
+
+
+def _left_to_the_loop(_client: mqtt.Client, _data: Any, _sock: Any) -> None:
+    """Something is to be sent. With this callback paho leaves it to its loop, which it has woken.
+
+    Without it whoever publishes writes to the socket while the loop reads from it, and OpenSSL allows one
+    thread at a time.
+    """
 
 
 def _no_delay(_client: mqtt.Client, _data: Any, sock: Any) -> None:

@@ -207,6 +207,9 @@ class Connection:
             client.username_pw_set(self._broker.username, self._broker.password)
         if self._broker.tls is not None:
             client.tls_set_context(self._broker.tls)
+            # What is to be sent is then left to paho's loop. Without it whoever publishes writes to the
+            # socket while the loop reads from it, and OpenSSL allows one thread at a time.
+            client.on_socket_register_write = lambda _client, _data, _sock: None
         client.max_inflight_messages_set(INFLIGHT)
         client.will_set(SERVER_STATE_TOPIC, self._will, qos=1, retain=True)
         self._was_connected = False
