@@ -1,10 +1,13 @@
 """`edgepress-agent run` on a disk that kills the process at a named moment: dying_agent.py MOMENT FOLDER.
 
-MOMENT is ``before:NAME`` or ``after:NAME``; NAME is a journal step ("verified") or ``pointer``.
+MOMENT is ``before:NAME`` or ``after:NAME``; NAME is a journal step ("verified"), ``pointer``, ``model``
+(what a delta makes) or ``info`` (what marks a fetched artifact as checked).
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from power_cut import kill_process
@@ -19,11 +22,19 @@ class DiesAt(Disk):
         self._when, _, self._name = moment.partition(":")
 
     def write_whole(self, path: Path, data: bytes) -> None:
-        is_it = path.name == "current" if self._name == "pointer" else self._is_step(path, data)
+        files = {"pointer": "current", "info": "info.json"}
+        is_it = path.name == files[self._name] if self._name in files else self._is_step(path, data)
         if is_it and self._when == "before":
             kill_process()
         super().write_whole(path, data)
         if is_it:
+            kill_process()
+
+    def write_through(self, path: Path, fill: Callable[[BinaryIO], None]) -> None:
+        if self._name == "model" and self._when == "before":
+            kill_process()
+        super().write_through(path, fill)
+        if self._name == "model":
             kill_process()
 
     def _is_step(self, path: Path, data: bytes) -> bool:

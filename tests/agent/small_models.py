@@ -37,16 +37,24 @@ def scale_model(factor: float, *, ballast_bytes: int = 0, seed: int = 0) -> byte
 
 
 def artifact(
-    factor: float, *, ballast_bytes: int = 0, answer: float | None = None, name: str = "digits"
+    factor: float,
+    *,
+    ballast_bytes: int = 0,
+    answer: float | None = None,
+    name: str = "digits",
+    seed: int | None = None,
 ) -> bytes:
-    """``answer``: the factor that the probe expects; another one than ``factor`` makes a wrong model."""
+    """``answer``: the factor that the probe expects; another one than ``factor`` makes a wrong model.
+
+    ``seed``: of the ballast; models with the same differ in the factor only.
+    """
     expected = factor if answer is None else answer
     inputs = (ProbeInput(name="x", shape=(1, 4), dtype="float32", kind="uniform", low=-1.0, high=1.0),)
     x = probe_inputs(Probe(seed=7, inputs=inputs))["x"]
     values = tuple(float(v) for v in (expected * x).reshape(-1))
     output = ProbeOutput(name="y", shape=(1, 4), positions=(0, 1, 2, 3), values=values)
     return write_artifact(
-        scale_model(factor, ballast_bytes=ballast_bytes, seed=int(factor * 1000)),
+        scale_model(factor, ballast_bytes=ballast_bytes, seed=int(factor * 1000) if seed is None else seed),
         name=name,
         profile="x86-pc",
         recipe={"name": "none"},
