@@ -111,6 +111,14 @@ def test_a_device_reaches_its_own_subtree_the_chunks_and_the_servers_state() -> 
     assert [r["rolename"] for r in client["roles"]] == ["device", "device/pi"]
 
 
+def test_a_device_connects_under_its_own_client_id_only() -> None:
+    """Under another's it would hang up on that device."""
+    client = next(c for c in state_of({"pi": "secret"})["clients"] if c["username"] == "pi")
+    assert client["clientid"] == "edgepress-pi"
+    (created,) = [c for c in changes({}, {"pi": "x"})["pi"] if c["command"] == "createClient"]
+    assert created["clientid"] == "edgepress-pi"
+
+
 def test_only_the_control_user_reaches_the_plugin() -> None:
     state = state_of({"pi": "secret"})
     holders = {r["rolename"] for r in state["roles"] if any("$CONTROL" in acl["topic"] for acl in r["acls"])}
