@@ -30,6 +30,8 @@ from edgepress_server.store import Store, open_store
 from edgepress_server.store.models import ModelFacts
 from edgepress_server.trust.keys import load_keys
 
+__all__ = ["Fleet", "TouchedMemory", "fleet", "wait_for"]
+
 PROFILE: Final = "x86-pc"
 MODEL: Final = "bench"
 ROLES: Final = ("web", "link", "broker", "worker")
@@ -116,7 +118,7 @@ class Fleet:
             assert state.state not in ("paused", "aborted"), state.reason
             return None
 
-        return wait_for(f"rollout {rollout}", over, seconds)
+        return float(wait_for(f"rollout {rollout}", over, seconds))
 
     def want_bytes(self) -> int:
         """Of all wants as PUBLISH packets: fixed header, topic, message id, payload."""
