@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get, query } from "../api/client";
 import type { AuditEntry, AuditPage as Answer, AuditVerdict } from "../api/people";
 import { useResource } from "../api/resource";
+import { useMay } from "../api/session";
 import { actionWords, sentWords } from "../text/audit";
 import { date, plural } from "../text/format";
 import { useAction } from "../ui/dialog";
@@ -13,20 +14,23 @@ import { SETTINGS_TABS, Tabs } from "../ui/tabs";
 const ROWS = 100;
 
 export function AuditPage() {
+  const may = useMay("operator"); // else the one answer says who may
   return (
     <Page
       title="Audit log"
       lead="Who did what, in a log that only grows. Each row holds the hash of the one before it, so a changed or missing row shows."
       actions={
-        <a class="button" href="/api/v1/audit/export" download data-testid="audit-export">
-          <Icon name="download" />
-          Export
-        </a>
+        may && (
+          <a class="button" href="/api/v1/audit/export" download data-testid="audit-export">
+            <Icon name="download" />
+            Export
+          </a>
+        )
       }
     >
       <Tabs label="Settings" tabs={SETTINGS_TABS} here="/audit" />
       <Chain />
-      <Rows />
+      {may && <Rows />}
     </Page>
   );
 }

@@ -114,7 +114,7 @@ export function NewRolloutDialog({ release: given, onClose }: { release?: string
                 </div>
               </fieldset>
               <PolicyFields policy={policy} onChange={setPolicy} />
-              <PlanView plan={plan.value} busy={plan.busy} waits={release?.state === "awaiting_signature"} />
+              <PlanView plan={plan.value} busy={plan.busy} />
               {plan.error && (
                 <pre class="command problem" data-testid="rollout-plan-problem">
                   {plan.error.message}
@@ -188,18 +188,13 @@ function Chips({ label, names, chosen, onToggle, prefix }: ChipsProps) {
 }
 
 /** What would happen: who in which stage, who not and why, and how much is sent. */
-function PlanView({ plan, busy, waits }: { plan: Plan | null; busy: boolean; waits: boolean }) {
+function PlanView({ plan, busy }: { plan: Plan | null; busy: boolean }) {
   if (!plan) return busy ? <Skeleton lines={2} /> : null;
   const left = Object.values(plan.left_out_total).reduce((sum, n) => sum + n, 0);
   const saved = plan.device_bytes_full - plan.device_bytes;
   const stages = Math.max(0, ...plan.profiles.map((profile) => profile.waves.length));
   return (
     <section class="plan" aria-label="What would happen" data-testid="rollout-plan" aria-busy={busy}>
-      {waits && (
-        <Notice tone="idle">
-          <p>The release waits for its signature: the rollout is a draft until that is there.</p>
-        </Notice>
-      )}
       {plan.missing.map((each) => (
         <Notice key={each} tone="warn">
           <p>{each}</p>

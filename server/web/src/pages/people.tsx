@@ -2,7 +2,7 @@ import { useContext, useState } from "preact/hooks";
 import { del, patch, post, put } from "../api/client";
 import type { NewPassword, Person } from "../api/people";
 import { touches, useResource } from "../api/resource";
-import { SessionContext } from "../api/session";
+import { SessionContext, useMay } from "../api/session";
 import type { Role } from "../api/types";
 import { ago, date } from "../text/format";
 import { Confirm, Dialog, useAction } from "../ui/dialog";
@@ -20,6 +20,7 @@ export const ROLES: readonly (readonly [Role, string])[] = [
 
 export function PeoplePage() {
   const people = useResource<Person[]>("/people", { on: touches("person"), everyMs: 800 });
+  const may = useMay("admin");
   const [adding, setAdding] = useState(false);
   const [made, setMade] = useState<NewPassword | null>(null);
   const told = (answer: NewPassword) => {
@@ -31,10 +32,12 @@ export function PeoplePage() {
       title="People"
       lead="Who may use this server, and as what."
       actions={
-        <button type="button" class="primary" onClick={() => setAdding(true)} data-testid="person-open">
-          <Icon name="plus" />
-          Add somebody
-        </button>
+        may && (
+          <button type="button" class="primary" onClick={() => setAdding(true)} data-testid="person-open">
+            <Icon name="plus" />
+            Add somebody
+          </button>
+        )
       }
     >
       <Tabs label="Settings" tabs={SETTINGS_TABS} here="/people" />

@@ -101,7 +101,7 @@ function OverTime({ rollout, decisions }: { rollout: Rollout; decisions: readonl
     everyMs: 1000,
   });
   const now = useNow(2000);
-  if (timeline.value === undefined) return null; // the counts above say how things stand
+  if (timeline.value === undefined || rollout.state === "draft") return null; // the counts above say how things stand
   const until = isFinal(rollout.state) && rollout.finished_at !== null ? rollout.finished_at : now;
   const of = bands(timeline.value, until);
   return <BandChart of={of} marks={stageMarks(decisions, rollout.policy.waves.length)} testid="rollout-over-time" />;

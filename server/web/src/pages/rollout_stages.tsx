@@ -10,8 +10,8 @@ interface Stage {
   aside: string;
 }
 
-function stages({ policy }: Rollout): Stage[] {
-  const found: Stage[] = [{ key: "signed", label: "Signed", aside: "" }];
+function stages({ policy, state }: Rollout): Stage[] {
+  const found: Stage[] = [{ key: "signed", label: state === "draft" ? "To be signed" : "Signed", aside: "" }];
   const canaries = policy.canary_per_profile > 0 || Object.values(policy.canary_profiles).some((n) => n > 0);
   if (canaries) {
     found.push({ key: "0", label: "Canaries", aside: policy.approve_canary ? "once approved" : `${policy.canary_per_profile} a profile` });

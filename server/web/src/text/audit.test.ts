@@ -28,3 +28,7 @@ test("what was sent is told without the subject again, and without what is absen
 test("rows that no request made tell all their data", () => {
   expect(sentWords(entry({ role: "release", threshold: 2 }))).toBe("role release, threshold 2");
 });
+
+test("what came of it is told beside what was sent", () => {
+  expect(sentWords(entry({ request: "POST /x", status: 201, sent: { replace: false }, made: ["a", "b"] }))).toBe("made a b");
+});

@@ -60,9 +60,10 @@ export function actionWords(action: string): string {
 /** What was sent, as short pairs: "profile raspberry-pi-4, labels site=h3". */
 export function sentWords(entry: AuditEntry): string {
   const sent = entry.data["sent"];
-  const told = isRecord(sent) ? sent : withoutRequest(entry.data);
+  const rest = withoutRequest(entry.data);
+  const told = isRecord(sent) ? { ...sent, ...rest } : rest;
   return Object.entries(told)
-    .filter(([, value]) => value !== null && value !== "" && value !== entry.subject)
+    .filter(([, value]) => value !== null && value !== "" && value !== false && value !== entry.subject)
     .map(([key, value]) => `${key.replaceAll("_", " ")} ${plain(value)}`)
     .join(", ");
 }
@@ -71,7 +72,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 function withoutRequest(data: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(data).filter(([key]) => key !== "request" && key !== "status"));
+  return Object.fromEntries(Object.entries(data).filter(([key]) => key !== "request" && key !== "status" && key !== "sent"));
 }
 
 function plain(value: unknown): string {
