@@ -42,7 +42,13 @@ class SecretQuestionPath(QuestionPath):
 
 
 _SHAPES: Final[dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]] = {
-    200: {"description": "In the broker's own words"}
+    200: {
+        "description": "In the broker's own words",
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "text/plain": {"schema": {"type": "string"}},
+        },
+    }
 }
 
 
