@@ -61,7 +61,7 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     """How a device may fetch. The device's own settings can only be stricter."""
 
     start_within_s: Annotated[int, msgspec.Meta(ge=0, le=7 * 86_400)] = 0
-    """it begins at a moment drawn from so many seconds after it got the want"""
+    """it begins at a moment drawn from so many seconds after the want was issued"""
     rate_bytes_s: Annotated[int, msgspec.Meta(ge=1000, le=2**40)] | None = None
     hours: Annotated[list[tuple[MinuteOfDay, MinuteOfDay]], msgspec.Meta(max_length=8)] = []
     """minutes of the day, UTC, from..to, over midnight where to <= from; empty = always"""
