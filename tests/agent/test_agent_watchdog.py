@@ -102,9 +102,10 @@ def test_a_process_that_was_stopped_as_a_whole_goes_on() -> None:
     process = Process(inference_s=3.0)
     process.now_s += 4 * 3600
     process.inference_s += 4 * 3600
+    process.hangs = {"work", "link"}  # they have not run yet since it went on
     process.watchdog.look()
     assert process.ended == []
-    process.inference_s = 0.0
+    process.hangs, process.inference_s = set(), 0.0
     process.live(3600)
     assert process.ended == []
 
