@@ -177,6 +177,9 @@ class Sessions:
         read: list[Session] = []
         for fd, event in self._epoll.poll(max(0.0, seconds)):
             session = self._by_fd[fd]
+            if session.closed:
+                del self._by_fd[fd]
+                continue
             if event & ~select.EPOLLOUT:
                 session.read(self._buffer)
                 if session.closed:
@@ -185,6 +188,10 @@ class Sessions:
             else:
                 self._flush(session)
         return read
+
+    def read(self, session: Session) -> None:
+        """What has come until now, without waiting for its turn."""
+        session.read(self._buffer)
 
     def flush(self, sessions: Iterable[Session]) -> None:
         for session in sessions:

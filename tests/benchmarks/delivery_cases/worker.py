@@ -100,6 +100,8 @@ class Worker:
             self._tick_s = now_s + TICK_S
             late = [agent for agent in self._agents if agent.due_s <= now_s and agent.connected]
             for agent in late:
+                # A board reads while others are busy: what has come must not look as if it had not.
+                self._sessions.read(agent.session)
                 agent.turn(now_s)
             self._sessions.flush(agent.session for agent in self._agents if agent.session.wants_write)
 
