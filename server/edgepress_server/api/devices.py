@@ -10,7 +10,7 @@ from flask import Response
 from pydantic import Field, RootModel
 
 from edgepress_devices.protocol import JobStep
-from edgepress_server.api.answers import Answer, Asked, answer, answers, section
+from edgepress_server.api.answers import Answer, Asked, answer, answers, nothing, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
 from edgepress_server.api.device_credentials import renew_revocations
@@ -258,3 +258,11 @@ def new_device_code(path: DevicePath, query: CodeOptions) -> Response:
         path.name, actor=person().name, life_ms=query.expires_in_s * 1000
     )
     return _registration(path.name, 200, code, expires_at)
+
+
+@api.delete("/devices/<name>/code", responses={204: None})
+@needs("operator")
+def cancel_code(path: DevicePath) -> Response:
+    """Take back a device's open enrolment code"""
+    context().store.codes.cancel(path.name, actor=person().name)
+    return nothing()

@@ -8,7 +8,7 @@ from flask import Response, request
 from pydantic import Field, RootModel
 
 from edgepress_devices.enrolment_rules import enrolment_address
-from edgepress_server.api.answers import Answer, Asked, answer, answers, nothing, section
+from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
 from edgepress_server.api.device_rows import FILE_MAX_BYTES, ROWS_MAX, read_rows
@@ -44,10 +44,6 @@ class BulkOptions(CodeOptions):
     replace: bool = Field(
         False, description="A name that exists gets a new code, and the profile and labels given here"
     )
-
-
-class DevicePath(Asked):
-    name: Annotated[str, Field(max_length=80)]
 
 
 class MadeCodeAnswer(Answer):
@@ -117,14 +113,6 @@ def register_devices(query: BulkOptions) -> Response:
 def list_codes() -> Response:
     """Codes that still work, without themselves; those that expire first in front"""
     return answers([OpenCodeAnswer.model_validate(code) for code in context().store.codes.open()])
-
-
-@api.delete("/devices/<name>/code", responses={204: None})
-@needs("operator")
-def cancel_code(path: DevicePath) -> Response:
-    """Take back a device's open code"""
-    context().store.codes.cancel(path.name, actor=person().name)
-    return nothing()
 
 
 def _check_profiles(rows: list[NewDevice]) -> None:
