@@ -180,8 +180,8 @@ def test_every_history_keeps_the_rules() -> None:
     run_state_machine_as_test(
         History,
         settings=settings(
-            max_examples=8,
-            stateful_step_count=20,
+            max_examples=25,
+            stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -41,14 +41,16 @@ def _advance(store: Store, keys: Keys, push: Push) -> None:
         )
         store.pushes.move(push, "rolling_out", release=release.id, rollout=rollout.id)
     elif push.state == "rolling_out" and push.rollout is not None:
-        rollout = store.rollouts.get(push.rollout)
+        rollout = store.rollouts.summary(push.rollout)
         if rollout.state == "done":
             store.pushes.move(push, "done")
         elif rollout.state in ("aborted", "rolling_back"):
             store.pushes.move(push, "failed", message=f"The rollout was aborted. {rollout.reason}".strip())
         else:
-            paused = rollout.state == "paused"
-            store.pushes.move(push, "rolling_out", message=f"Paused: {rollout.reason}" if paused else "")
+            message = f"Paused: {rollout.reason}" if rollout.state == "paused" else ""
+            if rollout.state in ("draft", "signed"):
+                message = rollout.waiting  # a signature, a person, its time
+            store.pushes.move(push, "rolling_out", message=message)
 
 
 def _look_at_jobs(store: Store, push: Push) -> None:
