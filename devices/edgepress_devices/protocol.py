@@ -10,8 +10,8 @@ Topics (``ep/1/...``; the 1 is the protocol version)::
     c/{digest}/{n}            server -> all      retained while a rollout needs it one encrypted chunk
     server/state              server -> all      retained, and the server's will   ServerState
     server/root/{n}           server -> all      retained                          version n of the TUF root
-    server/presence           server -> servers  not retained                      who else serves this fleet here?
-    server/mark               server -> itself   retained                          up to where the broker keeps what came
+    server/presence           server -> servers  not retained                      who else serves here?
+    server/mark               server -> itself   retained                          what the broker has kept
 
 Control messages are JSON, telemetry is msgpack arrays, a chunk is raw bytes.
 
