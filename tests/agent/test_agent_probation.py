@@ -1,4 +1,4 @@
-"""A model that took over is watched: crash loops and failing requests send the device back to the last good."""
+"""A model that took over is watched: crash loops and failing requests send the device back."""
 
 import os
 from pathlib import Path
