@@ -78,7 +78,7 @@ def test_a_range_that_is_none(store, told, ask, asked):
     assert answer.status_code == 400
 
 
-@pytest.mark.attack("wrong device", "over HTTPS a device fetches only what it is to run, a revoked one nothing")
+@pytest.mark.attack("wrong device", "over HTTPS only what it is to run, a revoked one nothing")
 def test_only_what_the_ticket_is_for(store, told, fleet, ask):
     digest = told[1].want.digest
     other = fleet.artifact("b" * 60)

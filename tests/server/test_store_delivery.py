@@ -20,9 +20,7 @@ SECRET = b"s" * 32
 def minutes(hours):
     allowed = set()
     for start, end in hours:
-        while start != end:
-            allowed.add(start)
-            start = (start + 1) % 1440
+        allowed |= {(start + step) % 1440 for step in range((end - start) % 1440)}
     return allowed
 
 

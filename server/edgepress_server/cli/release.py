@@ -52,8 +52,8 @@ def create(
             + (
                 f"Next: edgepress rollout create {made['id']} --all"
                 if made["state"] == "signed"
-                else f"It waits for {made['signatures_needed']} signatures: edgepress keys export {made['id']}"
-                " -o release.bundle"
+                else f"It waits for {made['signatures_needed']} signatures: "
+                f"edgepress keys export {made['id']} -o release.bundle"
             )
         )
 
