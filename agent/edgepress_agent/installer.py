@@ -152,8 +152,9 @@ class Installer(Generic[M]):
             floor = max(record.time_floor_s, want.issued_at)
             self._write(want=accepted.counter, time_floor_s=floor, reason=None, **changes)
             self._retry_at_s, self._retries = 0.0, 0
+        source = None if want.digest is None else self._choose(accepted)  # may find the disk unreadable
         self.accepted = accepted
-        self._take_source(None if want.digest is None else self._choose(accepted))
+        self._take_source(source)
 
     def _choose(self, accepted: Accepted) -> Source:
         refused = self.journal.record.delta_refused
@@ -387,6 +388,10 @@ class Installer(Generic[M]):
         slot, info = self._staged(accepted)
         if not self.slots.is_whole(slot, info, self._keep_on):
             log.warning("what lies in the slot is damaged: it is fetched again")
+            if (
+                slot == self.slots.current()
+            ):  # it was found out at the start, and the disk took no change then
+                self.slots.point_nowhere()
             self.slots.discard(slot)
             self._write(step="idle", target=None, trial_starts=0)
             return
@@ -443,7 +448,7 @@ class Installer(Generic[M]):
         if self.journal.record.step == "trial":
             changes["probation"] = self._probation.begin(info.digest, before)
             changes["trial"] = report or self.journal.record.trial
-        fetch.discard()
+        self._tidy(fetch.discard)
         self.slots.relabel(slot, info)
         floor = max(self.journal.record.release_floor, info.release)
         changes |= {"step": "committed", "target": info.digest, "reason": None, "release_floor": floor}
@@ -465,7 +470,7 @@ class Installer(Generic[M]):
             return
         model, self.running = found
         self._engine.activate(model)
-        self.slots.discard(slot)
+        self._tidy(lambda: self.slots.discard(slot))
         self._changed()
 
     def _reject(self, reason: str, report: TrialReport | None = None) -> None:
@@ -473,10 +478,17 @@ class Installer(Generic[M]):
         digest = accepted.want.digest
         changes: dict[str, Any] = {} if report is None else {"trial": report}
         self._write(step="rejected", target=digest, reason=reason[:REASON_MAX_CHARS], **_FRESH, **changes)
-        fetch.discard()
+        self._tidy(fetch.discard)
         slot = self.slots.find(digest or "")
         if slot is not None and slot != self.slots.current():
-            self.slots.discard(slot)
+            self._tidy(lambda: self.slots.discard(slot))
+
+    def _tidy(self, change: Callable[[], None]) -> None:
+        """Room on the disk is made later where it cannot be made now: what was decided stands all the same."""
+        try:
+            change()
+        except OSError as error:
+            log.warning("what is of no use any more cannot be removed: %s", error.strerror or error)
 
     def _end_trial(self, starts: int | None = None) -> None:
         """A trial ends without a word about the model; ``starts``: how many deaths there were before it."""

@@ -141,6 +141,17 @@ class ReadOnlyDisk(RefusingDisk):
         super().remove(path)
 
 
+class KeepingDisk(Disk):
+    """Refuses to remove anything while ``refuses``, as a failing card or a damaged folder does."""
+
+    refuses = False
+
+    def remove(self, path: Path) -> None:
+        if self.refuses and path.exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().remove(path)
+
+
 class FullDisk(RefusingDisk):
     """Refuses every change with ENOSPC while ``full``."""
 

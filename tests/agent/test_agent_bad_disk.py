@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from power_cut import ReadOnlyDisk, RefusingDisk
+from power_cut import KeepingDisk, ReadOnlyDisk, RefusingDisk
 from release_side import Release, ReleaseSide
-from small_device import NEW, OLD, TWO, Device, wanting
+from small_device import NEW, OLD, TWO, Device, digest, wanting
 from small_models import artifact
 
 from edgepress_agent.engine import decoded_model
@@ -95,6 +95,75 @@ def test_read_only_with_a_damaged_model_the_last_good_one_answers(tmp_path: Path
     device.boot(ReadOnlyDisk())
     assert device.engine.answers == OLD
     assert device.installer.trouble == "the state folder cannot be written: Read-only file system"
+
+
+@pytest.mark.fault(
+    "read-only disk", "with the only model damaged, the agent says why; with room again it fetches it anew"
+)
+def test_read_only_with_the_only_model_damaged_the_agent_goes_on_and_heals_later(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    device.follow(wanting(OLD, 1))
+    slot = device.installer.slots.current()
+    assert slot is not None
+    device.installer.slots.artifact(slot).write_bytes(b"")
+    disk = ReadOnlyDisk()
+    device.boot(disk)
+    device.follow(wanting(OLD, 1))
+    assert device.installer.trouble == "the state folder cannot be written: Read-only file system"
+    disk.refuses = False
+    device.now_s += 1000
+    device.work()
+    assert (device.engine.answers, device.step, device.installer.trouble) == (OLD, "committed", None)
+
+
+@pytest.mark.fault("failing disk", "a refused model stays refused though it cannot be removed")
+def test_what_cannot_be_removed_is_refused_all_the_same(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    device.follow(wanting(OLD, 1))
+    device.engine.refused.add(NEW)
+    disk = KeepingDisk()
+    device.boot(disk)
+    device.engine.in_trial = lambda: setattr(disk, "refuses", True)
+    device.follow(wanting(NEW, 2))
+    assert (device.step, device.reason) == ("rejected", "onnxruntime cannot load the model")
+    device.engine.refused.clear()
+    device.now_s += 1000
+    device.work()
+    assert (device.step, device.engine.answers) == ("rejected", OLD)
+
+
+def test_a_model_is_committed_though_what_it_came_in_cannot_be_removed(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    disk = KeepingDisk()
+    device.boot(disk)
+    device.follow(wanting(OLD, 1))
+    leftover = tmp_path / "fetch" / digest(NEW)
+
+    def in_trial() -> None:
+        leftover.mkdir(parents=True)
+        disk.refuses = True
+
+    device.engine.in_trial = in_trial
+    device.follow(wanting(NEW, 2))
+    assert (device.step, device.engine.answers) == ("committed", NEW)
+    assert device.installer.journal.record.probation is not None
+
+
+@pytest.mark.fault("failing disk", "a model that was gone back from does not return")
+def test_what_was_gone_back_from_does_not_return_because_it_cannot_be_removed(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    disk = KeepingDisk()
+    device.boot(disk)
+    device.follow(wanting(OLD, 1))
+    device.follow(wanting(NEW, 2))
+    disk.refuses = True
+    device.engine.requests = (0, 50)
+    device.work()
+    assert (device.step, device.engine.answers) == ("rolled_back", OLD)
+    disk.refuses = False
+    device.now_s += 1000
+    device.work()
+    assert (device.step, device.engine.answers) == ("rolled_back", OLD)
 
 
 @pytest.mark.fault(
