@@ -69,7 +69,7 @@ class Agent:
         self._failed: str | None = None
         self._notifier = notifier
         self._pulse = Pulse()
-        self._identity = Identity(folder)
+        self._identity = Identity(folder, disk)
         enrolment = self._identity.enrolment
         profile = enrolment.device_profile()
         self._runtime = Runtime()

@@ -484,7 +484,7 @@ class Installer(Generic[M]):
             self._tidy(lambda: self.slots.discard(slot))
 
     def _tidy(self, change: Callable[[], None]) -> None:
-        """Room on the disk is made later where it cannot be made now: what was decided stands all the same."""
+        """Room is made later where it cannot be made now: what was decided stands all the same."""
         try:
             change()
         except OSError as error:

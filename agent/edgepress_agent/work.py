@@ -46,6 +46,7 @@ from edgepress_devices.protocol import Hardware, State
 
 __all__ = ["Chunk", "Connected", "Event", "ServerRoots", "Stop", "Wanted", "Work", "bitmap", "route"]
 
+STORE_AGAIN_S: Final = 30.0  # what the disk did not take: the broker sends it once a connection, not again
 ADVANCE_EVERY_S: Final = 1.0  # while chunks come: the running model is looked after, too
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Work:
         self._download: Download | None = None
         self._newest: Download | None = None  # the one under way, or the last one
         self._refused_payload: bytes | None = None
+        self._unstored: list[Wanted | RootCame] = []  # the disk did not take them
+        self._store_again_s = 0.0
         self._roots = 1  # newest version that the server speaks of
         self._wait_until_s: float | None = None
         self._advanced_s = float("-inf")
@@ -142,6 +145,7 @@ class Work:
         self._take_chunks([event for event in events if isinstance(event, Chunk)])
         for event in events:
             self._handle(event)
+        self._store_again()
         self._advance()
         self._tend()
         self._report.tell()
@@ -156,6 +160,8 @@ class Work:
                 deadlines.append(due_s)
         if self._wait_until_s is not None:
             deadlines.append(self._wait_until_s)
+        if self._unstored:
+            deadlines.append(self._store_again_s)
         return max(0.0, min(deadlines) - now_s)
 
     def changed(self) -> None:
@@ -222,6 +228,7 @@ class Work:
         self._advance()
 
     def _want(self, payload: bytes, *, stored: bool) -> None:
+        self._unstored = [event for event in self._unstored if not isinstance(event, Wanted)]
         record = self._installer.journal.record
         identity = self._identity
         try:
@@ -246,9 +253,10 @@ class Work:
             self._installer.accept(accepted)
         except WantError as error:
             self._refused_payload = payload
-            self._refuse(error, quiet=stored)
+            self._refuse(error, payload, quiet=stored)
             return
         except OSError as error:
+            self._keep(Wanted(payload))
             self._say_refused(f"a want cannot be stored: {error.strerror or error}")
             return
         self._keys = keys
@@ -274,16 +282,28 @@ class Work:
             keys[digest] = open_content_key(sealed_key, self._identity.key, device=want.device, digest=digest)
         return keys
 
-    def _refuse(self, error: WantError, *, quiet: bool) -> None:
+    def _refuse(self, error: WantError, payload: bytes, *, quiet: bool) -> None:
         if error.authentic:
             try:
                 self._installer.refuse(error)
             except OSError as problem:
+                self._keep(Wanted(payload))
                 log.error("a refusal cannot be stored: %s", problem.strerror)
             self._end_download()
             return
         if not quiet:  # a stored want that has expired is no news
             self._say_refused(str(error))
+
+    def _keep(self, event: Wanted | RootCame) -> None:
+        """The disk did not take what this brings: it is handled again in a while."""
+        self._unstored.append(event)
+        self._store_again_s = time.monotonic() + STORE_AGAIN_S
+
+    def _store_again(self) -> None:
+        if self._unstored and time.monotonic() >= self._store_again_s:
+            unstored, self._unstored = self._unstored, []
+            for event in unstored:
+                self._handle(event)
 
     def _say_refused(self, reason: str) -> None:
         log.warning("refused: %s", reason)
@@ -305,9 +325,12 @@ class Work:
             self._say_refused(str(error))
             return
         except OSError as error:
+            self._unstored = [event for event in self._unstored if not isinstance(event, RootCame)]
+            self._keep(RootCame(version, payload))
             self._say_refused(f"a TUF root cannot be stored: {error.strerror or error}")
             return
         log.info("the TUF root is version %d now", self._identity.root_version)
+        self.refused = None  # what is refused under this root, too, is said again
         self._report.news()
         if self.link is not None:
             self.link.unsubscribe([protocol.root_topic(version)])
@@ -342,7 +365,7 @@ class Work:
                 return  # what runs is not taken away by this
             self._end_download()
             if error.authentic:
-                self._refuse(error, quiet=False)
+                self._refuse(error, accepted.payload, quiet=False)
                 return
             installer.accepted = installer.source = installer.fetch = None
             self._say_refused(str(error))

@@ -4,13 +4,14 @@ import base64
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from https_origin import TICKET, HttpsOrigin
+from power_cut import RefusingDisk
 from release_side import Release, ReleaseSide
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
@@ -134,8 +135,8 @@ class Board:
         )
         self.boot()
 
-    def boot(self) -> None:
-        disk = Disk()
+    def boot(self, disk: Disk | None = None) -> None:
+        disk = disk or Disk()
         self.stop = threading.Event()
         self.installer = Installer(
             self.folder,
@@ -145,7 +146,7 @@ class Board:
             check_room=lambda *_: None,
             changed=self._changed,
         )
-        self.identity = Identity(self.folder)
+        self.identity = Identity(self.folder, disk)
         self.work = Work(
             self.folder,
             disk=disk,
@@ -187,8 +188,11 @@ class Board:
 
     def wait(self, step: str, seconds: float = 20.0) -> None:
         """For what comes from other threads."""
+        self.wait_until(lambda: self.step == step, seconds)
+
+    def wait_until(self, come: Callable[[], bool], seconds: float = 20.0) -> None:
         deadline_s = time.monotonic() + seconds
-        while self.step != step:
+        while not come():
             assert time.monotonic() < deadline_s, f"it is {self.step}: {self.work.state()}"
             self.work.turn(self.work._events())
 
@@ -204,6 +208,33 @@ class Board:
 @pytest.fixture
 def board(tmp_path: Path) -> Board:
     return Board(tmp_path)
+
+
+@pytest.mark.fault("full disk", "a want and a root that found no room are taken up when there is some")
+def test_what_the_disk_did_not_take_is_stored_later_without_a_new_connection(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgepress_agent.work.STORE_AGAIN_S", 0.05)
+    release = Release(b"small")
+    board.broker.chunks(release)
+    disk = RefusingDisk()
+    board.boot(disk)
+    disk.refuses = True
+    board.broker.publish_retained(
+        protocol.root_topic(2), successor(board.side, signers=[board.side.root_key])
+    )
+    board.work.turn([ServerRoots(2)])
+    board.run()
+    assert board.work.refused == "refused: a TUF root cannot be stored: No space left on device"
+    disk.refuses = False
+    board.wait_until(lambda: board.identity.root_version == 2)
+    assert board.work.refused is None
+    disk.refuses = True
+    board.want(release)
+    assert board.work.refused == "refused: a want cannot be stored: No space left on device"
+    disk.refuses = False
+    board.wait("committed")
+    assert (board.engine.answers, board.work.refused) == (b"small", None)
 
 
 # --- delivery -----------------------------------------------------------------------------------------------
