@@ -126,8 +126,10 @@ class Acts:
         """A batch of those that are under way: their downloads stop. Who was not told is left out."""
         moves, reads = self._store.rollout_moves, self._store.rollout_reads
         for device in reads.to_give_back(rollout.id)[:DEVICES_PER_TRANSACTION]:
+            previous = reads.previous(rollout.id, device)
             try:
-                self._orders.issue(device, Target(*reads.previous(rollout.id, device)))
+                self._orders.issue(device, Target(*previous))
+                moves.set_previous(rollout.id, device, previous)
             except ServerError as error:
                 if error.status >= 500:
                     raise

@@ -13,8 +13,9 @@ import logging
 from dataclasses import dataclass, field
 from typing import Final
 
-from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
+from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError, ServerError
 from edgepress_server.rollout.act import Acts
+from edgepress_server.rollout.after_all import AfterAll
 from edgepress_server.rollout.decide import decide
 from edgepress_server.rollout.facts import Tell, Wait
 from edgepress_server.rollout.joiners import Joiners
@@ -49,16 +50,29 @@ class Engine:
         self._orders = Orders(store, keys)
         self._looks = Looks(store)
         self._acts = Acts(store, keys, self._orders)
+        self._after_all = AfterAll(store, self._orders)
         self._joiners = Joiners(store)
         self._seen_event: int | None = None
         self._due: dict[str, int | None] = {}  # rollout -> when to look again; None: when something happens
 
     def tick(self) -> bool:
-        """Look at what happened and at what is due; True when there is more to do at once."""
+        """Look at what happened and at what is due; True when there is more to do at once.
+
+        Where the store fails (full, busy), what happened was read and not yet acted on: the next tick looks
+        at everything.
+        """
+        try:
+            return self._tick()
+        except ServerError:
+            self._seen_event = None
+            raise
+
+    def _tick(self) -> bool:
         more = self._profile()
         changed = self._changes()
         if changed.devices is None or changed.devices:
             changed.rollouts |= self._looks.observe(changed.devices)
+            changed.rollouts |= self._after_all.look(changed.devices)
             changed.rollouts |= self._joiners.look(changed.devices)
         now = self._store.now_ms()
         ids = [*self._store.rollouts.active(), *self._store.rollout_reads.with_waiting()]

@@ -107,6 +107,8 @@ def ramp(rollout: RolloutFacts, now_ms: int) -> list[Action]:  # noqa: PLR0911 -
     if asleep > 0:
         over = timed_out(rollout, now_ms)
         reached = rollout.count("committed", "failed", wave=wave) > 0
+        # Canaries may have used up a small wave; a sleeper of an earlier stage holds this one up no more.
+        reached = reached or rollout.count("waiting", *UNDER_WAY, wave=wave) == 0
         if wave == last and over:
             after = span(rollout.policy.stage_timeout_s or 0)
             return [Unreach(f"not reached in {after}", wave)]
@@ -134,23 +136,28 @@ def ramp(rollout: RolloutFacts, now_ms: int) -> list[Action]:  # noqa: PLR0911 -
 
 
 def soak(rollout: RolloutFacts, now_ms: int) -> list[Action]:
-    telling, _ = _tell(rollout, now_ms, up_to=len(rollout.policy.waves))
+    telling, held = _tell(rollout, now_ms, up_to=len(rollout.policy.waves))
     if telling:
         return telling  # late joiners
     ends = rollout.stage_since + rollout.policy.soak_s * 1000
-    return hold_or_pass(
+    actions = hold_or_pass(
         rollout,
         now_ms,
         stage="the soak",
         soak_until=ends if rollout.policy.soak_s else None,
         passed=lambda: [GoTo("done", summary(rollout), "done")],
     )
+    again = _look_again(held, now_ms)
+    return [Wait(a.sentence, earliest(a.until, again)) if isinstance(a, Wait) else a for a in actions]
 
 
 def done(rollout: RolloutFacts, now_ms: int) -> list[Action]:
-    """Late joiners of a rollout that is done are told; nothing else happens."""
-    telling, _ = _tell(rollout, now_ms, up_to=len(rollout.policy.waves))
-    return telling
+    """Late joiners of a rollout that is done are told, as its hours and rates allow; nothing else happens.
+
+    It says of itself that it is done, and not what it waits for.
+    """
+    telling, held = _tell(rollout, now_ms, up_to=len(rollout.policy.waves))
+    return telling if held is None else [Wait("", _look_again(held, now_ms))]
 
 
 # --- parts of stages --------------------------------------------------------------------------------------
@@ -193,6 +200,11 @@ def _tell(rollout: RolloutFacts, now_ms: int, *, up_to: int) -> tuple[list[Actio
     return [], found if waiting else None
 
 
+def _look_again(held: Room | None, now_ms: int) -> int | None:
+    """When the limit that holds somebody up may have room; None: nobody is held up."""
+    return None if held is None else earliest(held.until, now_ms + MINUTE_MS)
+
+
 def _watch(rollout: RolloutFacts, now_ms: int, sentence: str, held: Room | None) -> list[Action]:
     """The stage goes on; a gate that is missed stops it before its end."""
     judged = judge_all(rollout, complete=False)
@@ -209,8 +221,7 @@ def _watch(rollout: RolloutFacts, now_ms: int, sentence: str, held: Room | None)
         Wait(
             sentence,
             earliest(
-                held.until if held is not None else None,
-                now_ms + MINUTE_MS if held is not None else None,
+                _look_again(held, now_ms),
                 now_ms + LOOK_AGAIN_MS if gates else None,
                 times_out,
             ),

@@ -140,6 +140,15 @@ class RolloutMoves:
                 (now, now, *previous, counter, rollout_id, device),
             )
 
+    def set_previous(self, rollout_id: str, device: str, previous: Previous) -> None:
+        """What it was given back, where that is not what it was told just before."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE rollout_devices SET previous_rollout = ?, previous_release = ?, previous_digest = ?"
+                " WHERE rollout = ? AND device = ?",
+                (*previous, rollout_id, device),
+            )
+
     def set_want_counter(self, rollout_id: str, device: str, counter: int) -> None:
         """Reports about earlier wants count no more."""
         with self._database.transaction() as connection:

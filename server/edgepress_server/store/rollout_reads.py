@@ -18,6 +18,8 @@ from edgepress_server.store.rollout_rows import RolloutState
 
 AWAY_MS: Final = 60_000  # a device that was heard from so lately counts as there: it may only have restarted
 
+AFTER_ALL_MS: Final = 30 * 24 * 3600_000  # for so long a look at all devices asks about rollouts that ended
+
 _OBSERVED: Final = (
     "SELECT r.rollout, r.device, r.digest, r.state, r.reason, r.want_counter, d.revoked_at,"
     " d.state AS report, w.rollout AS owner, coalesce(w.public_key <> d.public_key, 0) AS old_key,"
@@ -28,6 +30,21 @@ _OBSERVED: Final = (
     " LEFT JOIN wants w ON w.device = r.device"
     " WHERE (mine.state NOT IN ('done', 'aborted') OR (mine.state = 'done' AND w.rollout = r.rollout"
     "  AND r.state IN ('waiting', 'wanted', 'fetching', 'trial', 'unreached')))"
+)
+
+# Given back, or, of a rollout that was taken back, committed and come back to from a younger one.
+_AFTER_ALL: Final = (
+    "SELECT r.rollout, r.device, r.digest, o.release, o.state, o.reason, o.rollback"
+    " FROM rollout_devices r JOIN rollouts o ON o.id = r.rollout"
+    " JOIN wants w ON w.device = r.device JOIN devices d ON d.name = r.device"
+    " WHERE o.state IN ('rolling_back', 'aborted') AND r.want_counter IS NOT NULL AND d.revoked_at IS NULL"
+    " AND r.previous_digest <> r.digest AND ((r.state IN ('skipped', 'failed', 'unreached')"
+    "  AND w.rollout = r.previous_rollout AND w.digest = r.previous_digest)"
+    "  OR (r.state = 'committed' AND o.state = 'aborted' AND o.rollback = 1 AND w.rollout = r.rollout))"
+    " AND json_extract(d.state, '$.running') = r.digest"
+    " AND NOT EXISTS (SELECT 1 FROM rollout_devices y JOIN rollouts young ON young.id = y.rollout"
+    "  WHERE y.device = r.device AND (young.rollback_of = r.rollout OR (young.state <> 'aborted'"
+    "   AND (young.created_at, young.rowid) > (o.created_at, o.rowid))))"
 )
 
 
@@ -162,6 +179,21 @@ class RolloutReads:
             (rollout_id,),
         )
 
+    def committed_after_all(self, devices: Collection[str] | None) -> Sequence[sqlite3.Row]:
+        """Devices that run what they were told to give back: they committed before they heard of it. rollout,
+        device, release, digest, state (of the rollout), reason, rollback (1: who committed goes back, too).
+
+        None: all devices, of rollouts that ended within AFTER_ALL_MS. Each is found once: whom a rollout that
+        takes this one back has got, or a younger one, is left to that.
+        """
+        since = self._database.now_ms() - AFTER_ALL_MS
+        if devices is None:
+            return self._database.rows(f"{_AFTER_ALL} AND coalesce(o.finished_at, ?) >= ?", (since, since))
+        return self._database.rows(
+            f"{_AFTER_ALL} AND r.device IN (SELECT value FROM json_each(?))",  # noqa: S608 - constant above
+            (json.dumps(list(devices)),),
+        )
+
     def going_back(self, rollout_id: str) -> list[tuple[str, RolloutState, str]]:
         rows = self._database.rows(
             "SELECT id, state, reason FROM rollouts WHERE rollback_of = ? ORDER BY created_at, rowid",
@@ -170,13 +202,26 @@ class RolloutReads:
         return [(row["id"], row["state"], row["reason"]) for row in rows]
 
     def previous(self, rollout_id: str, device: str) -> tuple[str | None, str | None, str | None]:
-        """(rollout, release, digest) that the device was to run before this rollout; Nones: nothing."""
-        row = self._database.row(
-            "SELECT previous_rollout, previous_release, previous_digest FROM rollout_devices"
-            " WHERE rollout = ? AND device = ?",
+        """(rollout, release, digest) that the device was to run before this rollout; Nones: nothing.
+
+        Nobody goes back to what was given up meanwhile: a rollout that was aborted or taken back, and that
+        the device had not committed to, is passed over for what came before it.
+        """
+        row = self._previous(rollout_id, device)
+        while row is not None and row["given_up"]:
+            row = self._previous(row["rollout"], device)
+        return (None, None, None) if row is None else (row["rollout"], row["release"], row["digest"])
+
+    def _previous(self, rollout_id: str, device: str) -> sqlite3.Row | None:
+        return self._database.row(
+            "SELECT r.previous_rollout AS rollout, r.previous_release AS release,"
+            " r.previous_digest AS digest,"
+            " coalesce(o.state IN ('rolling_back', 'aborted') AND p.state <> 'committed', 0) AS given_up"
+            " FROM rollout_devices r LEFT JOIN rollouts o ON o.id = r.previous_rollout"
+            " LEFT JOIN rollout_devices p ON p.rollout = r.previous_rollout AND p.device = r.device"
+            " WHERE r.rollout = ? AND r.device = ?",
             (rollout_id, device),
         )
-        return (None, None, None) if row is None else (row[0], row[1], row[2])
 
     def digest(self, rollout_id: str, device: str) -> str:
         """Raises LookupError where the device is not in the rollout."""
