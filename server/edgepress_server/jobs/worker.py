@@ -139,7 +139,8 @@ class Worker:
         changed = keys_changed(self._settings.keys_dir, self._keys)
         if changed:
             self._keys = self._deltas.keys = self._watcher.keys = load_keys(self._settings.keys_dir)
-        if changed or time.monotonic() >= self._follow_due_s:
+            self._follow_due_s = 0.0  # also where the store fails below: then at the next look
+        if time.monotonic() >= self._follow_due_s:
             self._store.signing.follow(self._keys)
             for warning in read_state(self._settings.keys_dir).warnings():
                 log.warning("%s", warning)

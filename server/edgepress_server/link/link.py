@@ -313,13 +313,16 @@ class Link:
         if not keys_changed(folder, self._keys):
             return
         try:
-            self._keys = load_keys(folder)
+            keys = load_keys(folder)
         except StoreError as error:  # half written: read again at the next look
             log.warning("the keys cannot be read now, going on with those of before: %s", error)
             return
-        log.info("the keys changed; the newest root is version %s", self._keys.version)
-        self._engine = Engine(self._store, self._keys)
-        self._store.signing.follow(self._keys)  # orders signed since by the keys of before are signed again
+        # Orders signed since by the keys of before are signed again. Where the store fails here, the next
+        # look finds the keys changed still.
+        self._store.signing.follow(keys)
+        self._keys = keys
+        log.info("the keys changed; the newest root is version %s", keys.version)
+        self._engine = Engine(self._store, keys)
         if self._is_placed:
             self._say(SERVER_STATE_TOPIC, to_json(self._state(online=True)), retain=True)
             self._connection.farewell = to_json(self._state(online=False))
