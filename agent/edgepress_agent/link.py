@@ -32,6 +32,7 @@ BACK_OFF_MAX_S: Final = 60.0
 STEADY_S: Final = 30.0  # a connection that held this long starts the back-off anew
 CONNECT_TIMEOUT_S: Final = 10.0
 KEEPALIVE_S: Final = 30
+PACKET_MAX_BYTES: Final = 2 * protocol.CHUNK_MAX_BYTES  # nothing that a device listens to is half as large
 CONNECT_S: Final = 300.0  # looking up a name and trying each of its addresses may take so long
 
 log = logging.getLogger(__name__)
@@ -176,6 +177,8 @@ class Link:
             return f"{broker.host}:{broker.port}: {in_words(error)}"
         finally:
             self._lost()
+        if client.too_large_bytes is not None:
+            return f"it sends a packet of {client.too_large_bytes} bytes; {PACKET_MAX_BYTES} are read at most"
         if self._refused:
             return "it refuses this device's credentials: was the device revoked? If not, enrol it again"
         return mqtt.error_string(result)
@@ -230,7 +233,9 @@ class Link:
 
 
 class _Client(mqtt.Client):
-    """Says that its loop turns."""
+    """Says that its loop turns, and reads no packet that is too large: MQTT lets a broker announce 256 MB."""
+
+    too_large_bytes: int | None = None
 
     def __init__(self, alive: Callable[[float], None], *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -239,6 +244,13 @@ class _Client(mqtt.Client):
     def loop_misc(self) -> MQTTErrorCode:
         self._say_alive(HANG_S)
         return super().loop_misc()
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """Paho asks here for the rest of a packet at once, and gathers in memory whatever comes."""
+        if bufsize > PACKET_MAX_BYTES:
+            self.too_large_bytes = bufsize
+            raise ConnectionAbortedError("the packet is too large")  # paho hangs up
+        return super()._sock_recv(bufsize)
 
 
 def _offline() -> bytes:
