@@ -377,6 +377,45 @@ def test_a_release_key_that_only_goes_offline_leaves_releases_as_they_are(
     assert vendor.store.releases.get(release.id).state == "signed"
 
 
+@pytest.mark.attack(
+    "revoked release key", "a delta that it signed is offered to nobody; its release still is"
+)
+def test_a_delta_signed_by_a_key_that_was_revoked_is_offered_no_more(vendor: Vendor, tmp_path: Path) -> None:
+    vendor.release_keys_elsewhere(2, threshold=1)
+    store, base, full = vendor.store, vendor.artifact("a"), vendor.artifact("b")
+    release = store.releases.create(vendor.keys, model=MODEL, digests=[full])
+    bundle = tmp_path / "release.bundle"
+
+    def sign(stick: Path) -> None:
+        assert vendor.command("export", release.id, "-o", str(bundle)).exit_code == 0
+        assert vendor.sign(bundle, stick).exit_code == 0
+        assert vendor.command("import", str(bundle)).exit_code == 0
+
+    sign(vendor.sticks[0])
+    delta = vendor.delta(base, full)  # made later, and signed by whoever was there
+    sign(vendor.sticks[1])
+    assert store.deltas.offer(release.id, full, base) is not None
+    store.devices.register("pi-4", "x86-pc", {}, actor=None)
+    store.wants.issue(
+        "pi-4",
+        lambda counter: make_want(vendor.keys, device="pi-4", counter=counter),
+        rollout=None,
+        release=release.id,
+        digest=full,
+        public_key="",
+        delta=delta,
+    )
+    gone = read_public_key(vendor.sticks[1].with_suffix(".pub.pem"))
+    assert vendor.command("revoke", gone.keyid).exit_code == 0
+    assert store.releases.get(release.id).state == "signed"
+    assert store.deltas.offer(release.id, full, base) is None
+    want = store.wants.find("pi-4")
+    assert want is not None
+    assert want.outdated == 1
+    sign(vendor.sticks[0])
+    assert store.deltas.offer(release.id, full, base) is not None
+
+
 def test_statements_that_end_soon_are_signed_again(vendor: Vendor, clock: Clock) -> None:
     digest = vendor.artifact("a")
     release = vendor.store.releases.create(vendor.keys, model=MODEL, digests=[digest])

@@ -206,6 +206,7 @@ class Signing:
             outdated = [r for r in self._releases.list(limit=-1) if self._is_outdated(keys, r)]
         for release in outdated:
             self._begin_again(keys, release)
+        self._drop_outdated_deltas(keys)
         with self._database.transaction():
             self._sign_wants_again(
                 "json_extract(CAST(payload AS TEXT), '$.signatures[0].keyid') <> ?",
@@ -245,6 +246,22 @@ class Signing:
                 self._sign_wants_again("release = ?", (release.id,))
             if release.state not in (state, "withdrawn"):
                 self._events.append("release", release.id, state, data={"model": release.model})
+
+    def _drop_outdated_deltas(self, keys: Keys) -> None:
+        """A delta may have been signed by another key than its release, or earlier: what vouches for it no
+        more is offered to nobody, and waits for a signature as at first. A device would refuse the whole
+        order.
+        """
+        now = datetime.fromtimestamp(self._database.now_ms() / 1000, UTC)
+        needed = keys.threshold("release")
+        with self._database.transaction() as connection:
+            for row in self._database.rows("SELECT release, digest, statement FROM delta_statements"):
+                statement = read_statement(row["statement"])
+                if valid_signatures(keys, statement) >= needed and statement.signed.expires > now:
+                    continue
+                key = (row["release"], row["digest"])
+                connection.execute("DELETE FROM delta_statements WHERE release = ? AND digest = ?", key)
+                self._sign_wants_again("release = ? AND delta = ?", key)
 
     def _sign_wants_again(self, where: str, parameters: tuple[str, ...]) -> None:
         """The engine's next refreshes sign them under the newest keys."""
