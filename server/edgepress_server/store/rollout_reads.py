@@ -18,8 +18,6 @@ from edgepress_server.store.rollout_rows import RolloutState
 
 AWAY_MS: Final = 60_000  # a device that was heard from so lately counts as there: it may only have restarted
 
-AFTER_ALL_MS: Final = 30 * 24 * 3600_000  # for so long a look at all devices asks about rollouts that ended
-
 _OBSERVED: Final = (
     "SELECT r.rollout, r.device, r.digest, r.state, r.reason, r.want_counter, d.revoked_at,"
     " d.state AS report, w.rollout AS owner, coalesce(w.public_key <> d.public_key, 0) AS old_key,"
@@ -32,19 +30,29 @@ _OBSERVED: Final = (
     "  AND r.state IN ('waiting', 'wanted', 'fetching', 'trial', 'unreached')))"
 )
 
-# Given back, or, of a rollout that was taken back, committed and come back to from a younger one.
-_AFTER_ALL: Final = (
-    "SELECT r.rollout, r.device, r.digest, o.release, o.state, o.reason, o.rollback"
-    " FROM rollout_devices r JOIN rollouts o ON o.id = r.rollout"
-    " JOIN wants w ON w.device = r.device JOIN devices d ON d.name = r.device"
-    " WHERE o.state IN ('rolling_back', 'aborted') AND r.want_counter IS NOT NULL AND d.revoked_at IS NULL"
-    " AND r.previous_digest <> r.digest AND ((r.state IN ('skipped', 'failed', 'unreached')"
-    "  AND w.rollout = r.previous_rollout AND w.digest = r.previous_digest)"
-    "  OR (r.state = 'committed' AND o.state = 'aborted' AND o.rollback = 1 AND w.rollout = r.rollout))"
+_AFTER_ALL_COLUMNS: Final = "r.rollout, r.device, r.digest, o.release, o.state, o.reason, o.rollback"
+_AFTER_ALL_RULES: Final = (
+    " r.want_counter IS NOT NULL AND d.revoked_at IS NULL AND r.previous_digest <> r.digest"
     " AND json_extract(d.state, '$.running') = r.digest"
     " AND NOT EXISTS (SELECT 1 FROM rollout_devices y JOIN rollouts young ON young.id = y.rollout"
     "  WHERE y.device = r.device AND (young.rollback_of = r.rollout OR (young.state <> 'aborted'"
     "   AND (young.created_at, young.rowid) > (o.created_at, o.rowid))))"
+)
+# Few devices run something else than they are told, or are told what was taken back: from those on (CROSS
+# JOIN keeps SQLite to it), so that the many rows of rollouts that are over are not gone through.
+_AFTER_ALL: Final = (
+    f"SELECT {_AFTER_ALL_COLUMNS} FROM wants w CROSS JOIN devices d ON d.name = w.device"  # noqa: S608 - constants
+    "  AND json_extract(d.state, '$.running') <> w.digest"
+    " CROSS JOIN rollout_devices r ON r.device = w.device AND r.previous_rollout = w.rollout"
+    " CROSS JOIN rollouts o ON o.id = r.rollout WHERE o.state IN ('rolling_back', 'aborted')"
+    " AND r.state IN ('skipped', 'failed', 'unreached') AND w.digest = r.previous_digest"
+    f" AND {_AFTER_ALL_RULES} AND (:names IS NULL OR w.device IN (SELECT value FROM json_each(:names)))"
+    f" UNION ALL SELECT {_AFTER_ALL_COLUMNS} FROM wants w CROSS JOIN rollouts o ON o.id = w.rollout"
+    "  AND o.state = 'aborted' AND o.rollback = 1"
+    " CROSS JOIN rollout_devices r ON r.rollout = w.rollout AND r.device = w.device"
+    " CROSS JOIN devices d ON d.name = w.device WHERE r.state = 'committed'"
+    f" AND {_AFTER_ALL_RULES} AND (:names IS NULL OR w.device IN (SELECT value FROM json_each(:names)))"
+    " ORDER BY 1, 2"
 )
 
 
@@ -180,18 +188,15 @@ class RolloutReads:
         )
 
     def committed_after_all(self, devices: Collection[str] | None) -> Sequence[sqlite3.Row]:
-        """Devices that run what they were told to give back: they committed before they heard of it. rollout,
-        device, release, digest, state (of the rollout), reason, rollback (1: who committed goes back, too).
+        """Devices (None: of all) that run what was taken from them: they committed before they heard of it,
+        or were given back something that was rolled back. rollout, device, release, digest, state (of the
+        rollout), reason, rollback (1: who committed goes back, too).
 
-        None: all devices, of rollouts that ended within AFTER_ALL_MS. Each is found once: whom a rollout that
-        takes this one back has got, or a younger one, is left to that.
+        Each is found once: whom a rollout that takes this one back has got, or a younger one, is left to
+        that.
         """
-        since = self._database.now_ms() - AFTER_ALL_MS
-        if devices is None:
-            return self._database.rows(f"{_AFTER_ALL} AND coalesce(o.finished_at, ?) >= ?", (since, since))
         return self._database.rows(
-            f"{_AFTER_ALL} AND r.device IN (SELECT value FROM json_each(?))",  # noqa: S608 - constant above
-            (json.dumps(list(devices)),),
+            _AFTER_ALL, {"names": None if devices is None else json.dumps(list(devices))}
         )
 
     def going_back(self, rollout_id: str) -> list[tuple[str, RolloutState, str]]:
