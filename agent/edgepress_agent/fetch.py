@@ -25,15 +25,13 @@ class FetchFolder:
 
     def __init__(self, root: Path, disk: Disk, *, digest: str, size_bytes: int, chunks: int) -> None:
         self.path = root / "fetch" / digest
+        self.artifact = self.path / "artifact"
+        self._bits = self.path / "bitmap"
         self._disk = disk
         self._digest = digest
         self._size_bytes = size_bytes
         self._chunks = chunks
         self._bitmap = self._read_bitmap()
-
-    @property
-    def artifact(self) -> Path:
-        return self.path / "artifact"
 
     @property
     def checked(self) -> bool:
@@ -61,7 +59,7 @@ class FetchFolder:
                 raise
             self._disk.allocate(self.artifact, self._size_bytes)
         self._bitmap = bytearray(-(-self._chunks // 8))
-        self._disk.write_whole(self.path / "bitmap", bytes(self._bitmap))
+        self._disk.write_whole(self._bits, bytes(self._bitmap))
 
     def clear_others(self, *, keep: int = 0) -> bool:
         """Remove other fetches but for the ``keep`` newest; whether there was one to remove."""
@@ -73,7 +71,7 @@ class FetchFolder:
     def has_room(self) -> bool:
         """The file is there in its whole length, and the bitmap beside it."""
         try:
-            return self.artifact.stat().st_size == self._size_bytes and (self.path / "bitmap").is_file()
+            return self.artifact.stat().st_size == self._size_bytes and self._bits.is_file()
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -92,7 +90,7 @@ class FetchFolder:
         self._disk.write_at(self.artifact, [(n * CHUNK_PLAIN_BYTES, data) for n, data in pieces])
         first = min(n // 8 for n, _ in pieces)
         last = max(n // 8 for n, _ in pieces) + 1
-        self._disk.write_at(self.path / "bitmap", [(first, bytes(bitmap[first:last]))])
+        self._disk.write_at(self._bits, [(first, bytes(bitmap[first:last]))])
         self._bitmap = bitmap
 
     def has_digest(self, keep_on: Callable[[], None]) -> bool:
@@ -110,7 +108,7 @@ class FetchFolder:
     def _read_bitmap(self) -> bytearray:
         length = -(-self._chunks // 8)
         try:
-            data = (self.path / "bitmap").read_bytes() if self.has_room() else b""
+            data = self._bits.read_bytes() if self.has_room() else b""
         except FileNotFoundError:
             data = b""
         if len(data) != length:

@@ -39,7 +39,7 @@ from edgepress_agent.model_engine import Beside, M, ModelEngine
 from edgepress_agent.probation_watch import ProbationWatch
 from edgepress_agent.recovery import REASON_MAX_CHARS, Recovery
 from edgepress_agent.shadow import verdict
-from edgepress_agent.slots import Slot, SlotInfo, Slots, decoded_path
+from edgepress_agent.slots import Slot, SlotInfo, Slots, decoded_path, file_identity
 from edgepress_agent.source import Source, base_slot, choose_source, full_source, no_delta
 from edgepress_agent.trust import Accepted
 from edgepress_agent.watchdog import HANG_S
@@ -104,6 +104,7 @@ class Installer(Generic[M]):
         self._identity = ""
         self._retry_at_s = 0.0
         self._retries = 0
+        self._hashed: tuple[int, int, int] | None = None  # the file that this process read last, every byte
         self._trying: _Trying[M] | None = None
         self._told_requests = 0  # of the shadow run, in the last state
         self._probation = ProbationWatch(journal, engine.served)
@@ -332,6 +333,7 @@ class Installer(Generic[M]):
             if not fetch.has_digest(self._keep_on):
                 short = source.digest[:12]
                 raise ModelRefusedError(f"the artifact that came does not have the digest {short}...")
+            self._hashed = file_identity(fetch.artifact)
             if source.is_delta:
                 self._apply_delta(accepted, fetch, info)
         except ModelRefusedError as error:
@@ -386,7 +388,7 @@ class Installer(Generic[M]):
     def _try(self) -> None:
         accepted, _, _ = self._job()
         slot, info = self._staged(accepted)
-        if not self.slots.is_whole(slot, info, self._keep_on):
+        if not (self._is_as_hashed(slot, info) or self.slots.is_whole(slot, info, self._keep_on)):
             log.warning("what lies in the slot is damaged: it is fetched again")
             if (
                 slot == self.slots.current()
@@ -419,6 +421,13 @@ class Installer(Generic[M]):
             self._end_trial(starts=record.trial_starts - 1)
             raise
         self._take_over(slot, info, model, report)
+
+    def _is_as_hashed(self, slot: Slot, info: SlotInfo) -> bool:
+        """This process has just read every byte of it, and it was only moved since."""
+        try:
+            return info.delta is None and self._hashed == file_identity(self.slots.artifact(slot))
+        except OSError:
+            return False
 
     def _conclude(self) -> None:
         """The shadow run is over."""

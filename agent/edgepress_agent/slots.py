@@ -26,7 +26,7 @@ from edgepress_devices.protocol import Digest
 Slot = Literal["a", "b"]
 SLOTS: Final[tuple[Slot, Slot]] = ("a", "b")
 _SMALL_FILE_BYTES: Final = 65_536
-_READ_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 18
 
 
 class SlotInfo(msgspec.Struct, frozen=True):
@@ -59,7 +59,9 @@ class Slots:
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._folder = folder
         self._disk = disk
-        self._read: dict[Path, tuple[tuple[int, int, int], SlotInfo | None]] = {}
+        self._read: dict[Slot, tuple[tuple[int, int, int], SlotInfo | None]] = {}
+        self._paths: dict[Slot, Path] = {slot: folder / "slots" / slot for slot in SLOTS}
+        self._infos: dict[Slot, Path] = {slot: path / "info.json" for slot, path in self._paths.items()}
 
     def prepare(self) -> None:
         """Make the folder and clear away what an interrupted change left."""
@@ -71,7 +73,7 @@ class Slots:
                 self._disk.remove(self.path(slot))
 
     def path(self, slot: Slot) -> Path:
-        return self._folder / "slots" / slot
+        return self._paths[slot]
 
     def artifact(self, slot: Slot) -> Path:
         return self.path(slot) / "artifact"
@@ -99,15 +101,14 @@ class Slots:
 
     def info(self, slot: Slot) -> SlotInfo | None:
         """What lies there. Read again only when the file is another one: every decision asks for it."""
-        folder = self.path(slot)
         try:
-            found = (folder / "info.json").stat()
+            found = self._infos[slot].stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         mark = (found.st_ino, found.st_mtime_ns, found.st_size)
-        known = self._read.get(folder)
+        known = self._read.get(slot)
         if known is None or known[0] != mark:
-            known = self._read[folder] = mark, read_info(folder)
+            known = self._read[slot] = mark, read_info(self._paths[slot])
         return known[1]
 
     def find(self, digest: str) -> Slot | None:
@@ -176,11 +177,18 @@ def decoded_path(artifact: Path) -> Path:
 def file_sha256(path: Path, keep_on: Callable[[], None]) -> str:
     """``keep_on`` is called between blocks and may raise. Raises OSError."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
+    block = memoryview(bytearray(_BLOCK_BYTES))  # one for all: new memory for each costs more than hashing it
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
             keep_on()
     return digest.hexdigest()
+
+
+def file_identity(path: Path) -> tuple[int, int, int]:
+    """Inode, bytes and time of the last change: the same for a file that was only moved. Raises OSError."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def other(slot: Slot) -> Slot:
