@@ -1,12 +1,19 @@
 """Chunks over HTTPS: the same bytes as on MQTT, for whoever shows the ticket of a want, and nobody else."""
 
+import http.client
+import socket
+import subprocess
+import sys
+import time
+
 import pytest
 from fleet_story import Fleet
 
 from edgepress_agent.seal import open_chunk, open_content_key
 from edgepress_devices.protocol import CHUNK_MAX_BYTES, chunk_count
 from edgepress_server.api import create_app
-from edgepress_server.settings import Settings
+from edgepress_server.broker.ports import listen
+from edgepress_server.settings import Settings, to_json
 from edgepress_server.trust.ticket import make_ticket
 
 
@@ -31,7 +38,7 @@ def ask(store):
 
     def get(digest, ticket, given=None):
         headers = {"Authorization": f"Bearer {ticket}"} | ({"Range": given} if given else {})
-        return client.get(f"/api/v1/chunks/{digest}", headers=headers)
+        return client.get(f"/api/v1/chunks/{digest}", headers=headers, buffered=True)
 
     return get
 
@@ -88,3 +95,77 @@ def test_only_what_the_ticket_is_for(store, told, fleet, ask):
     assert ask(digest, "").status_code == 401
     store.devices.revoke("pi", actor=None)
     assert ask(digest, ticket).status_code == 403
+
+
+# --- in a real web server -----------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys
+from edgepress_server.serve.web import WebServer
+from edgepress_server.settings import from_json
+
+WebServer(from_json(sys.argv[1].encode()), int(sys.argv[2])).run()
+"""
+
+
+@pytest.fixture
+def port(store):
+    listener = listen("127.0.0.1", 0, "--port", "the test")
+    listener.set_inheritable(True)
+    settings = Settings(data_dir=store.data_dir, port=listener.getsockname()[1])
+    with (store.data_dir / "web.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, to_json(settings).decode(), str(listener.fileno())],
+            pass_fds=[listener.fileno()],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield settings.port
+    finally:
+        process.terminate()
+        process.wait(15)
+        listener.close()
+
+
+def health(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", "/api/v1/health")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.attack(
+    "slow loris on chunks", "a device that asks 100 times and reads nothing holds two threads"
+)
+def test_who_reads_nothing_holds_two_threads(store, told, port):
+    digest = told[1].want.digest
+    ticket = ticket_for(store, "pi", digest)
+    assert health(port) < 500
+    request = f"GET /api/v1/chunks/{digest} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ticket}\r\n\r\n"
+    held = []
+    try:
+        for _ in range(100):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+            held.append(connection)
+            connection.sendall(6 * request.encode())  # the system takes one or two answers off the thread
+        assert [connection.recv(9) for connection in held] == [b"HTTP/1.1 "] * 100
+        for _ in range(20):
+            started = time.monotonic()
+            assert health(port) < 500
+            assert time.monotonic() - started < 5.0
+    finally:
+        for connection in held:
+            connection.close()
+    deadline_s = time.monotonic() + 20
+    while True:  # those that hung up hold nothing any more
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", f"/api/v1/chunks/{digest}", headers={"Authorization": f"Bearer {ticket}"})
+        status = connection.getresponse().status
+        connection.close()
+        if status == 206:
+            return
+        assert time.monotonic() < deadline_s, status

@@ -1,15 +1,21 @@
 """The second way to a device: the chunks that MQTT carries, joined, by HTTP byte ranges.
 
 A device shows the ticket that its want brought. What it gets is encrypted, and the same bytes as on MQTT; one
-answer holds at most CHUNKS_PER_ANSWER chunks, so a slow reader holds little memory and no thread for long.
+answer holds at most CHUNKS_PER_ANSWER chunks.
+
+A thread of the web role is busy until the last byte of an answer is on its way, so who asks again and again
+and reads nothing holds one. Therefore devices have at most SENDING_AT_ONCE of the threads, and each of them
+DEVICE_AT_ONCE: a device that was broken into cannot keep people or other devices from the server.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Final
 
 from flask import Response, current_app, request
@@ -31,10 +37,46 @@ from edgepress_server.trust.ticket import Ticket, read_ticket
 api = section("chunks", "Encrypted chunks of artifacts and deltas, for devices.", open_to_all=True)
 
 CHUNKS_PER_ANSWER: Final = 16
-ANSWERS_AT_ONCE: Final = 8  # of the web role's threads, so that pages are served beside a fleet's downloads
+ENCRYPTING_AT_ONCE: Final = 8  # more would only wait for a core
+SENDING_AT_ONCE: Final = (
+    32  # of the web role's 64 threads, so that pages are served beside a fleet's downloads
+)
+DEVICE_AT_ONCE: Final = (
+    2  # an agent asks for one range after the other; the one before may not have ended yet
+)
 _RANGE: Final = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 
-_places = threading.BoundedSemaphore(ANSWERS_AT_ONCE)
+_places = threading.BoundedSemaphore(ENCRYPTING_AT_ONCE)
+
+
+class Sending:
+    """How many answers are on their way, to whom."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_device: Counter[str] = Counter()
+
+    def begin(self, device: str) -> Callable[[], None]:
+        """To be called at the end, once. Raises RateLimitedError."""
+        with self._lock:
+            if self._by_device[device] >= DEVICE_AT_ONCE:
+                raise RateLimitedError(
+                    "download_under_way", "Other downloads of this device are not over; end them first.", 10
+                )
+            if self._by_device.total() >= SENDING_AT_ONCE:
+                raise RateLimitedError("many_downloads", _MANY, 5)
+            self._by_device[device] += 1
+        return partial(self._end, device)
+
+    def _end(self, device: str) -> None:
+        with self._lock:
+            self._by_device[device] -= 1
+            if not self._by_device[device]:
+                del self._by_device[device]
+
+
+_sending = Sending()
+_MANY: Final = "Many devices fetch over HTTPS now; try again soon."
 
 
 class ChunksPath(Asked):
@@ -55,23 +97,34 @@ def get_chunks(path: ChunksPath) -> Response:
     For devices: `Authorization: Bearer` with the ticket of their want. Chunk n begins at n * 64,000.
     """
     ticket = _ticket()
-    store = context().store
     if not path.digest.startswith(ticket.digest_start) and not _is_delta(path.digest, ticket):
         raise ForbiddenError("not_yours", "The ticket is for another artifact.")
-    place = store.blobs.path(path.digest)
+    ended = _sending.begin(ticket.device)
+    try:
+        response = _answer(path.digest)
+    except BaseException:
+        ended()
+        raise
+    response.call_on_close(ended)
+    return response
+
+
+def _answer(digest: str) -> Response:
+    store = context().store
+    place = store.blobs.path(digest)
     plain_bytes = place.stat().st_size
     chunks = chunk_count(plain_bytes)
     total = plain_bytes + chunks * GCM_TAG_BYTES
     start, end = _asked(total)
     last = min((end - 1) // CHUNK_MAX_BYTES, start // CHUNK_MAX_BYTES + CHUNKS_PER_ANSWER - 1)
     end = min(end, (last + 1) * CHUNK_MAX_BYTES, total)
-    key = store.releases.content_key(path.digest)
+    key = store.releases.content_key(digest)
     with _one_of_few(), place.open("rb") as file:
         payloads = []
         for n in range(start // CHUNK_MAX_BYTES, last + 1):
             file.seek(n * CHUNK_PLAIN_BYTES)
             plain = file.read(CHUNK_PLAIN_BYTES)
-            payloads.append(encrypt_chunk(key, digest=path.digest, n=n, chunks=chunks, plaintext=plain))
+            payloads.append(encrypt_chunk(key, digest=digest, n=n, chunks=chunks, plaintext=plain))
         offset = start % CHUNK_MAX_BYTES
         body = b"".join(payloads)[offset : offset + end - start]
     whole = (start, end) == (0, total) and "Range" not in request.headers
@@ -81,7 +134,7 @@ def get_chunks(path: ChunksPath) -> Response:
     if not whole:
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{total}"
     response.headers["Accept-Ranges"] = "bytes"
-    response.headers["ETag"] = f'"{path.digest}"'
+    response.headers["ETag"] = f'"{digest}"'
     return response
 
 
@@ -123,7 +176,7 @@ def _asked(total: int) -> tuple[int, int]:
 @contextmanager
 def _one_of_few() -> Iterator[None]:
     if not _places.acquire(timeout=2.0):
-        raise RateLimitedError("many_downloads", "Many devices fetch over HTTPS now; try again soon.", 5)
+        raise RateLimitedError("many_downloads", _MANY, 5)
     try:
         yield
     finally:
