@@ -7,7 +7,7 @@ from fleet_story import Fleet, StoryDevice
 from server_story import Clock
 
 from edgepress_devices.protocol import TrialReport
-from edgepress_server.errors import ConflictError
+from edgepress_server.errors import ConflictError, InvalidInputError
 from edgepress_server.store import Store
 from edgepress_server.store.delivery import DeliveryRules
 
@@ -390,6 +390,47 @@ def test_a_rollout_that_is_done_is_rolled_back_under_a_new_counter(fleet: Fleet)
     assert fleet.rollout(rollout).state == "aborted"
     with pytest.raises(ConflictError, match="nothing to roll back"):
         fleet.store.rollouts.rollback(rollout)
+
+
+def test_what_committed_before_an_abort_can_be_rolled_back_afterwards(fleet: Fleet) -> None:
+    one, two = fleet.enrol("one", "two")
+    old = run_first(fleet, [one, two])
+    rollout = fleet.roll_out(fleet.release(fleet.artifact("v2")), policy={"canary_per_profile": 0})
+    fleet.settle()
+    one.commit()
+    fleet.settle()
+    fleet.store.rollouts.abort(rollout, actor="ada")
+    fleet.settle()
+    assert fleet.rollout(rollout).state == "aborted"
+    fleet.store.rollouts.rollback(rollout, actor="ada")
+    fleet.settle()
+    (undo,) = fleet.rollout(rollout).rolled_back_by
+    commit_told(fleet, undo)
+    assert (one.running, two.running) == (old, old)
+    assert fleet.rollout(rollout).state == "aborted"
+    with pytest.raises(ConflictError, match="nothing to roll back"):
+        fleet.store.rollouts.rollback(rollout)
+
+
+def test_nobody_can_take_part_is_said_with_what_keeps_them_out(fleet: Fleet) -> None:
+    fleet.enrol("one")
+    first = fleet.release(fleet.artifact("v1"))
+    commit_told(fleet, fleet.roll_out(fleet.release(fleet.artifact("v2"))))
+    with pytest.raises(ConflictError, match="Device one runs a newer release and refuses to go back"):
+        fleet.roll_out(first)
+    fleet.store.devices.revoke("one", actor=None)
+    with pytest.raises(ConflictError, match="Device one is revoked"):
+        fleet.roll_out(first)
+
+
+def test_a_deadline_that_is_over_is_refused_before_anybody_is_told(fleet: Fleet, clock: Clock) -> None:
+    fleet.enrol("one")
+    release = fleet.release(fleet.artifact("v1")).id
+    policy = {"deadline_ms": clock()}
+    with pytest.raises(InvalidInputError, match="has passed already"):
+        fleet.store.rollouts.create(release, policy=policy)
+    with pytest.raises(InvalidInputError, match="has passed already"):
+        fleet.store.rollout_plans.of(release, policy=policy)
 
 
 def test_a_rollback_leaves_alone_what_a_later_rollout_brought(fleet: Fleet) -> None:

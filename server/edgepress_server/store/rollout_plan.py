@@ -13,7 +13,7 @@ from edgepress_server.rollout.waves import assign
 from edgepress_server.store.database import Database
 from edgepress_server.store.deltas import Deltas
 from edgepress_server.store.releases import Release, Releases
-from edgepress_server.store.rollout_policy import Policy, read_policy
+from edgepress_server.store.rollout_policy import Policy, check_times, read_policy
 from edgepress_server.store.rollout_rows import Stage
 from edgepress_server.store.rollout_targets import LeftOut, Targets
 from edgepress_server.store.rollouts import candidates, read_target
@@ -77,6 +77,7 @@ class Plans:
         """As `Rollouts.create` would take it. Raises as that does, but nobody at all is an answer."""
         rules = read_policy(policy)
         target = read_target(devices, profiles, labels, groups, query)
+        check_times(rules, self._database.now_ms())
         with self._database.snapshot():
             what = self._releases.get(release)
             left_out: list[LeftOut] = []

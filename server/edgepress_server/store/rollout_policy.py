@@ -147,5 +147,11 @@ def read_policy(policy: Policy | Mapping[str, Any] | None) -> Policy:
     return rules
 
 
+def check_times(policy: Policy, now_ms: int) -> None:
+    """Raises InvalidInputError for a deadline that is over: it would end before anybody is told."""
+    if policy.deadline_ms is not None and policy.deadline_ms <= now_ms:
+        raise _bad("`deadline_ms` has passed already")
+
+
 def _bad(what: str) -> InvalidInputError:
     return InvalidInputError("bad_policy", f"The rollout policy is not usable: {what.rstrip('.')}.")

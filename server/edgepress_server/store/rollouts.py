@@ -20,7 +20,7 @@ from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 from edgepress_server.store.releases import Release, Releases
 from edgepress_server.store.rollout_moves import RolloutMoves
-from edgepress_server.store.rollout_policy import Policy, Target, read_policy
+from edgepress_server.store.rollout_policy import Policy, Target, check_times, read_policy
 from edgepress_server.store.rollout_rows import (
     DEVICE_STATES,
     FINAL,
@@ -34,7 +34,7 @@ from edgepress_server.store.rollout_rows import (
     stage_name,
     words,
 )
-from edgepress_server.store.rollout_targets import Targets
+from edgepress_server.store.rollout_targets import LeftOut, Targets
 
 __all__ = ["DeviceState", "Policy", "Rollout", "RolloutDevice", "RolloutState", "Rollouts", "Stage", "Target"]
 
@@ -88,6 +88,7 @@ class Rollouts:
                 )
             rows = self.chosen(what, devices, target)
             now = self._database.now_ms()
+            check_times(rules, now)
             connection.execute(
                 "INSERT INTO rollouts (id, release, state, policy, created_at, stage_since, actor, target,"
                 " rollback_of) VALUES (?, ?, 'draft', ?, ?, ?, ?, ?, ?)",
@@ -135,16 +136,13 @@ class Rollouts:
         self, release: Release, devices: Sequence[str] | None, target: Target | None
     ) -> builtins.list[sqlite3.Row]:
         """Rows of whom it reaches, see `Targets`. Raises as `create` does."""
+        left_out: Sequence[LeftOut] = ()
         if target is None:
             rows = self._targets.named(devices or (), release)
         else:
-            rows, _ = self._targets.matching(target, release)
+            rows, left_out = self._targets.matching(target, release)
         if not rows:
-            raise ConflictError(
-                "no_devices",
-                "No enrolled device fits this rollout: the release has artifacts for "
-                f"{', '.join(release.artifacts)}. Enrol a device of such a profile, or compress for yours.",
-            )
+            raise ConflictError("no_devices", _nobody(release, left_out))
         return rows
 
     def approve(self, rollout_id: str, wave: int | None = None, *, actor: str | None = None) -> Rollout:
@@ -164,9 +162,8 @@ class Rollouts:
                 wave = next((n for n in stages if n >= rollout.wave and n not in given), None)
             if wave is None or wave not in stages:
                 named = ", ".join(stage_name(n, len(rollout.policy.waves)) for n in stages) or "none"
-                raise ConflictError(
-                    "no_approval_needed", f"No such stage waits for approval; those that need it: {named}."
-                )
+                which = "No stage waits for approval" if wave is None else "That stage needs no approval"
+                raise ConflictError("no_approval_needed", f"{which}; by the policy these need it: {named}.")
             connection.execute(
                 "INSERT OR IGNORE INTO rollout_approvals (rollout, wave, at, actor) VALUES (?, ?, ?, ?)",
                 (rollout_id, wave, self._database.now_ms(), actor),
@@ -227,7 +224,8 @@ class Rollouts:
             if state in FINAL:
                 raise ConflictError(
                     "cannot_abort",
-                    f"The rollout is {words(state)} already. `edgepress rollout rollback` takes it back.",
+                    f"The rollout is {words(state)} already. Devices that committed to it go back with "
+                    "`edgepress rollout rollback`.",
                 )
             if state != "rolling_back":
                 said = f"aborted by {actor or 'a person'}"
@@ -235,11 +233,12 @@ class Rollouts:
         return self.get(rollout_id)
 
     def rollback(self, rollout_id: str, *, actor: str | None = None, reason: str = "") -> Rollout:
-        """All its devices, also those that committed and also of a rollout that is done, get back what they
-        were to run before. Raises ConflictError."""
+        """All its devices, also those that committed and also of a rollout that is done or aborted, get back
+        what they were to run before. Raises ConflictError."""
         with self._database.transaction() as connection:
             row = self._row(rollout_id)
-            if row["state"] in ("draft", "aborted") or (row["state"] == "rolling_back" and row["rollback"]):
+            over = row["state"] == "aborted" and (row["rollback"] or not self._committed(rollout_id))
+            if row["state"] == "draft" or over or (row["state"] == "rolling_back" and row["rollback"]):
                 raise ConflictError(
                     "cannot_roll_back",
                     f"The rollout is {words(row['state'])}; there is nothing to roll back.",
@@ -344,6 +343,10 @@ class Rollouts:
             rolled_back_by=[each["id"] for each in undone],
         )
 
+    def _committed(self, rollout_id: str) -> bool:
+        sql = "SELECT 1 FROM rollout_devices WHERE rollout = ? AND state = 'committed' LIMIT 1"
+        return self._database.row(sql, (rollout_id,)) is not None
+
     def _devices(self, rollout_id: str) -> builtins.list[RolloutDevice]:
         rows = self._database.rows(
             "SELECT r.*, d.online, d.state AS report FROM rollout_devices r"
@@ -372,6 +375,20 @@ def read_target(
             "Say which devices either by name or by profiles, labels, groups and query, not both.",
         )
     return None
+
+
+def _nobody(release: Release, left_out: Sequence[LeftOut]) -> str:
+    """Why a rollout reaches nobody: what keeps those out who were meant, a line for each reason."""
+    if not left_out:
+        return (
+            "No enrolled device fits this rollout: the release has artifacts for "
+            f"{', '.join(release.artifacts)}. Enrol a device of such a profile, or compress for yours."
+        )
+    by_code: dict[str, builtins.list[LeftOut]] = {}
+    for each in left_out:
+        by_code.setdefault(each.code, []).append(each)
+    reasons = (f"{len(mine)} like this: {mine[0].reason}" for mine in by_code.values())
+    return "No enrolled device that fits can take part in this rollout. " + " ".join(reasons)
 
 
 def candidates(rows: Sequence[sqlite3.Row]) -> builtins.list[Candidate]:
