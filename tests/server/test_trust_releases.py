@@ -86,6 +86,19 @@ def test_with_release_keys_elsewhere_a_release_waits_and_is_signed_by_two_of_the
     assert [entry.action for entry in offline.store.audit.newest(2)] == ["keys_import", "keys_import"]
 
 
+def test_a_root_that_comes_back_unsigned_is_refused_and_not_noted(vendor: Vendor, tmp_path: Path) -> None:
+    vendor.command("take-offline", "root", str(tmp_path), "--passphrase-file", str(vendor.passphrase_file))
+    assert vendor.command("rotate", "director").exit_code == 0
+    bundle = tmp_path / "root.bundle"
+    assert vendor.command("export", "root", "-o", str(bundle)).exit_code == 0
+    back = vendor.command("import", str(bundle))
+    assert back.exit_code == 1 and "without a signature" in back.output, back.output
+    assert vendor.store.audit.newest(1)[0].action == "keys_rotate"
+    (stick,) = tmp_path.glob("root-*.pem")
+    assert vendor.sign(bundle, stick).exit_code == 0
+    assert "is published" in vendor.command("import", str(bundle)).output
+
+
 def test_two_signers_who_each_sign_their_own_copy_are_put_together(offline: Vendor, tmp_path: Path) -> None:
     release = offline.store.releases.create(offline.keys, model=MODEL, digests=[offline.artifact("a")])
     for number in (0, 1):

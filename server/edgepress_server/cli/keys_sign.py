@@ -125,13 +125,18 @@ def import_(bundle: Path, data_dir: Path | None) -> None:
         for item in read.items:
             if item.kind != "root":
                 continue
-            change = add_root_signatures(folder, read_item_root(item.metadata))
+            signed = read_item_root(item.metadata)
+            if not signed.signatures:
+                raise click.ClickException(f"{bundle} came back without a signature: run keys sign first")
+            change = add_root_signatures(folder, signed)
             missing = change.missing_old + change.missing_new
             note(data_dir, "keys_import", "root", {"root": change.version, "missing": missing})
             click.echo(
                 f"TUF root {change.version} is published. Devices follow it when they next connect."
                 if change.published
-                else f"TUF root {change.version} has new signatures and waits for {missing} more."
+                else f"The signatures in it are kept. TUF root {change.version} still waits for "
+                f"{change.missing_old} by root keys of version {change.version - 1} and "
+                f"{change.missing_new} by its own; a key of both counts for both."
             )
         ids = list(dict.fromkeys(item.release for item in read.items if item.kind != "root"))
         if not ids:
