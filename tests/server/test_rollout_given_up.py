@@ -172,3 +172,21 @@ def test_a_sleeping_canary_holds_up_no_wave_that_the_canaries_used_up(fleet: Fle
     assert (now.state, now.wave) == ("ramp", 2)
     second_wave = {each.device for each in now.devices if each.wave == 2}
     assert {each.device for each in now.devices if each.state == "wanted"} == {first, *second_wave}
+
+
+def test_who_failed_and_waits_for_another_try_gets_its_order_back_too(fleet: Fleet) -> None:
+    one, _, old = two_with_a_model(fleet)
+    rollout = fleet.roll_out(
+        fleet.release(fleet.artifact("new")),
+        policy={"canary_per_profile": 0, "max_failed": 0, "rate_per_minute": 1},
+    )
+    fleet.settle()
+    told = next(d for d in fleet.devices.values() if fleet.states(rollout)[d.name] == "wanted")
+    told.fail()
+    assert fleet.rollout(rollout).state == "paused"
+    fleet.store.rollouts.resume(rollout)
+    assert fleet.states(rollout)[told.name] == "waiting"  # the rate tells nobody for a minute
+    fleet.store.rollouts.abort(rollout)
+    assert fleet.rollout(rollout).state == "aborted"
+    assert told.read_want().want.digest == old
+    assert one.read_want().want.digest == old

@@ -151,6 +151,9 @@ class History(RuleBasedStateMachine):
             assert now.waiting or now.reason or now.state in OVER, f"it waits for nothing: {now}"
             if now.state == "paused":
                 self.store.rollouts.resume(self.id)
+            for each in undo:
+                if each.state == "paused":  # none of its devices went back at the first try
+                    self.store.rollouts.resume(each.id)
             if now.awaits_approval is not None:
                 self.store.rollouts.approve(self.id)
             for device in self.fleet.devices.values():

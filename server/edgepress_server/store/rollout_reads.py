@@ -166,11 +166,12 @@ class RolloutReads:
         return [row["device"] for row in rows]
 
     def to_give_back(self, rollout_id: str) -> list[str]:
-        """Devices that this rollout told last and that have not committed."""
+        """Devices that this rollout told last and that have not committed; those that wait for another try,
+        too."""
         rows = self._database.rows(
             "SELECT r.device FROM rollout_devices r JOIN wants w ON w.device = r.device"
             " JOIN devices d ON d.name = r.device WHERE r.rollout = ? AND w.rollout = r.rollout"
-            " AND r.state IN ('wanted', 'fetching', 'trial', 'failed', 'unreached')"
+            " AND r.state IN ('waiting', 'wanted', 'fetching', 'trial', 'failed', 'unreached')"
             " AND r.want_counter IS NOT NULL AND d.revoked_at IS NULL",
             (rollout_id,),
         )
