@@ -390,9 +390,7 @@ class Installer(Generic[M]):
         slot, info = self._staged(accepted)
         if not (self._is_as_hashed(slot, info) or self.slots.is_whole(slot, info, self._keep_on)):
             log.warning("what lies in the slot is damaged: it is fetched again")
-            if (
-                slot == self.slots.current()
-            ):  # it was found out at the start, and the disk took no change then
+            if slot == self.slots.current():  # found out at the start, when the disk took no change
                 self.slots.point_nowhere()
             self.slots.discard(slot)
             self._write(step="idle", target=None, trial_starts=0)

@@ -7,7 +7,8 @@ Order of the checks (a failure stops there, each with its own words):
  3. director        signature by the pinned root's ``timestamp`` role; the root itself has not expired
  4. time            neither expired, by max(this device's clock, the newest signed time it has seen)
  5. device          made for this one
- 6. counter         not below the newest accepted one (equal: the retained message again)
+ 6. counter         not below the newest accepted one (equal: the retained message again), and no number or
+                    time that is only good to run this device's floors up
     -- from here on the want is authentic: the director asks for it, so a failure is an answer to the
     director --
  7. release         the statement is signed by role ``targets``, has not expired, and names exactly this
@@ -36,6 +37,9 @@ from edgepress_devices.protocol import DeltaStatement, Statement, Want
 
 _ARTIFACT_MAX_BYTES: Final = 2 << 30
 _MODEL_MAX_BYTES: Final = 8 << 30
+_COUNTER_MAX: Final = 2**53  # what states can tell the server, protocol's Count
+_ISSUED_MAX_S: Final = 4_102_444_800  # 2100-01-01: a floor of signed time that high is nobody's clock
+_SPOKEN_MAX_S: Final = 253_402_300_799  # the end of the year 9999, the last that Python can write
 Said = TypeVar("Said", Statement, DeltaStatement)
 _MALFORMED = (KeyError, ValueError, TypeError, AttributeError, DeserializationError, RecursionError)
 
@@ -103,9 +107,11 @@ def verify_want(
     counter = metadata.signed.version
     if counter < floors.want:
         raise WantError(f"the want has counter {counter}, but {floors.want} was seen already: it is a replay")
+    if counter > _COUNTER_MAX:
+        raise WantError(f"the want has a counter above {_COUNTER_MAX}")
     expires_s = int(metadata.signed.expires.timestamp())
-    if want.issued_at > expires_s:
-        raise WantError("the want was issued after it expires")
+    if want.issued_at > min(expires_s, _ISSUED_MAX_S):
+        raise WantError("the want was issued after it expires, or after the year 2099")
     if want.digest is None:
         return Accepted(counter, want, expires_s, payload=payload)
     try:
@@ -162,7 +168,8 @@ def _check_time(expires: datetime, now_s: int, what: str) -> None:
     if expires.timestamp() <= now_s:
         raise WantError(
             f"{what} expired on {expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC (here it is"
-            f" {datetime.fromtimestamp(now_s, UTC):%Y-%m-%d %H:%M}); nothing new is installed"
+            f" {datetime.fromtimestamp(min(now_s, _SPOKEN_MAX_S), UTC):%Y-%m-%d %H:%M}); nothing new is"
+            " installed"
         )
 
 
@@ -212,6 +219,8 @@ def _signed_statement(
     except _MALFORMED as error:
         raise WantError(f"the want carries no readable {what.partition(' ')[2]}: {_short(error)}") from error
     _check_signed(statement, root, Targets.type, f"{what} is not signed by the release key")
+    if statement.signed.version > _COUNTER_MAX:
+        raise WantError(f"{what} has a release counter above {_COUNTER_MAX}")
     _check_time(statement.signed.expires, now_s, what)
     return statement.signed
 

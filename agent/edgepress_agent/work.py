@@ -284,6 +284,7 @@ class Work:
 
     def _refuse(self, error: WantError, payload: bytes, *, quiet: bool) -> None:
         if error.authentic:
+            self.refused = None  # what an earlier want was refused for is not why this one is
             try:
                 self._installer.refuse(error)
             except OSError as problem:

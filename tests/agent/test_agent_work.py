@@ -5,6 +5,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -437,6 +438,27 @@ def test_a_new_root_lets_the_new_director_in_and_forgets_what_the_stolen_key_rai
     assert board.engine.answers == b"small"
     board.boot()
     assert (board.identity.root_version, board.step) == (2, "committed")
+
+
+@pytest.mark.attack(
+    "stolen director key", "counters and times without measure are refused; the agent goes on"
+)
+def test_floors_are_not_run_up_to_what_nobody_can_count_or_write(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, last_s = board.key.public_key(), 253_402_300_799  # of the year 9999
+    board.give(board.side.want(DEVICE, key, None, counter=2**53 + 1))
+    assert "counter above" in (board.work.refused or "")
+    with monkeypatch.context() as patch:
+        patch.setattr("release_side._in_days", lambda _days: datetime.fromtimestamp(last_s, UTC))
+        board.give(board.side.want(DEVICE, key, None, counter=2, issued_at=last_s))
+    assert "after the year 2099" in (board.work.refused or "")
+    release = Release(b"small", counter=2**53 + 1)
+    board.give(board.side.want(DEVICE, key, release, counter=3))
+    assert "release counter above" in (board.work.state().reason or "")
+    board.installer.journal.write(time_floor_s=last_s + 1)  # an earlier agent's
+    board.give(board.side.want(DEVICE, key, None, counter=4))
+    assert "expired" in (board.work.refused or "")
 
 
 @pytest.mark.attack(
