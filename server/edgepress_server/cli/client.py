@@ -50,10 +50,16 @@ def saved_credentials() -> dict[str, str]:
     return {str(k): str(v) for k, v in saved.items()} if isinstance(saved, dict) else {}
 
 
+def default_url() -> str:
+    """Where `edgepress login` was last, so that nobody names a server twice. Raises ClickException."""
+    return next(reversed(saved_credentials()), DEFAULT_URL)
+
+
 def save_credentials(url: str, token: str) -> Path:
     path = credentials_path()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    everything = {**saved_credentials(), url: token}
+    others = {known: kept for known, kept in saved_credentials().items() if known != url}
+    everything = {**others, url: token}  # the newest last, see `default_url`
     aside = path.with_suffix(".new")
     aside.touch(mode=0o600)
     aside.write_text(json.dumps(everything, indent=1))
@@ -180,6 +186,8 @@ class Api:
             message, code = str(error["message"]), str(error["code"])
         except (ValueError, KeyError, TypeError):
             message, code = f"{self.url} answered {response.status}; is it an edgepress server?", "unknown"
+            if b"https://" in raw and self.url.startswith("http://"):
+                message = f"{self.url} speaks TLS: name it with https://"
         if response.status == 401 and code != "wrong_login":
             message += (
                 f" Run `edgepress login --url {self.url}`, or give a token with --token or EDGEPRESS_TOKEN."

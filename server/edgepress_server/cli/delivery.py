@@ -7,6 +7,7 @@ import click
 
 from .output import api, emit_json, facts, server_options, size
 
+LEAST_BYTES_S = 1000  # as the API has it: below, an artifact would take days
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMG]?)(B|bit)?(?:/s)?")
 _UNITS = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
@@ -22,7 +23,10 @@ class Rate(click.ParamType[int | None]):
         match = _RATE.fullmatch(str(value).strip())
         if match is None:
             self.fail(f"{value!r} is no rate; write 200KB/s, 2Mbit/s or none", param, ctx)
-        return round(float(match[1]) * _UNITS[match[2]] / (8 if match[3] == "bit" else 1))
+        rate = round(float(match[1]) * _UNITS[match[2]] / (8 if match[3] == "bit" else 1))
+        if rate < LEAST_BYTES_S:
+            self.fail(f"{value!r} is too slow; 1KB/s is the least, and none stands for no limit", param, ctx)
+        return rate
 
 
 @click.group()

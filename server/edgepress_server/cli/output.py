@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from .client import DEFAULT_URL, Api, saved_credentials
+from .client import DEFAULT_URL, Api, default_url, saved_credentials
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,8 +38,8 @@ def server_options(command: Command) -> Command:
     return click.option(
         "--url",
         envvar="EDGEPRESS_URL",
-        default=DEFAULT_URL,
-        show_default=True,
+        default=default_url,
+        show_default=f"where you signed in last, else {DEFAULT_URL}",
         help="The server (EDGEPRESS_URL).",
     )(command)
 

@@ -22,7 +22,7 @@ from edgepress_devices.profile import (
 )
 
 from .calibrate import calibrate, calibration
-from .client import DEFAULT_URL
+from .client import DEFAULT_URL, default_url
 from .output import api, emit_json, json_option, server_options, table
 from .profile_new import new
 from .profile_table import rows
@@ -45,8 +45,8 @@ def ask_server_options(command: Any) -> Any:
     command = click.option(
         "--url",
         envvar="EDGEPRESS_URL",
-        default=DEFAULT_URL,
-        show_default=True,
+        default=default_url,
+        show_default=f"where you signed in last, else {DEFAULT_URL}",
         help="The server of --server.",
     )(command)
     return click.option(

@@ -185,7 +185,7 @@ def log(name: str, url: str, token: str | None, as_json: bool) -> None:
 
 def _state(r: dict[str, Any]) -> str:
     waves = len(r["policy"]["waves"])
-    return f"ramp {r['wave']}/{waves}" if r["state"] == "ramp" and waves > 1 else str(r["state"])
+    return f"ramp {r['wave']}/{waves}" if r["state"] == "ramp" and waves > 1 else r["state"].replace("_", " ")
 
 
 def _sentence(r: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from .delivery import Rate
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -107,7 +109,8 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{path} cannot be read: {error}", param_hint="--policy") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise click.BadParameter(f"{path} cannot be read: {why}", param_hint="--policy") from error
     except tomllib.TOMLDecodeError as error:
         raise click.BadParameter(f"{path} is no TOML: {error}", param_hint="--policy") from error
     for name in ("start_at", "deadline"):
@@ -180,7 +183,7 @@ _OPTIONS = (
         type=click.Choice(["prefer", "only", "never"]),
         help="Only what changes; default prefer.",
     ),
-    click.option("--device-rate", type=click.IntRange(min=1000), help="Bytes a second of each download."),
+    click.option("--device-rate", type=Rate(), help="Of each download: 200KB/s, 2Mbit/s."),
     click.option("--max-p95", "max_p95_ms", type=float, help="Trial fails above this p95 latency, in ms."),
 )
 

@@ -42,7 +42,10 @@ def login(url: str, name: str, password: str, ca: Path | None, fingerprint: str 
     if pem is not None:
         save_authority(url, pem)
     path = save_credentials(url, made["token"])
-    click.echo(f"Signed in to {url} as {name}; the token is kept in {path}.")
+    click.echo(
+        f"Signed in to {url} as {name}; the token is kept in {path}. "
+        "Commands without --url go there from now on."
+    )
 
 
 @click.group()

@@ -61,7 +61,9 @@ class DeliveryStore:
     def set_device(self, name: str, rules: DeliveryRules, *, actor: str | None) -> DeliveryRules:
         """Raises InvalidInputError. A download under way is told."""
         if rules.fleet_rate_bytes_s is not None:
-            raise InvalidInputError("delivery_rules", "fleet_rate_bytes_s is of the whole fleet's rules.")
+            raise InvalidInputError(
+                "delivery_rules", "A rate of all downloads together is for the fleet, not for one device."
+            )
         return self._write(f"device/{name}", check_rules(rules), name, actor)
 
     def rules(self, name: str, also: Delivery | None = None) -> Delivery:
