@@ -18,7 +18,7 @@ export function RolloutButtons({ rollout, reload }: { rollout: Rollout; reload: 
   if (!may) return null;
   const { state } = rollout;
   const open = !isFinal(state) && state !== "rolling_back";
-  const wentBack = state === "aborted" || state === "draft" || rollout.rolled_back_by.length > 0;
+  const wentBack = state === "draft" || rollout.rolled_back_by.length > 0;
   const told = (rollout.counts.committed ?? 0) > 0;
   const close = () => setAsked(null);
   const order = (path: string) => () => post(`/rollouts/${rollout.id}/${path}`).then(reload);

@@ -16,7 +16,7 @@ export function TrustPage() {
   return (
     <Page
       title="Keys"
-      lead="Who may say what runs. Devices check every order against these keys, so whoever steals the server cannot make a device run what no release key signed."
+      lead={`Who may say what runs: devices check every order against these keys. ${signing ? thief(online) : ""}`}
     >
       <Tabs label="Settings" tabs={SETTINGS_TABS} here="/trust" />
       <Loaded from={keys} lines={5}>
@@ -46,6 +46,12 @@ export function TrustPage() {
     </Page>
   );
 }
+
+/** What the keys' places mean for a stolen server; docs/trust.md says the rest. */
+const thief = (online: boolean) =>
+  online
+    ? "The release key is on the server, so whoever takes the server can make devices run anything; take it offline to end that."
+    : "The server alone cannot sign releases, so whoever takes it cannot make a device run what was not released.";
 
 function Roles({ keys }: { keys: Keys }) {
   const now = useNow(60_000);

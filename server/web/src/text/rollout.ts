@@ -90,7 +90,7 @@ export function rolloutSaying(rollout: Rollout): string {
         ? "The release waits for a signature by a key that is kept elsewhere; no device was told."
         : "Being prepared; no device was told yet.";
     case "signed":
-      return "Signed; the first devices are about to be told.";
+      return rollout.waiting ? "Signed; no device was told yet." : "Signed; the first devices are about to be told.";
     case "canary":
       return `${share}. The canaries try it first; the others follow when all canaries do.`;
     case "ramp":
