@@ -10,18 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from server_story import Clock
 from signing_story import MODEL, Vendor
 
 from edgepress_devices.protocol import Hardware, State
-from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError
+from edgepress_server.api import create_app
+from edgepress_server.api.context import EXTENSION
+from edgepress_server.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
+from edgepress_server.jobs.worker import Worker, start_child
+from edgepress_server.settings import Settings
 from edgepress_server.store import Store
 from edgepress_server.trust import key_file
 from edgepress_server.trust.bundle import BUNDLE_MAX_BYTES, Item, describe, make_bundle, read_bundle
 from edgepress_server.trust.key_change import rotate, take_offline
 from edgepress_server.trust.key_file import read_public_key
+from edgepress_server.trust.keys import load_keys
 from edgepress_server.trust.passphrase import Passphrase
 from edgepress_server.trust.statement import read_statement, valid_signatures
 from edgepress_server.trust.want import make_want
@@ -254,7 +260,7 @@ def test_noise_is_no_bundle(noise: bytes) -> None:
         describe(read_bundle(noise))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(at=st.integers(0, 100_000), value=st.integers(0, 255))
 def test_a_bundle_with_one_byte_changed_is_refused_or_says_the_same(
     vendor: Vendor, at: int, value: int
@@ -427,6 +433,20 @@ def test_a_delta_signed_by_a_key_that_was_revoked_is_offered_no_more(vendor: Ven
     assert want.outdated == 1
     sign(vendor.sticks[0])
     assert store.deltas.offer(release.id, full, base) is not None
+
+
+def test_protecting_the_keys_of_a_running_server_stops_nothing_in_it(vendor: Vendor) -> None:
+    settings = Settings(data_dir=vendor.data)
+    web = create_app(settings, vendor.store).extensions[EXTENSION]
+    worker = Worker(settings, vendor.store, vendor.keys, start_child)
+    assert web.keys.signs_releases
+    result = vendor.command("protect", "--passphrase-file", str(vendor.passphrase_file))
+    assert result.exit_code == 0, result.output
+    assert vendor.store.audit.newest(1)[0].action == "keys_protect"
+    with pytest.raises(StoreError, match="no passphrase given here opens it"):
+        load_keys(vendor.folder)
+    worker._renew_keys()
+    assert web.keys.signs_releases
 
 
 def test_statements_that_end_soon_are_signed_again(vendor: Vendor, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from flask import current_app
@@ -10,12 +11,15 @@ from edgepress_server.api.challenges import Challenges
 from edgepress_server.api.rate_limit import FailureLimit
 from edgepress_server.api.request_limit import RequestLimit
 from edgepress_server.api.stream import EventFan
+from edgepress_server.errors import StoreError
 from edgepress_server.predict import ExecutedModels
 from edgepress_server.settings import Settings
 from edgepress_server.store import Store
 from edgepress_server.trust.keys import Keys, create_keys_if_missing, keys_changed
 
 EXTENSION = "edgepress"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -48,7 +52,12 @@ class Context:
     def keys(self) -> Keys:
         """Read when first needed, and again when a person has changed them. Raises StoreError."""
         if self._keys is None or keys_changed(self.settings.keys_dir, self._keys):
-            self._keys = create_keys_if_missing(self.settings.keys_dir)
+            try:
+                self._keys = create_keys_if_missing(self.settings.keys_dir)
+            except StoreError as error:  # encrypted anew: those of before are good until the next start
+                if self._keys is None:
+                    raise
+                log.warning("the keys cannot be read now, going on with those of before: %s", error.message)
         return self._keys
 
 

@@ -240,6 +240,7 @@ def protect(passphrase_file: Path | None, data_dir: Path | None) -> None:
     chosen = Passphrase(ask_passphrase(passphrase_file, "this server's keys", confirm=True))
     with in_words():
         count = encrypt_all(here, chosen, drop_secret=True)
+        note(data_dir, "keys_protect", "keys", {"keys": count}, follow=False)
     click.echo(f"{count} private keys are encrypted with the new passphrase; {here / 'secret'} is gone.")
     click.echo("Give the server the passphrase before its next start, or it cannot sign.", err=True)
 

@@ -85,10 +85,13 @@ def ask_passphrase(file: Path | None, what: str, *, confirm: bool = False) -> by
     return str(text).encode("utf-8")
 
 
-def note(data_dir: Path | None, action: str, subject: str, data: dict[str, Any]) -> int:
+def note(
+    data_dir: Path | None, action: str, subject: str, data: dict[str, Any], *, follow: bool = True
+) -> int:
     """After a change: the audit log has it, and what the keys no longer vouch for is signed again.
 
-    How many releases changed. On a machine without a store there is nothing to note.
+    How many releases changed. ``follow`` False: the keys themselves are the same. On a machine without a store
+    there is nothing to note.
     """
     from edgepress_server.store import open_store
     from edgepress_server.trust.keys import load_keys
@@ -100,7 +103,7 @@ def note(data_dir: Path | None, action: str, subject: str, data: dict[str, Any])
     try:
         store.audit.append(action, subject, source=f"command line, system user {_user()}", data=data)
         store.events.append("server", "keys", action, data={"subject": subject})
-        return store.signing.follow(load_keys(folder / "keys"))
+        return store.signing.follow(load_keys(folder / "keys")) if follow else 0
     finally:
         store.close()
 

@@ -27,7 +27,7 @@ from collections.abc import Callable
 
 import psutil
 
-from edgepress_server.errors import ServerError
+from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.jobs.checkpoints import forget_ended
 from edgepress_server.jobs.child_process import child_environment, end_child, exit_words, log_file
 from edgepress_server.jobs.deltas import DeltaMaker, StartDeltaChild, start_delta_child
@@ -136,9 +136,13 @@ class Worker:
 
     def _renew_keys(self) -> None:
         """A person may have changed keys meanwhile; and what is signed does not last for ever."""
-        changed = keys_changed(self._settings.keys_dir, self._keys)
-        if changed:
-            self._keys = self._deltas.keys = self._watcher.keys = load_keys(self._settings.keys_dir)
+        if keys_changed(self._settings.keys_dir, self._keys):
+            try:
+                keys = load_keys(self._settings.keys_dir)
+            except StoreError as error:  # half written, or encrypted anew: jobs go on meanwhile
+                log.warning("the keys cannot be read now, going on with those of before: %s", error.message)
+                return
+            self._keys = self._deltas.keys = self._watcher.keys = keys
             self._follow_due_s = 0.0  # also where the store fails below: then at the next look
         if time.monotonic() >= self._follow_due_s:
             self._store.signing.follow(self._keys)
