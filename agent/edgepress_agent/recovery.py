@@ -71,6 +71,7 @@ class Recovery(Generic[M]):
         """What answers now. Raises OSError where the state folder cannot even be read."""
         before = self._journal.record  # as the process before left it
         self._try_disk(self._slots.prepare)
+        self._try_disk(lambda: self._disk.remove(self._folder / ".old-fetch"))  # a cut came while it went
         if before.identity != identity:
             self._try_disk(lambda: self._belong_to(identity))
         self._excuse_reboot(before)

@@ -85,6 +85,12 @@ def test_read_only_from_any_change_on_a_model_answers_now_and_after_a_restart(tm
         assert device.engine.answers in (OLD, TWO), f"read-only at {at}: nothing answers after a restart"
 
 
+def test_room_that_a_cut_kept_while_fetches_were_removed_is_given_back(tmp_path: Path) -> None:
+    (tmp_path / ".old-fetch" / "an artifact").mkdir(parents=True)
+    Device(tmp_path)
+    assert not list(tmp_path.glob(".old-*"))
+
+
 def test_read_only_with_a_damaged_model_the_last_good_one_answers(tmp_path: Path) -> None:
     device = Device(tmp_path)
     device.follow(wanting(OLD, 1))

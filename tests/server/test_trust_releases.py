@@ -360,6 +360,19 @@ def test_a_rollback_that_was_signed_beforehand_needs_no_key_in_the_night(
     )  # there was one
 
 
+def test_asking_for_the_way_back_again_exports_the_one_that_waits(offline: Vendor, tmp_path: Path) -> None:
+    releases, bundle = offline.store.releases, tmp_path / "releases.bundle"
+    for text in ("a", "b"):
+        releases.create(offline.keys, model=MODEL, digests=[offline.artifact(text)])
+    with offline.store.transaction() as connection:
+        connection.execute("UPDATE releases SET state = 'signed' WHERE counter = 1")
+    for _ in range(2):  # the first bundle was lost
+        result = offline.command("export", "releases", "-o", str(bundle), "--with-rollback")
+        assert result.exit_code == 0, result.output
+        assert len(read_bundle(bundle.read_bytes()).items) == 2
+        assert len(releases.list()) == 3
+
+
 # --- after a change of the keys ---------------------------------------------------------------------------
 
 

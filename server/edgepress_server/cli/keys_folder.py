@@ -90,8 +90,8 @@ def note(
 ) -> int:
     """After a change: the audit log has it, and what the keys no longer vouch for is signed again.
 
-    How many releases changed. ``follow`` False: the keys themselves are the same. On a machine without a store
-    there is nothing to note.
+    How many releases changed. ``follow`` False: the keys themselves are the same. On a machine without a
+    store there is nothing to note.
     """
     from edgepress_server.store import open_store
     from edgepress_server.trust.keys import load_keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,10 @@ from .keys_folder import (
     passphrase_option,
 )
 from .serve import FILE
+
+if TYPE_CHECKING:
+    from edgepress_server.store import Store
+    from edgepress_server.trust.keys import Keys
 
 READABLE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -52,8 +57,7 @@ def export(what: str, output: Path, with_rollback: bool, data_dir: Path | None) 
             try:
                 ids = [release.id for release in store.signing.waiting()] if what == "releases" else [what]
                 if with_rollback:
-                    standby = [store.releases.create_standby(keys, release_id) for release_id in ids]
-                    ids += [release.id for release in standby if release is not None]
+                    ids = list(dict.fromkeys(ids + _ways_back(store, keys, ids)))
                 items = [item for release_id in ids for item in store.signing.items(keys, release_id)]
             finally:
                 store.close()
@@ -163,6 +167,19 @@ def import_(bundle: Path, data_dir: Path | None) -> None:
             click.echo(said + (f" {one.deltas} deltas are signed." if one.deltas else ""))
             data = {"signatures": one.signatures, "needed": one.needed, "deltas": one.deltas}
             note(data_dir, "keys_import", one.release, data)
+
+
+def _ways_back(store: Store, keys: Keys, ids: list[str]) -> list[str]:
+    """Rollbacks to sign together with these releases, made ready where that was not done before."""
+    found = []
+    for release in map(store.releases.get, ids):
+        if release.standby_for is not None:
+            continue  # it is a way back itself
+        before = store.releases.standby_of(release.id)
+        standby = before or store.releases.create_standby(keys, release.id)
+        if standby is not None and standby.state == "awaiting_signature":
+            found.append(standby.id)
+    return found
 
 
 def _need_store(data_dir: Path | None) -> None:

@@ -143,7 +143,7 @@ class Releases:
         """
         with self._database.transaction():
             release = self.get(release_id)
-            if self._read("WHERE standby_for = ?", (release_id,)):
+            if self.standby_of(release_id) is not None:
                 raise ConflictError("has_standby", f"A rollback of release {release_id} stands by already.")
             before = [row for profile in release.artifacts if (row := self._before(release, profile))]
             if not before:
@@ -158,6 +158,10 @@ class Releases:
                 rollback=True,
                 standby_for=release_id,
             )
+
+    def standby_of(self, release_id: str) -> Release | None:
+        """The rollback that stands by for a release, signed or not."""
+        return next(iter(self._read("WHERE standby_for = ?", (release_id,))), None)
 
     def _before(self, release: Release, profile: str) -> sqlite3.Row | None:
         """What most devices of a profile run, of what was ever released; else what was released last."""
