@@ -190,3 +190,13 @@ def test_who_failed_and_waits_for_another_try_gets_its_order_back_too(fleet: Fle
     assert fleet.rollout(rollout).state == "aborted"
     assert told.read_want().want.digest == old
     assert one.read_want().want.digest == old
+
+
+def test_who_committed_and_refuses_a_later_order_has_not_failed(fleet: Fleet) -> None:
+    (one,) = fleet.enrol("one")
+    rollout = fleet.roll_out(fleet.release(fleet.artifact("v1")), policy={"soak_s": 60})
+    fleet.settle()
+    one.commit()
+    fleet.settle()
+    one.report("rejected", "the want has expired")
+    assert fleet.states(rollout) == {"one": "committed"}

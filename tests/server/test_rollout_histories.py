@@ -1,6 +1,7 @@
 """Whatever devices report, people do and however often the engine is killed: a rollout keeps its rules."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from server_story import Clock
 
+from edgepress_agent.errors import WantError
+from edgepress_agent.trust import Accepted
 from edgepress_server.errors import ConflictError
 from edgepress_server.rollout import act
 from edgepress_server.rollout import engine as engine_module
@@ -44,7 +47,7 @@ class History(RuleBasedStateMachine):
         self.new = self.fleet.artifact("new")
         self.id = self.fleet.roll_out(self.fleet.release(self.new), policy=policy)
         self.wave = 0
-        self.told_at: dict[str, list[int]] = {}
+        self.orders: dict[str, Accepted] = {}  # that devices have read, and may be at when the next one comes
         self.counters = self.store.wants.counters()
 
     # --- the world ----------------------------------------------------------------------------------------
@@ -68,15 +71,30 @@ class History(RuleBasedStateMachine):
     )
     def a_device_reports(self, name: str, step: str) -> None:
         device = self.fleet.devices[name]
+        try:
+            self.orders[name] = device.read_want()
+        except WantError as error:  # it committed to what was given up; the engine has not looked yet
+            device.report("rejected", str(error))
+            return
         if step == "committed":
             device.commit()
         elif step == "rolled_back":
-            device.read_want()
             device.running = self.old
             device.report("rolled_back", "it crashed")
         else:
-            device.read_want()
             device.report(step)  # type: ignore[arg-type]
+
+    @rule(name=names)
+    def a_device_commits_to_an_order_of_before(self, name: str) -> None:
+        """It was in its trial, or away, when it got another."""
+        if name not in self.orders:
+            return
+        device, order = self.fleet.devices[name], self.orders[name]
+        if (order.release or 0) < device.floors.release:
+            return
+        device.running, device.running_release = order.want.digest, order.release
+        device.floors = replace(device.floors, release=order.release)
+        device.report("committed")
 
     @rule()
     def devices_obey(self) -> None:
@@ -137,6 +155,16 @@ class History(RuleBasedStateMachine):
             kept = device.state == "committed"
             assert want.digest == (self.new if kept else self.old), f"{device} is left with {want.digest}"
 
+    def nobody_is_left_with_an_order_that_it_refuses(self) -> None:
+        for device in self.fleet.devices.values():
+            try:
+                device.read_want()
+            except WantError as error:
+                device.report("rejected", str(error))
+        self.fleet.settle()
+        for device in self.fleet.devices.values():
+            device.read_want()
+
     def teardown(self) -> None:
         """When devices do as they are told and people say yes, it ends; before, it says what it waits for."""
         if not hasattr(self, "id"):
@@ -165,6 +193,7 @@ class History(RuleBasedStateMachine):
             self.all_have_one_of_both()
         else:
             assert {each.state for each in now.devices} <= {"committed", "failed", "skipped"}
+        self.nobody_is_left_with_an_order_that_it_refuses()
         self.store.close()
         self.folder.cleanup()
 

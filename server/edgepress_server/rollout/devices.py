@@ -50,10 +50,13 @@ def observe(device: DeviceFacts) -> tuple[DeviceState, str]:
 
 def _reported(device: DeviceFacts, report: State) -> tuple[DeviceState, str]:
     unchanged = (device.state, device.reason)
-    if report.step in ("rejected", "failed", "rolled_back"):
+    runs_it = report.running == device.digest
+    # Who runs what it is to run may refuse a later order, such as one that had expired: that is no failure.
+    refuses_another = report.step == "rejected" and device.state == "committed" and runs_it
+    if report.step in ("rejected", "failed", "rolled_back") and not refuses_another:
         words = report.step.replace("_", " ")
         return "failed", f"{words}: {report.reason}" if report.reason else words
-    if report.step == "committed" and report.running == device.digest:
+    if report.step == "committed" and runs_it:
         return "committed", ""
     if device.state in SETTLED and device.state != "unreached":
         return unchanged
