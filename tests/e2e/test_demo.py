@@ -43,5 +43,6 @@ def test_ctrl_c_ends_every_process_of_the_demo(tmp_path: Path) -> None:
         )
         os.kill(demo.pid, signal.SIGINT)
         assert demo.wait(40) == 0
-    assert [child for child in children if child.is_running()] == []
+    # One that was ended while it started may wait a moment for the system to take note of its end.
+    assert [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE] == []
     assert list(tmp_path.iterdir()) == []
