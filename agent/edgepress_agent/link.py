@@ -181,6 +181,9 @@ class Link:
             return f"it sends a packet of {client.too_large_bytes} bytes; {PACKET_MAX_BYTES} are read at most"
         if self._refused:
             return "it refuses this device's credentials: was the device revoked? If not, enrol it again"
+        if broker.tls and self._connected_s is None:
+            self.refusals += 1  # TLS 1.3 tells only after its handshake that it wants a certificate
+            return "it hung up before it said a word: it may want other credentials than these"
         return mqtt.error_string(result)
 
     def _context(self, broker: Mqtt) -> ssl.SSLContext:

@@ -32,7 +32,7 @@ from edgepress_devices.protocol import Count
 REQUEST_FILE: Final = "renew.request"  # `edgepress-agent renew` beside a running agent leaves it
 LOOK_EVERY_S: Final = 5.0
 RETRY_S: Final = (300.0, 3600.0)  # after a failure: anywhere between, so that a fleet does not return at once
-REFUSALS: Final = 3  # connections in a row that the broker refused: our certificate may be too old for it
+REFUSALS: Final = 3  # connections in a row that the broker refused: it may want other credentials now
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +196,6 @@ class Renewal:
         enrolment = self._enrolment
         if enrolment.offered is not None:
             return True
-        if enrolment.mqtt.certificate is not None and self._refusals() >= REFUSALS:
-            return True  # expired while this device slept, or its clock does not tell
+        if enrolment.mqtt.tls and self._refusals() >= REFUSALS:
+            return True  # a certificate that expired while this device slept, or the broker wants one now
         return 0 < enrolment.renew_at_s <= self._clock_s()

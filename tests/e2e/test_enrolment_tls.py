@@ -41,6 +41,10 @@ class TlsInstallation(Installation):
     def _start(self, name: str, command: list[str]) -> "subprocess.Popen[bytes]":
         return super()._start(name, [*command, *self._options] if name == "server" else command)
 
+    def change(self, *options: str) -> None:
+        """From the next start on."""
+        self._options += options
+
     def agent(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [*AGENT, *arguments], env=ENV, capture_output=True, text=True, timeout=60, check=False
@@ -113,6 +117,25 @@ def test_a_device_joins_by_fingerprint_renews_is_revoked_and_joins_again(
         wait_for("press to be online again", lambda: hub.is_online("press"))
         again = hub.agent("enroll", made["enrol_url"], "--state", str(tmp_path / "other"))
         assert again.returncode == 1 and "used already" in again.stderr
+    finally:
+        hub.close()
+
+
+@needs_mosquitto
+def test_a_fleet_with_secrets_follows_a_broker_that_wants_certificates(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    hub = started(tmp_path, patch, "mosquitto")
+    try:
+        hub.enrol("press", "x86-pc")
+        hub.start_agent("press")
+        wait_for("press to be online", lambda: hub.is_online("press"))
+        assert hub.enrolment("press")["mqtt"].get("certificate") is None
+        hub.kill_server()
+        hub.change("--device-auth", "certificate")
+        hub.start_server()
+        wait_for("a certificate", lambda: hub.enrolment("press")["mqtt"].get("certificate"), 120)
+        wait_for("press to be online again", lambda: hub.is_online("press"))
     finally:
         hub.close()
 
