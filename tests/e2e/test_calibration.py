@@ -56,7 +56,7 @@ def test_a_device_is_asked_and_its_profile_predicts_better_from_then_on(
     detail = wait_for(
         "the report about the artifact",
         lambda: found if (found := installation.api.get(f"/profiling/{about['id']}"))["report"] else None,
-        60,
+        120,
     )
     assert detail["digest"] == job["artifact"] and detail["report"]["nets"][0]["p50_us"] > 0
     shape = installation.api.get("/models/net")["inputs"][0]["shape"]
