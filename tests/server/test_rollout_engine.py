@@ -337,3 +337,26 @@ def test_the_engine_may_die_between_any_two_transactions(
                 device.commit()
     assert fleet.store.rollouts.get(rollout).state == "done"
     assert set(fleet.store.wants.counters().values()) == {1}
+
+
+def test_an_order_that_cannot_be_signed_again_does_not_hold_up_the_others(
+    fleet: Fleet, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = fleet.enrol("one", "two")
+    fleet.roll_out(fleet.release(fleet.artifact("v1")), policy={"canary_per_profile": 0})
+    fleet.settle()
+    before = fleet.store.wants.find("two")
+    monkeypatch.setattr("edgepress_server.store.wants.STALE_AT_ONCE", 1)
+    key = fleet.store.devices.get("one").public_key
+    with fleet.store.transaction() as connection:
+        connection.execute("UPDATE devices SET public_key = 'AAAA' WHERE name = 'one'")
+    clock.forward(WANT_LIFETIME_S * 600)
+    fleet.engine.refresh()
+    fleet.engine.refresh()
+    after = fleet.store.wants.find("two")
+    assert before is not None and after is not None and after.counter > before.counter
+    with fleet.store.transaction() as connection:
+        connection.execute("UPDATE devices SET public_key = ? WHERE name = 'one'", (key,))
+    clock.forward(600_001)
+    fleet.engine.refresh()
+    assert one.read_want().counter > 1 and two.read_want().counter > 1

@@ -30,6 +30,7 @@ from edgepress_server.trust.want import WANT_LIFETIME_S
 log = logging.getLogger(__name__)
 
 ROUNDS_PER_TICK: Final = 50  # decisions of one rollout in one tick, so that none starves the others
+NOT_SIGNED_MS: Final = 600_000  # one that cannot be signed again does not hold up the others
 BATCHES_PER_TICK: Final = 3  # of devices told, in one tick: what they are told is to be sent, too
 EVENTS_MAX: Final = 5000  # more than that happened: look at everything
 _QUIET: Final = ("progress", "wave", "joined")  # what the engine itself writes about rollouts
@@ -53,6 +54,7 @@ class Engine:
         self._after_all = AfterAll(store, self._orders)
         self._joiners = Joiners(store)
         self._seen_event: int | None = None
+        self._not_signed: dict[str, int] = {}  # devices whose order could not be signed again: until when
         self._due: dict[str, int | None] = {}  # rollout -> when to look again; None: when something happens
 
     def tick(self) -> bool:
@@ -89,11 +91,13 @@ class Engine:
         """Sign again the wants that are half spent, under other rules, or sealed to a key that its device
         replaced."""
         half_spent = self._store.now_ms() + WANT_LIFETIME_S * 500
-        stale = self._store.wants.stale(half_spent)
+        now = self._store.now_ms()
+        self._not_signed = {name: until for name, until in self._not_signed.items() if until > now}
+        stale = self._store.wants.stale(half_spent, without=self._not_signed)
         for old in stale:
             with self._store.transaction():
-                if self._store.wants.find(old.device) == old:
-                    self._renew(old)
+                if self._store.wants.find(old.device) == old and not self._renew(old):
+                    self._not_signed[old.device] = now + NOT_SIGNED_MS
         return len(stale)
 
     # --- what happened ------------------------------------------------------------------------------------
@@ -198,11 +202,12 @@ class Engine:
                     self._store.wants.forget_profiling(device)
         return told > 0
 
-    def _renew(self, old: StoredWant) -> None:
+    def _renew(self, old: StoredWant) -> bool:
         try:
             counter = self._orders.issue(old.device, Target(old.rollout, old.release, old.digest))
         except (InvalidInputError, NotFoundError, ConflictError) as error:
             log.error("the order of %s cannot be signed again: %s", old.device, error)
-            return
+            return False
         if old.rollout is not None and old.public_key != self._store.devices.get(old.device).public_key:
             self._store.rollout_moves.set_want_counter(old.rollout, old.device, counter)
+        return True

@@ -175,12 +175,16 @@ def _state(missed: bool, kept: bool) -> Judgement:
     return "missed" if missed else "kept" if kept else "undecided"
 
 
+def _devices(n: int) -> str:
+    return f"{n} device" if n == 1 else f"{n} devices"
+
+
 def _too_few(gates: Gates, arm: Arm) -> str:
     inferences = 0 if arm.latency is None else total(arm.latency)
     if arm.devices < gates.min_devices or inferences < gates.min_inferences:
         return (
-            f"{inferences} inferences of {arm.devices} devices, {gates.min_inferences} of "
-            f"{gates.min_devices} are asked for"
+            f"{inferences} inferences of {_devices(arm.devices)} so far; it takes {gates.min_inferences} of "
+            f"{_devices(gates.min_devices)}"
         )
     return ""
 
@@ -194,8 +198,8 @@ def _sample(by_device: Mapping[str, Sequence[float]]) -> tuple[list[float], str]
 
 def _have(by_device: Mapping[str, Sequence[float]], unit: str, sample: Sequence[float], gates: Gates) -> str:
     return (
-        f"{len(sample)} {unit} of {len(by_device)} devices, at least {MIN_MINUTES} minutes of "
-        f"{gates.min_devices} are asked for"
+        f"{len(sample)} {unit} of {_devices(len(by_device))} so far; it takes {MIN_MINUTES} minutes of "
+        f"{_devices(gates.min_devices)}"
     )
 
 

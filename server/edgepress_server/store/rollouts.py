@@ -171,6 +171,7 @@ class Rollouts:
             if wave not in given:
                 said = f"{stage_name(wave, len(rollout.policy.waves))}, approved by {actor or 'a person'}"
                 self.decisions.add(rollout_id, "approved", said, actor=actor)
+                connection.execute("UPDATE rollouts SET waiting = '' WHERE id = ?", (rollout_id,))
                 self._events.append("rollout", rollout_id, "approved", actor=actor, data={"wave": wave})
         return self.get(rollout_id)
 

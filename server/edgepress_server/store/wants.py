@@ -5,7 +5,7 @@ A want's counter only grows, also over revocation and re-enrolment: it lives in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -14,6 +14,7 @@ from edgepress_server.store.database import Database
 from edgepress_server.trust.want import IssuedWant
 
 # The want's release was withdrawn, and the device does not run it.
+STALE_AT_ONCE = 200
 _TAKEN_BACK: Final = (
     "(coalesce(r.state, '') = 'withdrawn' AND coalesce(json_extract(d.state, '$.running'), '') <> w.digest)"
 )
@@ -115,16 +116,17 @@ class Wants:
         )
         return {row["device"]: row["counter"] for row in rows}
 
-    def stale(self, expires_before: int) -> Sequence[StoredWant]:
+    def stale(self, expires_before: int, without: Collection[str] = ()) -> Sequence[StoredWant]:
         """Wants to sign again: half spent, with rules that have changed, or sealed to a key that the device
-        replaced by enrolling anew. Those of a release that waits for its signatures wait, too."""
+        replaced by enrolling anew. Those of a release that waits for its signatures wait, too; ``without``:
+        devices that are left out."""
         rows = self._database.rows(
             "SELECT w.* FROM wants w JOIN devices d ON d.name = w.device"  # noqa: S608 - a constant
             " LEFT JOIN releases r ON r.id = w.release"
             " WHERE d.revoked_at IS NULL AND d.public_key IS NOT NULL"
             f" AND coalesce(r.state, '') <> 'awaiting_signature' AND NOT {_TAKEN_BACK}"
             " AND (w.expires_at < ? OR w.public_key <> d.public_key OR w.outdated = 1)"
-            " ORDER BY w.expires_at LIMIT 200",
-            (expires_before,),
+            " AND w.device NOT IN (SELECT value FROM json_each(?)) ORDER BY w.expires_at LIMIT ?",
+            (expires_before, msgspec.json.encode(list(without)).decode(), STALE_AT_ONCE),
         )
         return [StoredWant(**dict(row)) for row in rows]
