@@ -133,8 +133,9 @@ def test_a_device_that_slows_down_gets_a_model_that_keeps_its_budget(
     steps = [step["what"] for step in resolved["steps"]]
     # A board that is slowed down all the time may be too unsteady to be fitted to: then that is said.
     assert steps[2] in ("calibrated", "not_calibrated"), resolved["steps"]
-    assert steps[:2] + steps[3:] == [
-        "missed", "profiling", "search", "found", "released", "rolled_out", "resolved",
+    # The device may keep its budget before its rollout is over.
+    assert [step for step in steps[:2] + steps[3:] if step != "rolled_out"] == [
+        "missed", "profiling", "search", "found", "released", "resolved",
     ]  # fmt: skip
     search = installation.api.get(f"/searches/{resolved['search']}")
     assert search["finding"] == finding["id"]
