@@ -167,7 +167,7 @@ def test_the_running_agent_renews_when_it_is_due_asked_or_refused(story: Story) 
     assert len(used) == 2 and not (story.folder / renew.REQUEST_FILE).exists()
     clock.s, refusals[0] = 0.0, 3
     thread.turn(4.0 + renew.RETRY_S[1])
-    assert len(used) == (3 if enrolment.mqtt.certificate else 2), "an expired certificate is refused"
+    assert len(used) == (3 if enrolment.mqtt.tls else 2), "the broker wants others than these"
 
 
 def test_a_server_that_does_not_answer_is_asked_again_later(story: Story) -> None:
