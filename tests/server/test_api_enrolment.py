@@ -131,7 +131,7 @@ def test_ten_thousand_devices_take_seconds_and_one_event(operator: Browser, stor
     before = store.events.last_id()
     started = time.monotonic()
     made = send_csv(operator, "name,profile\n" + "".join(f"d{n},x86-pc\n" for n in range(10_000)))
-    assert time.monotonic() - started < 20  # measured: below 2 s
+    assert time.monotonic() - started < 20  # a guard against hours, no measurement
     assert len({one["code"] for one in made["codes"]}) == 10_000
     assert len(store.events.after(before, 10)) == 1
     assert len(operator.get("/enrolment-codes")) == 10_000
