@@ -36,7 +36,7 @@ def agent(server: ProtocolServer, tmp_path: Path) -> Iterator[AgentProcess]:
         made.close()
 
 
-def job(number: int, release: Release | None = None, *, seconds: int = 5) -> ProfilingJob:
+def job(number: int, release: Release | None = None, *, seconds: int = 20) -> ProfilingJob:
     if release is None:
         return ProfilingJob(f"job-{number}", "device", seconds, plan=PLAN_VERSION)
     return ProfilingJob(f"job-{number}", "model", seconds, release.digest, PLAN_VERSION)
@@ -52,12 +52,12 @@ def wait_profiling(server: ProtocolServer, job_id: str, state: str) -> Profiling
         now = profiling(server)
         return now if now is not None and (now.id, now.state) == (job_id, state) else None
 
-    return server.wait_for(is_so, 60)
+    return server.wait_for(is_so, 120)
 
 
 def wait_report(server: ProtocolServer, job_id: str) -> ProfilingReport:
     return server.wait_for(
-        lambda: next((r for r in server.reports.get(DEVICE, []) if r.id == job_id), None), 60
+        lambda: next((r for r in server.reports.get(DEVICE, []) if r.id == job_id), None), 120
     )
 
 
@@ -133,7 +133,7 @@ def test_a_report_waits_on_the_disk_while_the_server_is_away(
     server.disconnect()
     server.broker.stop()
     client = agent.client()
-    server.wait_for(lambda: client.status()["profiling"]["state"] == "done", 60)
+    server.wait_for(lambda: client.status()["profiling"]["state"] == "done", 120)
     agent.terminate()
     agent.start()
     server.broker.start()
