@@ -64,6 +64,13 @@ from edgepress_devices.delivery_messages import (
     Statement,
     TrialReport,
 )
+from edgepress_devices.model_messages import (
+    INPUTS_PER_BATCH_MAX,
+    FeatureDrift,
+    InputSample,
+    ModelStats,
+    Sampling,
+)
 from edgepress_devices.profiling_messages import (
     REPORTS_PER_BATCH_MAX,
     KernelTime,
@@ -81,14 +88,18 @@ __all__ = [  # what of the other files is the protocol's own; its names below ar
     "DeltaOffer",
     "DeltaStatement",
     "Digest",
+    "FeatureDrift",
     "Finite",
+    "InputSample",
     "KernelTime",
     "Limits",
+    "ModelStats",
     "NetTime",
     "ProfilingJob",
     "ProfilingReport",
     "ProfilingState",
     "Reading",
+    "Sampling",
     "Shadow",
     "SkippedNet",
     "Statement",
@@ -289,6 +300,7 @@ class Want(msgspec.Struct, omit_defaults=True):
     shadow: Shadow | None = None
     delivery: Delivery = msgspec.field(default_factory=Delivery)
     ticket: Text = ""  # lets this device fetch these chunks over HTTPS until the want expires
+    sampling: Sampling = msgspec.field(default_factory=Sampling)  # the privacy policy; by default nothing
 
 
 # --- telemetry (msgpack arrays: field order is the format, new fields only at the end, with defaults) -----
@@ -320,6 +332,15 @@ class Histogram(msgspec.Struct, array_like=True):
             raise ValueError(f"buckets from {self.offset} at scale {self.scale} hold no latency")
 
 
+class ErrorKinds(msgspec.Struct, array_like=True):
+    """Failed requests of one interval by what was wrong."""
+
+    input: Count = 0  # the request does not fit the model
+    runtime: Count = 0  # the runtime failed
+    timeout: Count = 0  # no answer in time
+    busy: Count = 0  # turned away: too many were waiting
+
+
 class Sample(msgspec.Struct, array_like=True):
     """What one device saw during one interval. None = this board cannot tell (never 0, never -1)."""
 
@@ -340,6 +361,20 @@ class Sample(msgspec.Struct, array_like=True):
     battery_percent: Finite | None = None
     agent_cpu_percent: Finite | None = None  # the agent itself; 100 = one core
     disk_free_bytes: Count | None = None
+    queue_us: Histogram | None = None  # stages of a request beside the inference: waiting for the model,
+    pre_us: Histogram | None = None  # reading the request into tensors,
+    post_us: Histogram | None = None  # writing the answer
+    error_kinds: ErrorKinds | None = None  # of ``errors``, which is their sum
+    swap_used_bytes: Count | None = None
+    cpu_mhz: Finite | None = None  # mean over the cores
+    gpu_percent: Finite | None = None
+    battery_charging: bool | None = None
+    disk_read_bytes: Count | None = None  # of the whole board, in this interval
+    disk_written_bytes: Count | None = None
+    net_rx_bytes: Count | None = None  # of the whole board without loopback, in this interval
+    net_tx_bytes: Count | None = None
+    wifi_dbm: Finite | None = None
+    model: ModelStats | None = None  # about once a minute: what the model saw and said since the last
 
 
 class TelemetryBatch(msgspec.Struct, array_like=True):
@@ -353,6 +388,8 @@ class TelemetryBatch(msgspec.Struct, array_like=True):
     """lowest number the device still keeps: below it everything is acknowledged, or was given up because the
     outbox was full. So the server tells a gap that will be filled from one that never will; 0 = not said"""
     reports: Annotated[list[ProfilingReport], msgspec.Meta(max_length=REPORTS_PER_BATCH_MAX)] = []
+    inputs: Annotated[list[InputSample], msgspec.Meta(max_length=INPUTS_PER_BATCH_MAX)] = []
+    """inputs that the want's privacy policy let the device send; without one there are none"""
 
 
 Message = TypeVar("Message", State, Need, Ack, ServerState)
