@@ -325,7 +325,9 @@ def test_a_peer_that_knows_no_profiling_reads_the_rest(kind: type[msgspec.Struct
 
 def test_a_server_that_knows_no_reports_reads_the_samples() -> None:
     batch = TelemetryBatch(1, "e", 3, [Sample(1, 1)], 2, [REPORT])
-    old: Any = msgspec.msgpack.decode(protocol.encode_batch(batch), type=without(TelemetryBatch, "reports", "inputs"))
+    old: Any = msgspec.msgpack.decode(
+        protocol.encode_batch(batch), type=without(TelemetryBatch, "reports", "inputs")
+    )
     assert (old.number, old.samples, old.oldest) == (3, [Sample(1, 1)], 2)
 
 
