@@ -6,6 +6,7 @@
     outbox/batch/<epoch>.<number>  samples that a batch holds: (epoch, number) is theirs for ever
     outbox/report/<job id>         a profiling report (report_shelf)
     outbox/batch/<epoch>.<number>.report    a report that is a batch of its own
+    outbox/batch/<epoch>.<number>.inputs    inputs of the model that the privacy policy lets out, likewise
 
 A file is a row of frames: length u32, CRC-32 u32 (both little endian), one msgpack ``protocol.Sample``; a
 torn frame at the end is what a power cut left, and is ignored. A file becomes a batch by renaming it, on
@@ -23,7 +24,7 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,12 +33,14 @@ import msgspec
 from edgepress_agent.durable import Disk, sweep
 from edgepress_agent.report_shelf import ReportShelf, read_report
 from edgepress_devices.histogram import merge
-from edgepress_devices.protocol import VERSION, Sample, TelemetryBatch, encode_batch
+from edgepress_devices.model_messages import INPUTS_PER_BATCH_MAX
+from edgepress_devices.protocol import VERSION, InputSample, Sample, TelemetryBatch, encode_batch
 
 SAMPLES_PER_BATCH: Final = 60
 MAX_BYTES: Final = 16 << 20
 BLOCK_BYTES: Final = 4096  # what a small file takes
 REPORTS_MAX: Final = 16  # of a server that asks and never takes, the oldest are given up
+INPUT_BATCHES_MAX: Final = 32  # at most 4 MB: a device that is away keeps the newest
 LEVEL_MAX: Final = 2  # 60 samples are 15 then, in one block: thinner saves nothing
 _FRAME: Final = struct.Struct("<II")
 BATCH_MAX_BYTES: Final = 120_000  # the smallest packet that a broker of ours takes is 128 KB
@@ -61,7 +64,7 @@ class Outbox:
             sweep(disk, path)
         self._open = self._scan_open()  # seq -> level
         self.shelf = ReportShelf(folder, disk)
-        self._reports: set[BatchName] = set()  # batches that are a report
+        self._kinds: dict[BatchName, str] = {}  # of batches that are no samples: "report", "inputs"
         self._batches = self._scan_batches()  # oldest first
         self._filling: int | None = None  # the open file that takes samples
         self._filled = 0
@@ -90,12 +93,15 @@ class Outbox:
         all.
         """
         name = self._next_name()
+        self._put_aside(name, b"".join(_frame(sample) for sample in samples))
+        return name
+
+    def _put_aside(self, name: BatchName, data: bytes) -> None:
         path = self._batch_path(name)
         aside = path.with_name(f".{path.name}.new")
-        aside.write_bytes(b"".join(_frame(sample) for sample in samples))
+        aside.write_bytes(data)
         aside.replace(path)
         self._batches.append(name)
-        return name
 
     # --- taking out ---------------------------------------------------------------------------------------
 
@@ -123,28 +129,47 @@ class Outbox:
         """Make each finished profiling report a batch of its own, on the medium."""
         for path in self.shelf.waiting():
             name = self._next_name()
-            self._reports.add(name)
+            self._kinds[name] = "report"
             self._disk.move(path, self._batch_path(name))
             self._batches.append(name)
-        old = [name for name in self._batches if name in self._reports][:-REPORTS_MAX]
-        for name in old:
+        self._give_up("report", REPORTS_MAX)
+
+    def add_inputs(self, inputs: Sequence[InputSample]) -> None:
+        """Keep sampled inputs as batches of their own; of too many the oldest are given up. Lost by a power
+        cut, whole or not at all.
+        """
+        for at in range(0, len(inputs), INPUTS_PER_BATCH_MAX):  # each is at most INPUT_MAX_BYTES: they fit
+            name = self._next_name()
+            self._kinds[name] = "inputs"
+            self._put_aside(name, msgspec.msgpack.encode(inputs[at : at + INPUTS_PER_BATCH_MAX]))
+        self._give_up("inputs", INPUT_BATCHES_MAX)
+
+    def drop_inputs(self) -> None:
+        """The policy allows none any more: those that wait leave this device by no way."""
+        self._give_up("inputs", 0)
+
+    def _give_up(self, kind: str, most: int) -> None:
+        names = [name for name in self._batches if self._kinds.get(name) == kind]
+        for name in names[: max(0, len(names) - most)]:
             self._batch_path(name).unlink(missing_ok=True)
             self.forget(name)
 
     def payload(self, name: BatchName) -> bytes:
         """The message of a batch."""
         path = self._batch_path(name)
-        report = read_report(path) if name in self._reports else None
-        samples = [] if name in self._reports else _read(path)
+        kind = self._kinds.get(name)
+        report = read_report(path) if kind == "report" else None
+        inputs = _read_inputs(path) if kind == "inputs" else []
+        samples = _read(path) if kind is None else []
         # A power cut may take a batch of its own: the server must not wait for what this device lost.
         oldest = min((number for epoch, number in self._batches if epoch == name[0]), default=name[1])
         reports = [] if report is None else [report]
-        return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples, oldest, reports))
+        return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples, oldest, reports, inputs))
 
     def forget(self, name: BatchName) -> None:
         """A batch whose file is gone: somebody removed it."""
         self._batches.remove(name)
-        self._reports.discard(name)
+        self._kinds.pop(name, None)
 
     def acknowledge(self, epoch: str, number: int) -> None:
         """The server stored every batch of ``epoch`` up to ``number``: forget them."""
@@ -152,7 +177,7 @@ class Outbox:
         for name in self._batches:
             if name[0] == epoch and name[1] <= number:
                 self._batch_path(name).unlink(missing_ok=True)
-                self._reports.discard(name)
+                self._kinds.pop(name, None)
             else:
                 kept.append(name)
         self._batches = kept
@@ -167,8 +192,8 @@ class Outbox:
         return self._open_folder / f"{seq:08d}.{self._open[seq]}"
 
     def _batch_path(self, name: BatchName) -> Path:
-        kind = ".report" if name in self._reports else ""
-        return self._batch_folder / f"{name[0]}.{name[1]:08d}{kind}"
+        kind = self._kinds.get(name)
+        return self._batch_folder / (f"{name[0]}.{name[1]:08d}" + (f".{kind}" if kind else ""))
 
     def _scan_open(self) -> dict[int, int]:
         found: dict[int, int] = {}
@@ -185,10 +210,10 @@ class Outbox:
         dated = []
         for path in self._batch_folder.iterdir():
             epoch, number, kind = [*path.name.split("."), "", ""][:3]
-            if epoch and number.isdecimal() and kind in ("", "report"):
+            if epoch and number.isdecimal() and kind in ("", "report", "inputs"):
                 dated.append((path.stat().st_mtime_ns, (epoch, int(number))))
                 if kind:
-                    self._reports.add((epoch, int(number)))
+                    self._kinds[epoch, int(number)] = kind
         return [name for _, name in sorted(dated)]
 
     def _make_room(self) -> None:
@@ -258,6 +283,13 @@ def _read(path: Path) -> list[Sample]:
         samples.append(msgspec.msgpack.decode(body, type=Sample))
         at += _FRAME.size + length
     return samples
+
+
+def _read_inputs(path: Path) -> list[InputSample]:
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=list[InputSample])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return []  # damaged by the medium: the batch goes empty, and is done with
 
 
 def _blocks(path: Path) -> int:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Arrays: TypeAlias = "dict[str, NDArray[Any]]"
+Tap: TypeAlias = "Callable[[Mapping[str, NDArray[Any]], Arrays], None]"
+"""Gets what was asked and what was answered; changes neither and never waits: a request waits for it."""
 
 DTYPES: Final[dict[str, tuple[str, str]]] = {
     # onnxruntime's name: (numpy's, the Open Inference Protocol's)
@@ -90,13 +92,13 @@ class Model:
         self.inputs = [_spec(value) for value in session.get_inputs()]
         self.outputs = [_spec(value) for value in session.get_outputs()]
         self.meter = Meter()
-        self.tap: Callable[[Mapping[str, NDArray[Any]], Arrays], None] | None = None
-        """Gets what was asked and what was answered, on the request's thread; neither is ever changed."""
+        self.taps: tuple[Tap, ...] = ()  # replaced, never changed: a request may be going through it
         self.began_s: float | None = None  # time.monotonic() at which the inference under way began
         self._session = session
         self._errors = runtime_errors()
         # One inference at a time: its threads have the cores to themselves, and waiting is not latency.
         self._turn = threading.Lock()
+        self._tapping = threading.Lock()
 
     def infer(self, feeds: "Mapping[str, NDArray[Any]]", outputs: Sequence[str] | None = None) -> Arrays:
         """Run the model once; counted and timed. ``outputs`` None = all. Raises InferenceError."""
@@ -114,10 +116,19 @@ class Model:
                 self.began_s = None
             self.meter.count((time.perf_counter_ns() - started_ns) / 1000)
         results = dict(zip(names, values, strict=True))
-        tap = self.tap
-        if tap is not None:
+        for tap in self.taps:
             tap(feeds, results)
         return results
+
+    def add_tap(self, tap: Tap) -> None:
+        """From now on ``tap`` gets what was asked and what was answered, on the request's thread."""
+        with self._tapping:
+            self.taps = (*self.taps, tap)
+
+    def remove_tap(self, tap: Tap) -> None:
+        """No request that begins now comes there; nothing happens where it is not one of the taps."""
+        with self._tapping:
+            self.taps = tuple(other for other in self.taps if other != tap)
 
     def run_uncounted(self, feeds: "Mapping[str, NDArray[Any]]") -> Arrays:
         """For trials and warm-up: no statistics. Raises ModelRefusedError."""

@@ -86,7 +86,7 @@ class ShadowRun:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
-        old.tap = self._offer
+        old.add_tap(self._offer)
 
     def tally(self) -> Tally:
         with self._lock:
@@ -97,7 +97,7 @@ class ShadowRun:
 
     def stop(self) -> None:
         """No request goes to the new model from here on; one that is under way there is waited for."""
-        self._old.tap = None
+        self._old.remove_tap(self._offer)
         self._ended.set()
         try:
             self._queue.put_nowait(None)  # wakes the thread where it waits; a full queue does so too
@@ -136,7 +136,7 @@ class ShadowRun:
                 enough = self._requests >= self._shadow.requests
             del item, feeds, results
             if enough:
-                self._old.tap = None
+                self._old.remove_tap(self._offer)
                 return
             self._ended.wait(min(_REST_MAX_S, REST * (time.monotonic() - began_s)))
 

@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from edgepress_agent.outbox import Outbox
 from edgepress_agent.post import Post
 from edgepress_agent.runtime import Runtime
 from edgepress_devices.energy import EnergyMeter
-from edgepress_devices.protocol import Ack, Histogram, Sample
+from edgepress_devices.protocol import Ack, Histogram, InputSample, ModelStats, Sample
 from edgepress_devices.sensors import Readings, Sensors
 
 log = logging.getLogger(__name__)
@@ -38,17 +39,25 @@ class ReportReady:
 
 
 @dataclass(frozen=True)
+class InputsWithdrawn:
+    """The privacy policy lets no input out any more: those that wait here are dropped."""
+
+
+@dataclass(frozen=True)
 class Wake:
     """Say that the thread lives."""
 
 
-Event = LinkUp | LinkDown | ServerOnline | ReportReady | Wake | Ack
+Event = LinkUp | LinkDown | ServerOnline | ReportReady | InputsWithdrawn | Wake | Ack
+
+MODEL_STATS_EVERY_S: Final = 60.0
 
 
 class Telemetry:
     """``send(payload)`` publishes one batch and says whether it went out. ``measuring()``: a profiling job
-    loads the board, so what it draws now is neither idle power nor the requests' energy. ``alive()`` is
-    called in every round.
+    loads the board, so what it draws now is neither idle power nor the requests' energy. ``model_stats()``
+    is asked about once a minute, ``inputs()`` with every sample, both on this thread; what ``inputs`` gave it
+    gives once. ``alive()`` is called in every round.
     """
 
     def __init__(
@@ -62,6 +71,8 @@ class Telemetry:
         stop: threading.Event,
         measuring: Callable[[], bool] = lambda: False,
         alive: Callable[[], None] = lambda: None,
+        model_stats: Callable[[], ModelStats | None] = lambda: None,
+        inputs: Callable[[], list[InputSample]] = list,
     ) -> None:
         self.inbox: queue.Queue[Event] = queue.Queue(maxsize=1000)
         self.interval_s = 1.0  # from the want
@@ -73,6 +84,9 @@ class Telemetry:
         self._stop = stop
         self._measuring = measuring
         self._alive = alive
+        self._model_stats = model_stats
+        self._inputs = inputs
+        self._model_stats_due_s = time.monotonic() + MODEL_STATS_EVERY_S
         self._post = Post()
         self._full_disk = False
 
@@ -92,6 +106,7 @@ class Telemetry:
             now = time.monotonic()
             try:
                 self._keep(self._samples(now - last))
+                self._outbox.add_inputs(self._inputs())
                 self._pump(now)
                 self._full_disk = False
             except OSError as error:
@@ -132,6 +147,8 @@ class Telemetry:
                 post.server_online = online
             case ReportReady():
                 self._outbox.take_reports()
+            case InputsWithdrawn():
+                self._outbox.drop_inputs()
             case Wake():
                 return
             case Ack():
@@ -174,6 +191,10 @@ class Telemetry:
         newest = counted[-1] if counted else (None, 0, 0, None)
         last = _sample(at_ms, interval_ms, newest, readings)
         last.energy_mj = energy
+        now_s = time.monotonic()
+        if now_s >= self._model_stats_due_s:
+            self._model_stats_due_s = now_s + MODEL_STATS_EVERY_S
+            last.model = self._model_stats()
         return [*samples, last]
 
 
