@@ -28,6 +28,7 @@ Kind = Literal[
     "push",
     "budget",
     "finding",
+    "alert",
     "profile",
     "profiling",
     "telemetry",

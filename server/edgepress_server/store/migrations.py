@@ -6,6 +6,7 @@ States are the field's terms and are checked here too, so that no bug can write 
 
 from sqlite_utils import Database, Migrations
 
+from edgepress_server.store.schema_alerts import SCHEMA as ALERTS
 from edgepress_server.store.schema_audit import SCHEMA as AUDIT
 from edgepress_server.store.schema_broker import SCHEMA as BROKER
 from edgepress_server.store.schema_delivery import SCHEMA as DELIVERY
@@ -319,3 +320,8 @@ def m016_brokers(db: Database) -> None:
 @migrations()
 def m017_timeline(db: Database) -> None:
     db.executescript(TIMELINE)
+
+
+@migrations()
+def m020_alerts(db: Database) -> None:
+    db.executescript(ALERTS)
