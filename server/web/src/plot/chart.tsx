@@ -3,19 +3,20 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { ABSENT, ticks, time } from "../text/format";
+import { ABSENT, date, ticks, time } from "../text/format";
 import { useDark } from "../ui/theme";
+import { type Annotation, flags } from "./annotations";
 import { lineColor, lineDash } from "./colors";
+import { drawOver, drawUnder, type Level, type Mark, type Over, type Span, type Zone } from "./draw_over";
+import { FlagList, Flags } from "./flags";
 import { type Line, onGrid, summarize } from "./series";
+
+export type { Level, Mark, Span, Zone } from "./draw_over";
 
 export interface ChartLine {
   label: string;
   line: Line;
-}
-
-export interface Mark {
-  at: number; // Unix ms
-  label: string; // a few characters
+  of?: number | undefined; // index of the line that this one goes with: its colour, dashed (the time before, a control)
 }
 
 interface ChartProps {
@@ -25,70 +26,28 @@ interface ChartProps {
   format: (value: number | null) => string;
   rangeMs: number;
   stepMs: number;
-  now: number;
+  now: number; // right edge, Unix ms
   zero?: boolean; // the axis starts at zero
   loading?: boolean;
   testid?: string;
   absent?: string | undefined; // why there is nothing to draw
   height?: number;
   fit?: boolean; // a history shorter than the range fills the width, from a minute on
-  limit?: number | undefined; // a value not to be passed: a dashed line across
+  limit?: number | undefined; // a budget not to be passed: a dashed line across
+  levels?: readonly Level[]; // other values worth a line across
+  zones?: readonly Zone[]; // values between which something is so
+  spans?: readonly Span[]; // times in which something was so
   marks?: readonly Mark[]; // moments, upright lines with their label
+  annotations?: readonly Annotation[]; // what happened when, as flags that lead there
+  onZoom?: ((from: number, to: number) => void) | undefined; // a time was drawn with the mouse
+  onZoomOut?: (() => void) | undefined; // double click
   compact?: boolean; // many lines: the extents only for screen readers
+  holes?: number; // slots without a value that a line still joins over
 }
 
 const cursorGroup = uPlot.sync("edgepress");
-
-interface View {
-  from: number;
-  to: number;
-  format: (value: number | null) => string;
-  limit: number | undefined;
-  marks: readonly Mark[];
-}
-
-/** The limit and the moments, over the lines. */
-function drawOver(u: uPlot, view: View, style: CSSStyleDeclaration) {
-  const { ctx, bbox } = u;
-  const ratio = bbox.width / Math.max(1, u.over.clientWidth);
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);
-  ctx.clip();
-  ctx.textBaseline = "alphabetic";
-  ctx.font = `${11 * ratio}px ${style.fontFamily}`;
-  ctx.lineWidth = 1.5 * ratio;
-  if (view.limit !== undefined) {
-    const y = u.valToPos(view.limit, "y", true);
-    ctx.strokeStyle = ctx.fillStyle = style.getPropertyValue("--bad");
-    ctx.setLineDash([6 * ratio, 4 * ratio]);
-    stroke(ctx, bbox.left, y, bbox.left + bbox.width, y);
-    ctx.textAlign = "left";
-    ctx.fillText(`budget ${view.format(view.limit)}`, bbox.left + 4 * ratio, y - 4 * ratio);
-  }
-  ctx.strokeStyle = ctx.fillStyle = style.getPropertyValue("--muted");
-  ctx.lineWidth = ratio;
-  ctx.setLineDash([2 * ratio, 3 * ratio]);
-  ctx.textAlign = "center";
-  const near = 14 * ratio; // labels closer than this are written as one: "2-4"
-  const groups: { x: number; first: string; last: string }[] = [];
-  for (const mark of view.marks) {
-    const x = u.valToPos(mark.at / 1000, "x", true);
-    const group = groups[groups.length - 1];
-    if (group && x - group.x < near) group.last = mark.label;
-    else groups.push({ x, first: mark.label, last: mark.label });
-    stroke(ctx, x, bbox.top + 14 * ratio, x, bbox.top + bbox.height);
-  }
-  for (const { x, first, last } of groups) ctx.fillText(first === last ? first : `${first}-${last}`, x, bbox.top + 11 * ratio);
-  ctx.restore();
-}
-
-function stroke(ctx: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number) {
-  ctx.beginPath();
-  ctx.moveTo(x0, y0);
-  ctx.lineTo(x1, y1);
-  ctx.stroke();
-}
+const AXIS_PX = 62; // of the vertical axis; .flags in plots.css leaves the same
+const DRAG_PX = 8; // less is a click
 
 /** Index of the first x at which some line has a value. */
 function firstUsed(y: readonly (readonly (number | null | undefined)[])[]): number {
@@ -100,16 +59,22 @@ export function Chart(props: ChartProps) {
   const { title, note, lines, format, rangeMs, stepMs, now, testid } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const view = useRef<View>({ from: now - rangeMs, to: now, format, limit: props.limit, marks: props.marks ?? [] });
-  const grid = useMemo(() => onGrid(lines.map((each) => each.line), stepMs), [lines, stepMs]);
+  const grid = useMemo(() => onGrid(lines.map((each) => each.line), stepMs, props.holes), [lines, stepMs, props.holes]);
   const oldest = grid.x[firstUsed(grid.y)];
   const from = props.fit && oldest !== undefined ? Math.max(now - rangeMs, Math.min(oldest * 1000, now - 60_000)) : now - rangeMs;
-  view.current = { from, to: now, format, limit: props.limit, marks: props.marks ?? [] };
+  const view = useRef<View>(viewOf(props, from));
+  view.current = viewOf(props, from);
+  const zoom = useRef(props);
+  zoom.current = props;
   const dark = useDark();
   const [at, setAt] = useState<number | null>(null); // index under the cursor
-  const labels = lines.map((each) => each.label).join("\n");
+  const [width, setWidth] = useState(0);
+  const labels = lines.map((each) => `${each.label} ${each.of ?? ""}`).join("\n");
   const drawable = grid.y.some((values) => values.some((value) => typeof value === "number"));
   const height = props.height ?? 168;
+  const annotations = props.annotations;
+  const flagged = annotations !== undefined && annotations.length > 0;
+  const zoomable = props.onZoom !== undefined;
 
   useEffect(() => {
     const element = box.current;
@@ -123,24 +88,18 @@ export function Chart(props: ChartProps) {
         width: Math.max(element.clientWidth, 120),
         height,
         legend: { show: false },
-        padding: [8, 8, 0, 0],
+        padding: [flagged ? 22 : 8, 8, 0, 0],
         cursor: {
           y: false,
-          sync: { key: cursorGroup.key },
-          drag: { x: false, y: false },
+          // Only where the cursor is goes to the other charts: a range drawn on one is not drawn on all.
+          sync: { key: cursorGroup.key, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+          drag: { x: zoomable, y: false, setScale: false, dist: DRAG_PX },
+          bind: { dblclick: () => () => (zoom.current.onZoomOut?.(), null) },
           points: { size: 6 },
         },
         scales: {
           x: { time: true, range: () => [view.current.from / 1000, view.current.to / 1000] },
-          y: {
-            range: (_, low, high) => {
-              if (low === null || high === null) return [0, 1];
-              const limit = view.current.limit;
-              if (limit !== undefined) [low, high] = [Math.min(low, limit), Math.max(high, limit)];
-              const room = Math.max((high - low) * 0.12, Math.abs(high) * 0.02, 1e-9);
-              return [props.zero ? 0 : Math.max(0, low - room), high + room];
-            },
-          },
+          y: { range: (_, low, high) => extent(low, high, view.current, props.zero ?? false) },
         },
         axes: [
           {
@@ -157,23 +116,36 @@ export function Chart(props: ChartProps) {
             font,
             grid: { stroke: rule, width: 1 },
             ticks: { show: false },
-            size: 62,
+            size: AXIS_PX,
             space: 34,
             values: (_, splits) => splits.map((value) => view.current.format(value)),
           },
         ],
         series: [
           {},
-          ...lines.map((each, i) => ({
-            label: each.label,
-            stroke: lineColor(i, dark),
-            width: 1.5,
-            points: { show: false },
-            ...(lineDash(i) ? { dash: lineDash(i)! } : {}),
-          })),
+          ...lines.map((each, i) => {
+            const dash = each.of === undefined ? lineDash(i) : [3, 4];
+            return {
+              label: each.label,
+              stroke: lineColor(each.of ?? i, dark),
+              alpha: each.of === undefined ? 1 : 0.65,
+              width: 1.5,
+              points: { show: pointsWhereLonely },
+              ...(dash ? { dash } : {}),
+            };
+          }),
         ],
         hooks: {
           setCursor: [(u) => setAt(u.cursor.idx ?? null)],
+          setSelect: [
+            (u) => {
+              if (u.select.width < DRAG_PX) return;
+              const [left, right] = [u.select.left, u.select.left + u.select.width].map((x) => Math.round(u.posToVal(x, "x") * 1000));
+              u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+              if (left !== undefined && right !== undefined) zoom.current.onZoom?.(left, right);
+            },
+          ],
+          drawClear: [(u) => drawUnder(u, view.current, style)],
           draw: [(u) => drawOver(u, view.current, style)],
         },
       },
@@ -182,9 +154,11 @@ export function Chart(props: ChartProps) {
     );
     plot.current = made;
     cursorGroup.sub(made);
+    setWidth(element.clientWidth);
     const resized = new ResizeObserver(() => {
-      const width = Math.max(element.clientWidth, 120);
-      if (width !== made.width) made.setSize({ width, height });
+      const wide = Math.max(element.clientWidth, 120);
+      setWidth(wide);
+      if (wide !== made.width) made.setSize({ width: wide, height });
     });
     resized.observe(element);
     return () => {
@@ -193,7 +167,7 @@ export function Chart(props: ChartProps) {
       made.destroy();
       plot.current = null;
     };
-  }, [labels, dark, drawable, height]);
+  }, [labels, dark, drawable, height, flagged, zoomable, props.zero]);
 
   useEffect(() => {
     plot.current?.setData([grid.x, ...grid.y]);
@@ -203,10 +177,15 @@ export function Chart(props: ChartProps) {
     plot.current?.setScale("x", { min: from / 1000, max: now / 1000 });
   }, [now, from]);
 
-  const marked = [props.limit, ...(props.marks ?? []).flatMap((mark) => [mark.at, mark.label])].join("\n");
-  useEffect(() => plot.current?.redraw(false), [marked]);
+  const { levels, zones, spans, marks } = view.current;
+  const over = JSON.stringify([levels, zones, spans, marks]);
+  useEffect(() => {
+    plot.current?.redraw(false);
+    plot.current?.setScale("x", { min: view.current.from / 1000, max: view.current.to / 1000 }); // the axis reaches a new level
+  }, [over]);
 
-  const summaries = lines.map((each) => summarize(each.line));
+  const summaries = useMemo(() => lines.map((each) => summarize(each.line)), [lines]);
+  const flagList = useMemo(() => flags(annotations ?? [], from, now, width - AXIS_PX - 8), [annotations, from, now, width]);
   const instant = at === null ? undefined : grid.x[at];
   return (
     <figure class="chart" data-testid={testid}>
@@ -216,11 +195,14 @@ export function Chart(props: ChartProps) {
           {note && <em class="method">{note}</em>}
         </span>
         <span class="chart-when" aria-hidden="true">
-          {instant === undefined ? "" : time(instant * 1000)}
+          {instant === undefined ? "" : rangeMs > 86_400_000 ? date(instant * 1000) : time(instant * 1000)}
         </span>
       </figcaption>
       {drawable ? (
-        <div class="plot" ref={box} style={{ minHeight: `${height}px` }} aria-hidden="true" />
+        <div class="plot-box">
+          <div class={zoomable ? "plot zoomable" : "plot"} ref={box} style={{ minHeight: `${height}px` }} aria-hidden="true" />
+          {flagged && <Flags of={flagList} />}
+        </div>
       ) : (
         <p class="plot none" style={{ minHeight: `${height}px` }}>
           {props.loading ? "Loading" : (props.absent ?? "Nothing was reported in this time.")}
@@ -233,8 +215,8 @@ export function Chart(props: ChartProps) {
           return (
             <li key={each.label}>
               <span
-                class={`key ${lineDash(i) ? "dashed" : ""}`}
-                style={{ "--key": lineColor(i, dark) }}
+                class={`key ${each.of !== undefined || lineDash(i) ? "dashed" : ""}`}
+                style={{ "--key": lineColor(each.of ?? i, dark) }}
                 aria-hidden="true"
               />
               <span class="label">{each.label}</span>
@@ -248,6 +230,34 @@ export function Chart(props: ChartProps) {
           );
         })}
       </ul>}
+      {drawable && flagged && <FlagList items={flagList.flatMap((flag) => flag.items)} />}
     </figure>
   );
+}
+
+interface View extends Over {
+  format: (value: number | null) => string;
+}
+
+function viewOf({ now, format, limit, levels, zones, spans, marks }: ChartProps, from: number): View {
+  const budget: Level[] = limit === undefined ? [] : [{ value: limit, label: `budget ${format(limit)}`, tone: "bad" }];
+  return { from, to: now, format, levels: [...budget, ...(levels ?? [])], zones: zones ?? [], spans: spans ?? [], marks: marks ?? [] };
+}
+
+/** The vertical axis: all values and levels with room around, from zero where asked; never below zero without need. */
+function extent(low: number | null, high: number | null, { levels }: View, zero: boolean): [number, number] {
+  if (low === null || high === null) return [0, 1];
+  const least = Math.min(low, ...levels.map((level) => level.value));
+  const most = Math.max(high, ...levels.map((level) => level.value));
+  const room = Math.max((most - least) * 0.12, Math.abs(most) * 0.02, 1e-9);
+  return [zero && least >= 0 ? 0 : least >= 0 ? Math.max(0, least - room) : least - room, most + room];
+}
+
+/** Points are drawn where a line cannot be: around gaps on both sides. Few points are drawn all. */
+function pointsWhereLonely(u: uPlot, series: number, first: number, last: number): boolean | undefined {
+  const values = u.data[series];
+  if (!values) return false;
+  let some = 0;
+  for (let i = first; i <= last && some < 3; i++) if (typeof values[i] === "number") some++;
+  return some < 3;
 }
