@@ -13,9 +13,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from edgepress_server.errors import StoreError
+from edgepress_server.store.alerts import Alerts
 from edgepress_server.store.artifact_predictions import ArtifactPredictions
 from edgepress_server.store.artifacts import Artifacts
 from edgepress_server.store.audit import Audit
+from edgepress_server.store.baselines import Baselines
 from edgepress_server.store.blobs import Blobs
 from edgepress_server.store.broker_contents import BrokerContents
 from edgepress_server.store.budgets import Budgets
@@ -34,6 +36,7 @@ from edgepress_server.store.findings import Findings
 from edgepress_server.store.groups import Groups
 from edgepress_server.store.jobs import Jobs
 from edgepress_server.store.measured import MeasuredArtifacts
+from edgepress_server.store.model_stats import ModelStatsHours
 from edgepress_server.store.models import Models
 from edgepress_server.store.people import People
 from edgepress_server.store.profiles import Profiles
@@ -52,6 +55,8 @@ from edgepress_server.store.rollout_targets import Targets
 from edgepress_server.store.rollout_timeline import RolloutTimelines
 from edgepress_server.store.rollouts import Rollouts
 from edgepress_server.store.running import Running
+from edgepress_server.store.sampled_inputs import SampledInputs
+from edgepress_server.store.sampling import SamplingPolicies
 from edgepress_server.store.search_measurements import SearchMeasurements
 from edgepress_server.store.search_trials import SearchTrials
 from edgepress_server.store.searches import Searches
@@ -116,6 +121,12 @@ class Store:
             self.calibrations,
             self.artifact_predictions,
         )
+        self.baselines = Baselines(self.database, self.blobs)
+        self.model_stats = ModelStatsHours(self.database, self.baselines)
+        self.sampling = SamplingPolicies(
+            self.database, self.events, self.groups, self.rollout_targets, self.wants
+        )
+        self.sampled_inputs = SampledInputs(self.database, self.sampling)
         self.telemetry = Telemetry(self.database, self.events, self.profiling)
         self.telemetry_read = TelemetryRead(self.database)
         self.measured = MeasuredArtifacts(self.database)
@@ -124,6 +135,7 @@ class Store:
         self.budgets = Budgets(self.database, self.events)
         self.findings = Findings(self.database, self.events)
         self.running = Running(self.database)
+        self.alerts = Alerts(self.database, self.events, self.facts)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """See `Database.transaction`."""
