@@ -121,6 +121,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     onnx_sha256: str  # 64 lower-case hex digits
     tensors: tuple[TensorEntry, ...]
     base: Base | None = None  # left out in a whole artifact
+    baseline: dict[str, Any] | None = None  # what drift is measured against (baseline.py), where there is one
 
 
 def storage(dtype: str) -> np.dtype[Any]:

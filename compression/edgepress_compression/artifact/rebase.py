@@ -3,6 +3,7 @@
 import numpy as np
 
 from edgepress_compression.artifact.base import Base
+from edgepress_compression.artifact.baseline import read_baseline
 from edgepress_compression.artifact.codes import ScaledIntegers
 from edgepress_compression.artifact.format import MAGIC, TRELLIS, Grid, Header, TensorEntry
 from edgepress_compression.artifact.head import Head
@@ -50,6 +51,7 @@ def written_again(
         codes=codes,
         coding=coding,
         base=base,
+        baseline=read_baseline(header.baseline),
     )
 
 

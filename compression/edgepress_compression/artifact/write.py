@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from edgepress_compression.artifact.base import SKELETON_TENSOR_MAX_BYTES, Base
+from edgepress_compression.artifact.baseline import Baseline, baseline_json
 from edgepress_compression.artifact.choose import AUTO, Choice, check_coding, choose
 from edgepress_compression.artifact.codes import Codes, ScaledIntegers, SharedWeights
 from edgepress_compression.artifact.format import ONNX_MAX_BYTES, SAME, Header, TensorEntry
@@ -33,12 +34,14 @@ def write_artifact(
     codes: Mapping[str, Codes] | None = None,
     coding: str = AUTO,
     base: bytes | None = None,
+    baseline: Baseline | None = None,
 ) -> bytes:
     """One artifact holding ``onnx_model`` bit for bit.
 
     ``coding``: how each tensor's coder is chosen (choose.py): "auto", "fast", "small", or a coder's name.
     ``codes`` are by initializer name; tensors with few distinct values are found without them. With ``base``,
-    an ONNX file that the reader has, a delta is written: what changed.
+    an ONNX file that the reader has, a delta is written: what changed. ``baseline``: what drift on devices is
+    measured against.
     The same arguments give the same bytes (of a header and a skeleton beyond 256 KiB together: for one build
     of zlib). Raises ArtifactError for bytes that are no ONNX file, codes that do not give the tensor, or JSON
     that cannot be.
@@ -90,6 +93,7 @@ def write_artifact(
         onnx_sha256=hashlib.sha256(onnx_model).hexdigest(),
         tensors=tuple(entries),
         base=None if opened is None else opened.name,
+        baseline=None if baseline is None else baseline_json(baseline),
     )
     seen = b"" if opened is None else opened.skeleton()
     return write_front(header, bytes(skeleton), seen) + b"".join(sections)

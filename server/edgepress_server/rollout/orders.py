@@ -62,14 +62,16 @@ class Orders:
         now = datetime.fromtimestamp(store.now_ms() / 1000, UTC)
         public_key = device.public_key or ""
         job = store.profiling.current(device.name)
+        sampling = store.sampling.of(device.name)
         if target.digest is None:
-            make = partial(make_want, self._keys, device=device.name, now=now)
+            make = partial(make_want, self._keys, device=device.name, now=now, sampling=sampling)
         else:
             make = partial(
                 make_want,
                 self._keys,
                 device=device.name,
                 now=now,
+                sampling=sampling,
                 public_key=public_key,
                 digest=target.digest,
                 size=store.releases.artifact_bytes(target.digest),

@@ -12,6 +12,7 @@ from edgepress_server.store.schema_broker import SCHEMA as BROKER
 from edgepress_server.store.schema_delivery import SCHEMA as DELIVERY
 from edgepress_server.store.schema_enrolment import SCHEMA as ENROLMENT
 from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
+from edgepress_server.store.schema_model_stats import SCHEMA as MODEL_STATS
 from edgepress_server.store.schema_profiling import SCHEMA as PROFILING
 from edgepress_server.store.schema_rollouts import SCHEMA as ROLLOUTS
 from edgepress_server.store.schema_timeline import SCHEMA as TIMELINE
@@ -320,6 +321,11 @@ def m016_brokers(db: Database) -> None:
 @migrations()
 def m017_timeline(db: Database) -> None:
     db.executescript(TIMELINE)
+
+
+@migrations()
+def m019_model_stats(db: Database) -> None:
+    db.executescript(MODEL_STATS)
 
 
 @migrations()

@@ -16,6 +16,7 @@ from edgepress_devices.protocol import (
     DeltaOffer,
     Limits,
     ProfilingJob,
+    Sampling,
     Shadow,
     Want,
     check_device,
@@ -50,14 +51,15 @@ def make_want(
     delivery: Delivery | None = None,
     delta: DeltaOffer | None = None,
     ticket: str = "",
+    sampling: Sampling | None = None,
     now: datetime | None = None,
 ) -> IssuedWant:
     """The signed desired state number ``counter`` of a device. ``digest`` None: run nothing.
 
     With a digest, ``statement`` (signed by the release key), ``content_key`` and the device's ``public_key``
     (base64) are needed; ``limits``, ``shadow``, ``delivery``, ``delta`` and ``ticket`` say how it is fetched
-    and tried. ``profiling`` is what the device is to measure. Raises InvalidInputError (bad public
-    key, larger than WANT_MAX_BYTES).
+    and tried. ``profiling`` is what the device is to measure, ``sampling`` which inputs it may send. Raises
+    InvalidInputError (bad public key, larger than WANT_MAX_BYTES).
     """
     moment = utc_seconds(now)
     want = Want(
@@ -65,6 +67,7 @@ def make_want(
         issued_at=int(moment.timestamp()),
         telemetry_interval_s=telemetry_interval_s,
         profiling=profiling,
+        sampling=sampling or Sampling(),
     )
     if digest is not None:
         if statement is None or content_key is None or public_key is None:

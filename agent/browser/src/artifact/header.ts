@@ -60,6 +60,7 @@ export interface Header extends OnnxName {
   readonly probe: Probe;
   readonly tensors: readonly Entry[];
   readonly base: OnnxName | null; // of a delta
+  readonly baseline: JsonObject | null; // what drift is measured against
 }
 
 export function isFloat(dtype: Dtype): boolean {
@@ -74,7 +75,7 @@ export function alphabetOf(entry: Entry): number {
 /** The header of a file of format version `version`, checked. Raises ArtifactError. */
 export function readHeader(json: Json, version: number): Header {
   const required = ["name", "profile", "recipe", "provenance", "metadata", "probe", "onnx_bytes", "onnx_sha256", "tensors"];
-  const fields = new Fields("header", "it", json, required, version === 1 ? [] : ["base"]);
+  const fields = new Fields("header", "it", json, required, version === 1 ? [] : ["base", "baseline"]);
   const base = fields.has("base") ? readName(new Fields("header", "'base'", fields.value("base"), ["onnx_bytes", "onnx_sha256"])) : null;
   const name = readName(fields);
   const entries = fields.array("tensors");
@@ -89,6 +90,7 @@ export function readHeader(json: Json, version: number): Header {
     ...name,
     tensors: entries.map((entry) => readEntry(entry, version, base !== null)),
     base,
+    baseline: fields.has("baseline") ? fields.object("baseline") : null,
   };
   const needed = header.tensors.reduce((sum, { sizeBytes, skip }) => sum + sizeBytes + skip, 0);
   if (needed > name.onnxBytes) throw new ArtifactError("header", `its tensors need ${needed} bytes of a ${name.onnxBytes}-byte model`);
