@@ -1,189 +1,112 @@
-import { at as enc, query } from "../api/client";
-import { touches, useResource } from "../api/resource";
-import type { Device, Series } from "../api/types";
-import { useSeries } from "../api/use_series";
-import { Chart } from "../plot/chart";
-import { MAX_LINES } from "../plot/colors";
-import { line, stepFor } from "../plot/series";
-import { bytes, celsius, micros, millijoules, percent, perSecond, watts } from "../text/format";
-import { deviceWords, method } from "../text/words";
-import { Choice } from "../ui/field";
-import { Icon } from "../ui/icon";
-import { Link } from "../ui/link";
-import { Card, Empty, Failure, Loaded, Notice, Page } from "../ui/parts";
-import { useQuery } from "../ui/route";
+// A free question about telemetry: a metric, how to aggregate it, by what, of whom, when. All of it is in the address.
 
-type Format = (value: number | null) => string;
-const METRICS: readonly (readonly [string, string, Format, boolean])[] = [
-  ["latency_p50_us", "Latency p50", micros, false],
-  ["latency_p95_us", "Latency p95", micros, false],
-  ["latency_p99_us", "Latency p99", micros, false],
-  ["inferences_per_s", "Inferences", perSecond, true],
-  ["errors_per_s", "Errors", perSecond, true],
-  ["rss_bytes", "Agent's memory", bytes, false],
-  ["mem_used_bytes", "Board's memory", bytes, false],
-  ["cpu_percent", "CPU", percent, true],
-  ["power_mw", "Power", watts, true],
-  ["energy_mj", "Energy an inference", millijoules, true],
-  ["temp_c", "Temperature", celsius, false],
-  ["battery_percent", "Battery", percent, true],
-];
-const FIRST = ["latency_p95_us", "rss_bytes", "power_mw", "inferences_per_s"];
-const RANGES = [
-  ["5", "5 min"],
-  ["15", "15 min"],
-  ["60", "1 h"],
-  ["360", "6 h"],
-  ["1440", "24 h"],
-  ["10080", "7 d"],
-] as const;
+import { useMemo, useState } from "preact/hooks";
+import { ApiError } from "../api/client";
+import { useResource } from "../api/resource";
+import type { Catalogue } from "../api/telemetry";
+import type { Model } from "../api/types";
+import { exportHref, metricOf, over, PRESETS, isPreset, type Question, questionHref, readQuestion } from "../text/question";
+import { Icon } from "../ui/icon";
+import { Card, CopyButton, Failure, Loaded, Page } from "../ui/parts";
+import { navigate, usePlace } from "../ui/route";
+import { QuestionForm } from "./telemetry_form";
+import { Answer } from "./telemetry_answer";
 
 export function TelemetryPage() {
-  const devices = useResource<Device[]>("/devices", { on: touches("device"), everyMs: 3000 });
+  const catalogue = useResource<Catalogue>("/telemetry/metrics");
+  const models = useResource<Model[]>("/models");
+  const { search } = usePlace();
+  const question = useMemo(() => readQuestion(new URLSearchParams(search)), [search]);
+  const set = (change: Partial<Question>, how: "push" | "replace" = "push") =>
+    navigate(questionHref({ ...question, ...change }), how);
   return (
-    <Page title="Telemetry" lead="What the devices report, live. Latency is of one inference, queueing excluded.">
-      <Loaded from={devices} lines={6}>
-        {(all) =>
-          all.length === 0 ? (
-            <Card>
-              <Empty icon="chart" title="No device yet" action={<Link href="/devices" class="button">Go to the devices</Link>}>
-                Telemetry appears here as soon as a device is enrolled and runs its agent.
-              </Empty>
-            </Card>
-          ) : (
-            <Explorer devices={all} />
-          )
-        }
+    <Page
+      title="Telemetry"
+      lead="Ask what the devices measured. Percentiles come from merged histograms: a fleet's p95 is the p95, no mean of p95s."
+    >
+      <Loaded from={catalogue} lines={8}>
+        {(known) => <Explorer catalogue={known} models={(models.value ?? []).map((each) => each.name)} question={question} set={set} />}
       </Loaded>
     </Page>
   );
 }
 
-function Explorer({ devices }: { devices: readonly Device[] }) {
-  const [search, setSearch] = useQuery();
-  const listed = (key: string) => search.get(key)?.split(",").filter(Boolean);
-  const offered = devices.filter((device) => device.enrolled_at !== null || device.latest !== null);
-  const names = offered.map((device) => device.name);
-  const asked = listed("devices");
-  const first = [...offered]
-    .sort((a, b) => Number(b.status === "online") - Number(a.status === "online"))
-    .slice(0, 4)
-    .map((device) => device.name);
-  const chosen = (asked ?? first).filter((name) => names.includes(name)).sort();
-  const drawn = chosen.slice(0, MAX_LINES);
-  const askedMetrics = listed("metrics") ?? FIRST;
-  const metrics = METRICS.filter(([metric]) => askedMetrics.includes(metric));
-  const minutes = RANGES.find(([value]) => value === search.get("minutes"))?.[0] ?? "15";
-  const rangeMs = Number(minutes) * 60_000;
-  const stepMs = stepFor(rangeMs);
-  const all = useSeries(drawn, metrics.map(([metric]) => metric), rangeMs, stepMs);
-  const toggle = (key: string, values: readonly string[], value: string) =>
-    setSearch({ [key]: (values.includes(value) ? values.filter((each) => each !== value) : [...values, value]).join(",") });
-
+interface ExplorerProps {
+  catalogue: Catalogue;
+  models: readonly string[];
+  question: Question;
+  set: (change: Partial<Question>, how?: "push" | "replace") => void;
+}
+function Explorer({ catalogue, models, question, set }: ExplorerProps) {
+  const metric = metricOf(catalogue, question.metric);
+  const aggregate = question.aggregate ?? metric?.aggregate ?? null;
+  // Where the last range that was drawn began, so that a double click goes back to where one came from.
+  const [before, setBefore] = useState<Question[]>([]);
+  const zoom = (from: number, to: number) => {
+    setBefore([...before.slice(-9), question]);
+    set({ lastMs: null, from, to, stepMs: null });
+  };
+  const zoomOut = () => {
+    const last = before[before.length - 1];
+    if (last) {
+      setBefore(before.slice(0, -1));
+      set({ lastMs: last.lastMs, from: last.from, to: last.to, stepMs: last.stepMs });
+    } else if (question.from !== null && question.to !== null) {
+      const half = Math.max(1, Math.round((question.to - question.from) / 2));
+      set({ from: Math.max(0, question.from - half), to: question.to + half, stepMs: null });
+    }
+  };
   return (
     <>
-      <Card>
-        <div class="picker">
-          <div>
-            <h2>Devices</h2>
-            <div class="chips" role="group" aria-label="Devices">
-              {offered.length === 0 && <span class="note">None is enrolled yet.</span>}
-              {offered.map((device) => (
-                <label class="chip" key={device.name}>
-                  <input
-                    type="checkbox"
-                    checked={chosen.includes(device.name)}
-                    onChange={() => toggle("devices", chosen, device.name)}
-                    data-testid={`telemetry-device-${device.name}`}
-                  />
-                  {device.name}
-                  {device.status !== "online" && <span class="note">{deviceWords[device.status].text}</span>}
-                </label>
-              ))}
-            </div>
-          </div>
-          <div>
-            <h2>Metrics</h2>
-            <div class="chips" role="group" aria-label="Metrics">
-              {METRICS.map(([metric, label]) => (
-                <label class="chip" key={metric}>
-                  <input
-                    type="checkbox"
-                    checked={askedMetrics.includes(metric)}
-                    onChange={() => toggle("metrics", askedMetrics, metric)}
-                    data-testid={`telemetry-metric-${metric}`}
-                  />
-                  {label}
-                </label>
-              ))}
-            </div>
-          </div>
-          <div class="row apart">
-            <Choice
-              label="Range"
-              value={minutes}
-              options={RANGES}
-              onChange={(value) => setSearch({ minutes: value })}
-              testid="telemetry-range"
-            />
-            <span class="row">
-              <span class="note">Samples as CSV</span>
-              {drawn.map((name) => (
-                <a
-                  key={name}
-                  class="button small"
-                  href={`/api/v1/telemetry/export${query({ device: name, from: all.now - rangeMs, to: all.now, format: "csv" })}`}
-                  download={`${enc(name)}.csv`}
-                >
-                  <Icon name="download" />
-                  {name}
-                </a>
-              ))}
-            </span>
-          </div>
-        </div>
+      <ul class="presets" aria-label="Questions often asked">
+        {PRESETS.filter((preset) => metricOf(catalogue, preset.metric)).map((preset) => {
+          const here = isPreset(preset, question, aggregate);
+          return (
+            <li key={preset.name}>
+              <button
+                type="button"
+                class={here ? "preset here" : "preset"}
+                aria-pressed={here}
+                onClick={() => set({ metric: preset.metric, aggregate: preset.aggregate, groupBy: preset.groupBy })}
+                data-testid={`preset-${preset.name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`}
+              >
+                {preset.name}
+              </button>
+            </li>
+          );
+        })}
+      </ul>
+      <Card testid="question">
+        <QuestionForm catalogue={catalogue} models={models} question={question} set={set} />
       </Card>
-      {chosen.length > drawn.length && (
-        <Notice tone="warn">
-          <p>
-            {drawn.length} of {chosen.length} devices are drawn: more lines cannot be told apart.
-          </p>
-        </Notice>
-      )}
-      {all.error && <Failure error={all.error} />}
-      {drawn.length === 0 || metrics.length === 0 ? (
-        <Card>
-          <Empty icon="chart" title="Nothing chosen">
-            Choose at least one device and one metric.
-          </Empty>
-        </Card>
+      {metric ? (
+        <Answer
+          key={`${question.metric} ${question.groupBy}`}
+          question={question}
+          metric={metric}
+          set={set}
+          zoom={zoom}
+          zoomOut={zoomOut}
+          actions={(from, to, stepMs) => <Take question={over(question, from, to, stepMs)} shared={question} />}
+        />
       ) : (
-        <div class="charts wide">
-          {metrics.map(([metric, label, format, zero]) => (
-            <Chart
-              key={metric}
-              title={label}
-              note={metric === "power_mw" || metric === "energy_mj" ? methodsOf(all.of, metric) : null}
-              lines={drawn.map((name) => ({ label: name, line: line(all.of.get(name), metric) }))}
-              format={format}
-              zero={zero}
-              rangeMs={rangeMs}
-              stepMs={stepMs}
-              now={all.now}
-              loading={all.loading}
-              testid={`chart-${metric}`}
-              absent="None of these devices reports it."
-            />
-          ))}
-        </div>
+        <Failure error={new ApiError(400, "query_metric", `There is no metric ${question.metric}. Choose one of the list above.`)} />
       )}
     </>
   );
 }
 
-/** "estimate" or "measured" when all lines agree, "estimates and measurements" when not. */
-function methodsOf(of: ReadonlyMap<string, Series>, metric: string): string | null {
-  const words = new Set([...of.values()].flatMap((series) => method(series.methods?.[metric])?.word ?? []));
-  if (words.size === 2) return "estimates and measurements";
-  return [...words][0] ?? null;
+/** Take the answer along: its link, its numbers. A copied link to the newest time stays one to the newest time. */
+function Take({ question, shared }: { question: Question; shared: Question }) {
+  return (
+    <>
+      <CopyButton text={location.origin + questionHref(shared)} label="Copy link" />
+      {(["csv", "parquet", "json"] as const).map((format) => (
+        <a key={format} class="button small" href={exportHref(question, format)} download data-testid={`export-${format}`}>
+          <Icon name="download" />
+          {format === "parquet" ? "Parquet" : format.toUpperCase()}
+        </a>
+      ))}
+    </>
+  );
 }
