@@ -68,8 +68,41 @@ def test_what_a_board_tells(
     assert readings.disk_free_bytes is not None and readings.disk_free_bytes > 0
 
 
+# board, swap used in KiB, mean clock, GPU, charging, Wi-Fi
+WHAT_ELSE_THEY_TELL = [
+    ("raspberry-pi-4", 102396 - 98300, 1500.0, None, None, -52.0),
+    ("raspberry-pi-5", None, 1800.0, None, None, None),
+    ("raspberry-pi-zero-2w", 102396 - 51196, 700.0, None, None, -71.0),
+    ("jetson-nano", 2029628 - 1880124, 1479.0, 43.6, None, None),
+    ("jetson-orin-nano", None, (4 * 1510.4 + 2 * 729.6) / 6, 91.2, None, None),
+    ("jetson-agx-orin", None, 1696.0, 0.0, None, None),
+    ("x86-laptop", 0, 1000.0, None, False, -46.0),
+    ("amd-desktop", None, 4125.0, 17.0, None, None),
+    ("x86-container", None, None, None, None, None),
+    ("android-phone", 3145724 - 1200000, (6 * 1804.8 + 2 * 2208.0) / 8, None, False, None),
+]
+
+
+@pytest.mark.parametrize(("name", "swap_kib", "mhz", "gpu", "charging", "dbm"), WHAT_ELSE_THEY_TELL)
+def test_what_else_a_board_tells(
+    name: str,
+    swap_kib: int | None,
+    mhz: float | None,
+    gpu: float | None,
+    charging: bool | None,
+    dbm: float | None,
+    board: MakeBoard,
+) -> None:
+    with board(name).sensors() as sensors:
+        readings = sensors.read()
+    assert readings.swap_used_bytes == (None if swap_kib is None else 1024 * swap_kib)
+    assert readings.cpu_mhz == (None if mhz is None else pytest.approx(mhz))
+    assert (readings.gpu_percent, readings.battery_charging, readings.wifi_dbm) == (gpu, charging, dbm)
+
+
 def test_every_tree_is_in_the_table() -> None:
     assert {path.name for path in TREES.iterdir() if path.is_dir()} == {row[0] for row in WHAT_THEY_TELL}
+    assert {row[0] for row in WHAT_ELSE_THEY_TELL} == {row[0] for row in WHAT_THEY_TELL}
 
 
 def test_readings_have_the_names_of_a_sample_and_travel_in_one(board: MakeBoard) -> None:

@@ -1,4 +1,4 @@
-"""Sensors of a board: CPU, memory, temperature, throttling, power, battery, disk."""
+"""Sensors of a board: CPU, GPU, memory, temperature, throttling, power, battery, disk, network."""
 
 from edgepress_devices.sensors.hardware import describe_hardware
 from edgepress_devices.sensors.sensors import Readings, Sensors

@@ -14,6 +14,8 @@ from edgepress_devices.sensors.kernel_file import KernelFile, entries, first_lin
 
 _PLAUSIBLE_MW: Final = (10.0, 500_000.0)  # outside, the driver counts in other units than the kernel asks for
 
+_CHARGING: Final = {"Charging": True, "Discharging": False, "Not charging": False, "Full": False}
+
 
 class Battery:
     def __init__(self, folder: Path) -> None:
@@ -38,6 +40,10 @@ class Battery:
     def percent(self) -> float | None:
         percent = None if self._capacity is None else self._capacity.number()
         return float(percent) if percent is not None and 0 <= percent <= 100 else None
+
+    def charging(self) -> bool | None:
+        """False while it is full, gives power, or is kept as it is; None where the driver does not know."""
+        return _CHARGING.get((self._status.text() or "").strip())
 
     def power(self) -> Reading | None:
         """What the whole device draws, screen included; None while it is plugged in."""

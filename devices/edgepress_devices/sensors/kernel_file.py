@@ -5,6 +5,7 @@ sleep, a battery pulled out) is opened again at the next read.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from edgepress_devices.say_once import say_once
@@ -19,15 +20,35 @@ class KernelFile:
         self._fd: int | None = None
 
     def text(self) -> str | None:
+        """What one read gives: lists (``seq_file``) come a page of 4 KiB at a time."""
+        return self._read(self._read_once)
+
+    def whole_text(self) -> str | None:
+        """A list in as many reads as it takes, ``size`` bytes at most, no line of it torn."""
+        return self._read(self._read_all)
+
+    def _read(self, read: Callable[[int], bytes]) -> str | None:
         try:
             if self._fd is None:
                 self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            return os.pread(self._fd, self._size, 0).decode("utf-8", "replace")
+            return read(self._fd).decode("utf-8", "replace")
         except OSError as error:
             # EAGAIN, ENODEV, ENODATA: parts that sleep; EACCES: root only; ENOENT: not this board
             say_once(f"{self.path} cannot be read: {error.strerror}")
             self.close()
             return None
+
+    def _read_once(self, fd: int) -> bytes:
+        return os.pread(fd, self._size, 0)
+
+    def _read_all(self, fd: int) -> bytes:
+        data = b""
+        while len(data) < self._size:
+            part = os.pread(fd, self._size - len(data), len(data))
+            if not part:
+                return data
+            data += part
+        return data[: data.rfind(b"\n") + 1]
 
     def number(self) -> int | None:
         text = self.text()

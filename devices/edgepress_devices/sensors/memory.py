@@ -1,6 +1,7 @@
 """Memory of the board and of this process, in bytes."""
 
 import os
+import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -10,32 +11,37 @@ from edgepress_devices.say_once import say_once
 from edgepress_devices.sensors.kernel_file import KernelFile
 
 _BYTES_MAX: Final = 2**53  # of protocol.Count
+_LINE: Final = re.compile(
+    r"^(MemTotal|MemAvailable|SwapTotal|SwapFree): *([0-9]{1,20})(?: kB)?$", re.MULTILINE | re.ASCII
+)
 
 
 class MemoryUse(NamedTuple):
     used_bytes: int
     total_bytes: int
+    swap_used_bytes: int | None  # None: this board has no swap
 
 
 class SystemMemory:
     """/proc/meminfo: used = MemTotal - MemAvailable, so page cache that can be dropped is not used."""
 
     def __init__(self, root: Path) -> None:
-        self._file = KernelFile(root / "proc/meminfo", size=512)  # both are in the first three lines
+        self._file = KernelFile(root / "proc/meminfo", size=2048)  # swap stands around the 15th line
 
     def read(self) -> MemoryUse | None:
-        total = available = None
-        for line in (self._file.text() or "").splitlines()[:8]:
-            name, _, rest = line.partition(":")
-            kib = rest.split()[:1]
-            if name == "MemTotal" and kib and kib[0].isdecimal():
-                total = int(kib[0]) * 1024
-            elif name == "MemAvailable" and kib and kib[0].isdecimal():
-                available = int(kib[0]) * 1024
+        found = {name: int(kib) * 1024 for name, kib in _LINE.findall(self._file.text() or "")}
+        total, available = found.get("MemTotal"), found.get("MemAvailable")
         if total is None or available is None or not 0 < total < _BYTES_MAX:
             say_once(f"{self._file.path} does not tell MemTotal and MemAvailable: memory use is unknown")
             return None
-        return MemoryUse(max(0, total - available), total)
+        return MemoryUse(max(0, total - available), total, _swap_used(found))
+
+
+def _swap_used(found: dict[str, int]) -> int | None:
+    total, free = found.get("SwapTotal"), found.get("SwapFree")
+    if not total or free is None or total >= _BYTES_MAX:
+        return None
+    return max(0, total - free)
 
 
 class PsutilMemory:
@@ -43,7 +49,10 @@ class PsutilMemory:
 
     def read(self) -> MemoryUse | None:
         memory = psutil.virtual_memory()
-        return MemoryUse(memory.total - memory.available, memory.total)
+        swap = psutil.swap_memory()
+        return MemoryUse(
+            memory.total - memory.available, memory.total, int(swap.used) if swap.total else None
+        )
 
 
 class ProcessMemory:
