@@ -2,8 +2,8 @@
 
 `--case NAME` runs one case; `--seconds 20` shortens those that run over time (the targets ask for 600). The
 server, the broker and the browser are real processes and the store is on the disk that `--folder` names.
-Devices are simulated: packets made beforehand whose numbers and times are set as they are sent (ingest), or the
-real outbox and post of the agent, hundreds in a process (outage). Exits with 1 when a target is missed.
+Devices are simulated: packets made beforehand whose numbers and times are set as they are sent (ingest), or
+the real outbox and post of the agent, hundreds in a process (outage). Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
