@@ -47,6 +47,7 @@ from edgepress_server.api import (
     searches,
     sessions,
     telemetry,
+    telemetry_query,
 )
 from edgepress_server.api.context import EXTENSION, Context
 from edgepress_server.api.stream import EventFan
@@ -83,6 +84,7 @@ _SECTIONS = (
     delivery,
     chunks,
     telemetry,
+    telemetry_query,
     budgets,
     findings,
     events,

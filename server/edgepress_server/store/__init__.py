@@ -33,6 +33,7 @@ from edgepress_server.store.devices import Devices
 from edgepress_server.store.events import Events
 from edgepress_server.store.facts import Facts
 from edgepress_server.store.findings import Findings
+from edgepress_server.store.fleet_pages import FleetPages
 from edgepress_server.store.groups import Groups
 from edgepress_server.store.jobs import Jobs
 from edgepress_server.store.measured import MeasuredArtifacts
@@ -135,6 +136,7 @@ class Store:
         self.budgets = Budgets(self.database, self.events)
         self.findings = Findings(self.database, self.events)
         self.running = Running(self.database)
+        self.fleet_pages = FleetPages(self.database)
         self.alerts = Alerts(self.database, self.events, self.facts)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:

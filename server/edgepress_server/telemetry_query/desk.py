@@ -1,0 +1,31 @@
+"""Where questions about telemetry are asked: one for each web process. Callable without HTTP."""
+
+from __future__ import annotations
+
+from edgepress_server.store import Store
+from edgepress_server.store.rollout_targets import subject
+from edgepress_server.telemetry_query.answers import Answers
+from edgepress_server.telemetry_query.directory import Directory, Fleet
+from edgepress_server.telemetry_query.engine import Engine
+from edgepress_server.telemetry_query.old_rows import OldRows
+from edgepress_server.telemetry_query.source import Source
+
+
+class TelemetryDesk:
+    """Safe to share between threads."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.source: Source = OldRows(store)
+        self.directory = Directory(lambda: read_fleet(store))
+        self.engine = Engine(self.source, self.directory, store.now_ms)
+        self.answers = Answers(self.engine)
+
+
+def read_fleet(store: Store) -> Fleet:
+    """The fleet as it is now."""
+    with store.database.snapshot():
+        rows = store.rollout_targets.rows(None)
+        devices = sorted((subject(row) for row in rows), key=lambda device: device.name)
+        models = {digest: row.model for digest, row in store.fleet_pages.artifacts().items()}
+        return Fleet(devices, models, store.groups.membership())
