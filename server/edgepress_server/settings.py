@@ -11,9 +11,10 @@ off unless --tls asks for it. Once on it stays on for this folder: devices know 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -41,6 +42,9 @@ BrokerKind = Literal["embedded", "mosquitto", "external"]
 DeviceAuth = Literal["secret", "certificate"]
 """What a device shows to the broker: a password drawn for it, or a certificate for a key that it made."""
 
+MetricsAccess = Literal["loopback", "token"]
+"""Who reads /metrics without a token: programs on this machine, or nobody."""
+
 DEFAULT_DATA_DIR: Final = Path("~/.local/share/edgepress")
 SERVER_USER: Final = "edgepress_server"  # the server's own user at a broker; "_" is in no device's name
 ENVIRONMENT_PREFIX: Final = "EDGEPRESS_"
@@ -67,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mqtt_username: str | None = None  # external broker: the server's own credentials there
     mqtt_password: str | None = None
     mqtt_ca: Path | None = None  # external broker: CA certificate (PEM); turns TLS on
+    backups: Annotated[int, msgspec.Meta(ge=0, le=100)] = 2  # daily copies of the store that stay; 0: none
 
     @property
     def url(self) -> str:
@@ -127,8 +132,17 @@ REMEMBERED: Final = (
     "tls_key",
     "tls_ca",
     "device_auth",
+    "backups",
 )
 _PORTS: Final = ("port", "mqtt_port")
+_RANGES: Final = {
+    "metrics_devices": (0, 100_000),
+    "otlp_interval_s": (10, 3600),
+    "otlp_devices": (1, 100_000),
+    "home_assistant_interval_s": (1, 3600),
+    "home_assistant_devices": (1, 10_000),
+}
+_TOPIC_LEVEL: Final = re.compile(r"(?!ep\Z)[A-Za-z0-9_-]{1,60}")
 
 
 def load_settings(
@@ -218,6 +232,7 @@ def check(settings: Settings) -> Settings:
         )
     _check_tls(settings)
     _check_broker(settings)
+    _check_ecosystem(settings)
     if settings.public_url is not None:
         parts = urlsplit(settings.public_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -240,6 +255,28 @@ def _check_broker(settings: Settings) -> None:
         raise InvalidInputError("bad_port", "An external broker has a port: give --mqtt-port.")
     if settings.mqtt_ca is not None and not settings.mqtt_ca.is_file():
         raise InvalidInputError("no_ca", f"The broker's CA certificate {settings.mqtt_ca} is no file.")
+
+
+def _check_ecosystem(settings: Settings) -> None:
+    for name, (least, most) in _RANGES.items():
+        if not least <= getattr(settings, name) <= most:
+            raise InvalidInputError("bad_setting", f"{name} must be {least} to {most}.")
+    if settings.otlp_endpoint is not None:
+        parts = urlsplit(settings.otlp_endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidInputError(
+                "bad_otlp_endpoint",
+                f"{settings.otlp_endpoint!r} is no web address; give the collector's OTLP/HTTP one, such as "
+                "http://127.0.0.1:4318.",
+            )
+    if settings.otlp_ca is not None and not settings.otlp_ca.is_file():
+        raise InvalidInputError("no_ca", f"The collector's CA certificate {settings.otlp_ca} is no file.")
+    if not _TOPIC_LEVEL.fullmatch(settings.home_assistant_prefix):
+        raise InvalidInputError(
+            "bad_setting",
+            "home_assistant_prefix must be 1 to 60 of letters, digits, '-' and '_', as Home Assistant's "
+            'discovery prefix is; "ep" is taken.',
+        )
 
 
 def _check_tls(settings: Settings) -> None:

@@ -30,6 +30,7 @@ from edgepress_server.api import (
     health,
     jobs,
     keys,
+    metrics,
     models,
     pages,
     people,
@@ -136,5 +137,6 @@ def create_app(settings: Settings, store: Store | None = None) -> OpenAPI:
     for module in _SECTIONS:
         app.register_api(module.api)
     docs.install(app)
+    metrics.install(app, store, devices_most=settings.metrics_devices)
     pages.install(app)
     return app

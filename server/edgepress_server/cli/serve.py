@@ -46,11 +46,32 @@ PORT = click.IntRange(0, 65535)
 @click.option("--mqtt-port", type=PORT, help="Broker port; 0 draws a free one.  [default: 1883]")
 @click.option("--mqtt-username", help="External broker: the server's own user.")
 @click.option("--mqtt-ca", type=FILE, help="External broker: CA certificate (PEM); turns TLS on.")
+@click.option(
+    "--backups",
+    type=click.IntRange(0, 100),
+    help="Daily copies of the store that stay; 0: none.  [default: 2]",
+)
+@click.option(
+    "--metrics-access",
+    type=click.Choice(["loopback", "token"]),
+    help="Who reads /metrics without a token: programs on this machine, or nobody.  [default: loopback]",
+)
+@click.option("--metrics-devices", type=int, help="Devices that /metrics shows one by one.  [default: 1000]")
+@click.option("--otlp-endpoint", help="Push metrics to this OpenTelemetry collector (OTLP/HTTP).")
+@click.option("--otlp-ca", type=FILE, help="The authority of the collector's certificate (PEM).")
+@click.option("--otlp-interval-s", type=int, help="Seconds between two pushes.  [default: 60]")
+@click.option(
+    "--home-assistant/--no-home-assistant",
+    default=None,
+    help="Announce devices to Home Assistant over MQTT.  [default: no]",
+)
+@click.option("--home-assistant-prefix", help="Its discovery prefix.  [default: homeassistant]")
 def serve(**flags: Any) -> None:
     """Run the server: web UI, API, MQTT link, compression worker and broker.
 
     Every option is also an environment variable: EDGEPRESS_DATA_DIR, EDGEPRESS_HOST, EDGEPRESS_TLS_NAMES ...
-    (and EDGEPRESS_MQTT_PASSWORD, which is no option so that it shows in no process list).
+    (and EDGEPRESS_MQTT_PASSWORD and EDGEPRESS_OTLP_HEADERS, which are no options so that they show in no
+    process list).
     """
     from edgepress_server.errors import ServerError
     from edgepress_server.serve import serve as run

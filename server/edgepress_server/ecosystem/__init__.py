@@ -1,0 +1,1 @@
+"""What other systems read from this server: Prometheus, OpenTelemetry collectors, Home Assistant."""
