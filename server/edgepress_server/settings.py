@@ -72,6 +72,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mqtt_password: str | None = None
     mqtt_ca: Path | None = None  # external broker: CA certificate (PEM); turns TLS on
     backups: Annotated[int, msgspec.Meta(ge=0, le=100)] = 2  # daily copies of the store that stay; 0: none
+    metrics_access: MetricsAccess = "loopback"
+    metrics_devices: int = 1000  # devices that /metrics shows one by one; 0: none
+    otlp_endpoint: str | None = None  # of an OpenTelemetry collector; None: nothing is pushed
+    otlp_headers: str | None = None  # "name=value,name=value", percent-encoded; may hold a token
+    otlp_ca: Path | None = None  # PEM: the authority of the collector's certificate; None: the system's
+    otlp_interval_s: int = 60
+    otlp_devices: int = 10_000  # at most so many are pushed
+    home_assistant: bool = False  # MQTT discovery for Home Assistant
+    home_assistant_prefix: str = "homeassistant"  # its discovery prefix
+    home_assistant_interval_s: int = 10  # a device's figures are published at most so often
+    home_assistant_devices: int = 500  # at most so many are announced
 
     @property
     def url(self) -> str:
