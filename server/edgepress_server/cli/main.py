@@ -28,6 +28,7 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "artifact": ("artifact", "artifact"),
     "release": ("release", "release"),
     "keys": ("keys", "keys"),
+    "store": ("store", "store"),
     "group": ("group", "group"),
     "rollout": ("rollout", "rollout"),
     "delivery": ("delivery", "delivery"),

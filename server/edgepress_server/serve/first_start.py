@@ -9,7 +9,8 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +69,16 @@ def _make_folder(settings: Settings) -> None:
             "no_data_dir",
             f"The data folder {settings.data_dir} cannot be used ({error.strerror}). Choose one with --data.",
         ) from error
+
+
+@contextmanager
+def locked(settings: Settings) -> Iterator[None]:
+    """While no server runs on the folder, and none can start. Raises ConflictError."""
+    handle = _lock(settings)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _lock(settings: Settings) -> int:

@@ -26,6 +26,7 @@ from edgepress_devices import __version__
 from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.files import replace_file
 from edgepress_server.pki import ensure, local_context, trusted_fingerprint
+from edgepress_server.serve.daily_backup import DailyBackup
 from edgepress_server.serve.first_start import Prepared, prepare
 from edgepress_server.settings import Settings, is_loopback, to_json
 from edgepress_server.store.facts import HEARTBEAT_MS, RoleName
@@ -159,6 +160,7 @@ class Supervisor:
         names: list[RoleName] = ["link", "web", "worker"]
         if self._settings.broker != "external":
             names.insert(0, "broker")  # first to start, last to stop
+        self._backup = DailyBackup(self._store.database.path, self._settings.backups, stop, tell)
         fd = prepared.web.fileno()
         self._roles = [RoleProcess(n, self._settings, [fd] if n == "web" else []) for n in names]
 
@@ -168,6 +170,7 @@ class Supervisor:
             for role in self._roles:
                 role.start()
             self._wait_until_ready()
+            self._backup.start()
             while not self._stop.wait(POLL_S):
                 self._look_after_roles()
                 if time.monotonic() >= self._next_beat:
@@ -175,7 +178,9 @@ class Supervisor:
                 if time.monotonic() >= self._next_renewal:
                     self._renew_certificates()
         finally:
+            self._stop.set()
             self._stop_all()
+            self._backup.join()
 
     def _beat(self) -> None:
         """The broker's sign of life, which it cannot write itself."""

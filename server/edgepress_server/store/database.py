@@ -22,6 +22,7 @@ from typing import Any
 import sqlite_utils
 
 from edgepress_server.errors import DiskFullError, StoreError, StoreVersionError
+from edgepress_server.store.backup import what_to_do
 from edgepress_server.store.migrations import migrations
 
 BUSY_TIMEOUT_S = 10.0
@@ -184,11 +185,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path) -> StoreError:
-    return StoreError(
-        "store_damaged",
-        f"{path} is damaged or no edgepress store. Stop the server and put a back-up in its place, without "
-        f"the {path.name}-wal and {path.name}-shm beside it.",
-    )
+    return StoreError("store_damaged", f"{path} is damaged or no edgepress store. {what_to_do(path)}")
 
 
 def migrate(database: Database) -> None:
