@@ -3,20 +3,17 @@ import { del, patch, post } from "../api/client";
 import { telemetryDevices, touches, useResource } from "../api/resource";
 import { useMay } from "../api/session";
 import type { Device, Profile, Registration } from "../api/types";
-import { useSeries } from "../api/use_series";
-import { Chart } from "../plot/chart";
-import { line, stepFor } from "../plot/series";
-import { ago, bytes, celsius, date, digest, micros, percent, plural, watts } from "../text/format";
+import { ago, bytes, celsius, date, digest, micros, percent, plural } from "../text/format";
 import { labelsText, parseLabels } from "../text/names";
 import { deviceDoing, method } from "../text/words";
 import { Confirm, Dialog, useAction } from "../ui/dialog";
 import { DeviceStatusBadge, latencyOf, memoryOf, powerOf, Running, StepBadge } from "../ui/device_bits";
-import { Choice, Field } from "../ui/field";
+import { Field } from "../ui/field";
 import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Card, Fact, Failure, Loaded, Meter, Notice, Page } from "../ui/parts";
-import { useQuery } from "../ui/route";
 import { DeviceDeliveryCard } from "./delivery_fields";
+import { DeviceCharts } from "./device_charts";
 import { DeviceProfiling } from "./device_profiling";
 import { EnrolCode } from "./register";
 
@@ -180,32 +177,33 @@ function Body({ device }: { device: Device }) {
           </dd>
         </div>
       </dl>
-      <div class="columns">
-        <Charts name={device.name} />
-        <div class="stack">
-          <Card title="Model">
-            <div>
-              <Running device={device} />
-            </div>
-            <p class="note" data-testid="device-doing">
-              {deviceDoing(device)}
-            </p>
-            {device.step === "fetching" && device.chunks_total ? (
-              <Meter value={(device.chunks_have ?? 0) / device.chunks_total} label="Chunks fetched" />
-            ) : null}
-            <Download device={device} />
+      <Card class="device-model">
+        <div class="device-model-parts">
+          <div>
+            <h2>Model</h2>
+            <Running device={device} />
+          </div>
+          <div class="device-model-doing">
+            <p data-testid="device-doing">{deviceDoing(device)}</p>
             {device.want?.rollout && (
               <p>
                 <Link href={`/rollouts/${device.want.rollout}`}>The rollout that told it</Link>
               </p>
             )}
-          </Card>
-          <DeviceDeliveryCard name={device.name} />
-          <DeviceProfiling device={device} />
-          <Card title="Hardware">
-            <HardwareFacts device={device} />
-          </Card>
+            {device.step === "fetching" && device.chunks_total ? (
+              <Meter value={(device.chunks_have ?? 0) / device.chunks_total} label="Chunks fetched" />
+            ) : null}
+          </div>
+          <Download device={device} />
         </div>
+      </Card>
+      <DeviceCharts device={device} />
+      <div class="device-about">
+        <Card title="Hardware">
+          <HardwareFacts device={device} />
+        </Card>
+        <DeviceProfiling device={device} />
+        <DeviceDeliveryCard name={device.name} />
       </div>
     </>
   );
@@ -276,67 +274,6 @@ function HardwareFacts({ device }: { device: Device }) {
         </Fact>
       )}
     </dl>
-  );
-}
-
-const RANGES = [
-  ["5", "5 min"],
-  ["15", "15 min"],
-  ["60", "1 h"],
-  ["1440", "24 h"],
-] as const;
-const METRICS = ["latency_p50_us", "latency_p95_us", "rss_bytes", "cpu_percent", "power_mw", "temp_c", "inferences_per_s"];
-
-function Charts({ name }: { name: string }) {
-  const [search, setSearch] = useQuery();
-  const minutes = RANGES.find(([value]) => value === search.get("minutes"))?.[0] ?? "15";
-  const rangeMs = Number(minutes) * 60_000;
-  const stepMs = stepFor(rangeMs);
-  const all = useSeries([name], METRICS, rangeMs, stepMs);
-  const series = all.of.get(name);
-  const common = { rangeMs, stepMs, now: all.now, loading: all.loading, fit: true };
-  const told = line(series, "rss_bytes").v.some((value) => value !== null); // it reports, only not everything
-  const powerHow = method(series?.methods?.["power_mw"]);
-  return (
-    <div class="stack">
-      <div class="row apart">
-        <h2>Telemetry</h2>
-        <Choice label="Range" value={minutes} options={RANGES} onChange={(value) => setSearch({ minutes: value })} />
-      </div>
-      {all.error && !all.loading && <Failure error={all.error} />}
-      <div class="charts">
-        <Chart
-          {...common}
-          title="Latency"
-          testid="chart-latency"
-          format={micros}
-          lines={[
-            { label: "p50", line: line(series, "latency_p50_us") },
-            { label: "p95", line: line(series, "latency_p95_us") },
-          ]}
-        />
-        <Chart {...common} title="Inferences" testid="chart-inferences" zero format={(v) => (v === null ? "–" : `${Math.round(v * 10) / 10}/s`)} lines={[{ label: "inferences", line: line(series, "inferences_per_s") }]} />
-        <Chart {...common} title="Agent's memory" testid="chart-memory" format={bytes} lines={[{ label: "resident", line: line(series, "rss_bytes") }]} />
-        <Chart {...common} title="CPU of the board" testid="chart-cpu" zero format={percent} lines={[{ label: "all cores", line: line(series, "cpu_percent") }]} />
-        <Chart
-          {...common}
-          title="Power"
-          note={powerHow ? `${powerHow.word}: ${powerHow.how}` : null}
-          testid="chart-power"
-          format={watts}
-          lines={[{ label: "power", line: line(series, "power_mw") }]}
-          absent={told ? "This board cannot tell its power." : undefined}
-        />
-        <Chart
-          {...common}
-          title="Temperature"
-          testid="chart-temperature"
-          format={celsius}
-          lines={[{ label: "processor", line: line(series, "temp_c") }]}
-          absent={told ? "This board cannot tell its temperature." : undefined}
-        />
-      </div>
-    </div>
   );
 }
 

@@ -17,16 +17,24 @@ export function StepBadge({ device }: { device: Device }) {
   return <Badge word={stepWords[device.step]} />;
 }
 
-export function Running({ device }: { device: Device }) {
-  if (!device.running) return <span class="sub">no model</span>;
-  const { model, recipe, digest: hash, release_counter } = device.running;
+/** What a device runs: what it is called, where that leads, and how it was made. */
+export function runningParts(running: Device["running"]): { title: string; href: string | null; sub: string } {
+  if (!running) return { title: "no model", href: null, sub: "" };
+  const { model, recipe, digest: hash, release_counter } = running;
+  return {
+    title: model ?? digest(hash),
+    href: model ? `/models/${encodeURIComponent(model)}?artifact=${hash}` : null,
+    sub: `${recipe ?? "unknown recipe"}${release_counter !== null ? ` · release ${release_counter}` : ""}`,
+  };
+}
+
+export function Running({ device }: { device: Pick<Device, "running"> }) {
+  const { title, href, sub } = runningParts(device.running);
+  if (!device.running) return <span class="sub">{title}</span>;
   return (
     <>
-      {model ? <Link href={`/models/${encodeURIComponent(model)}?artifact=${hash}`}>{model}</Link> : <code>{digest(hash)}</code>}
-      <span class="sub">
-        {recipe ?? "unknown recipe"}
-        {release_counter !== null && ` · release ${release_counter}`}
-      </span>
+      {href ? <Link href={href}>{title}</Link> : <code>{title}</code>}
+      <span class="sub">{sub}</span>
     </>
   );
 }
