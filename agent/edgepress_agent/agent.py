@@ -5,7 +5,8 @@
     main         signals; waits for the end
     link         paho's network loop and the reconnects               -> only enqueues
     work         wants, chunks, installations, states                 the only one that touches the installer
-    telemetry    sensors, outbox
+    telemetry    outbox
+    sensors      reads them when telemetry asks; may hang in the kernel
     profiling    a profiling job, in a child process that it starts and ends
     renewal      new credentials, when two thirds of the life of the present ones are over
     watchdog     ends the process when one of link, work, telemetry or an inference hangs
@@ -34,10 +35,12 @@ from edgepress_agent.errors import StoppedError
 from edgepress_agent.installer import Installer
 from edgepress_agent.journal import Journal
 from edgepress_agent.link import Link
+from edgepress_agent.newest import newest_figures
 from edgepress_agent.outbox import Outbox
 from edgepress_agent.profiling import Profiler, RunningArtifact
 from edgepress_agent.renew import Renewal
-from edgepress_agent.runtime import Model, Runtime
+from edgepress_agent.runtime import DEFAULT_LIMITS, Model, RequestLimits, Runtime
+from edgepress_agent.sensor_reader import SensorReader
 from edgepress_agent.serve_http import LocalServer
 from edgepress_agent.telemetry import Event as TelemetryEvent
 from edgepress_agent.telemetry import LinkDown, LinkUp, ReportReady, ServerOnline, Telemetry, Wake
@@ -47,7 +50,7 @@ from edgepress_agent.work import Event as WorkEvent
 from edgepress_devices import protocol
 from edgepress_devices.energy import EnergyMeter
 from edgepress_devices.microbench.report import forms_of
-from edgepress_devices.protocol import Ack, ProtocolError, ServerState, from_json
+from edgepress_devices.protocol import Ack, ErrorKinds, ProtocolError, ServerState, from_json
 from edgepress_devices.sensors import Sensors, describe_hardware
 
 GOODBYE_S: Final = 1.0  # for the broker to acknowledge the last state
@@ -60,7 +63,13 @@ class Agent:
     """``folder`` must be locked (state_folder). Raises EnrolmentError, PortInUseError, OSError."""
 
     def __init__(
-        self, folder: Path, *, http_port: int, disk: Disk | None = None, notifier: Notifier | None = None
+        self,
+        folder: Path,
+        *,
+        http_port: int,
+        limits: RequestLimits = DEFAULT_LIMITS,
+        disk: Disk | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         disk = disk or Disk()
         self._folder = folder
@@ -73,7 +82,7 @@ class Agent:
         enrolment = self._identity.enrolment
         profile = enrolment.device_profile()
         self._runtime = Runtime()
-        self._http = LocalServer(http_port, self._runtime, self.status)
+        self._http = LocalServer(http_port, self._runtime, self.status, limits)
         self._journal = Journal(folder / "journal", disk)
         self._installer: Installer[Model] = Installer(
             folder,
@@ -85,7 +94,7 @@ class Agent:
             changed=self._changed,
             alive=lambda seconds: self._pulse.beat("work", seconds),
         )
-        self._sensors = Sensors(data_dir=folder, profile=profile)
+        self._sensors = SensorReader(lambda: Sensors(data_dir=folder, profile=profile))
         outbox = Outbox(folder, disk)
         self._profiler = Profiler(
             folder,
@@ -201,6 +210,12 @@ class Agent:
             "model": None if model is None else model.name,
             "rate_bytes_s": self._work.rate_bytes_s,
             "telemetry_waiting": self._telemetry.waiting(),
+            "requests": {
+                "answered": self._runtime.answered(),
+                "failed": _named(self._runtime.failed()),
+                "waiting": self._runtime.waiting(),
+            },
+            "newest": newest_figures(self._telemetry.newest),
             "url": self.url,
             "pid": os.getpid(),
         }
@@ -315,6 +330,10 @@ class Agent:
 
     def _set_interval(self, seconds: float) -> None:
         self._telemetry.interval_s = seconds
+
+
+def _named(kinds: ErrorKinds) -> dict[str, int]:
+    return msgspec.structs.asdict(kinds)
 
 
 def _put(inbox: Any, event: WorkEvent | TelemetryEvent) -> None:

@@ -84,8 +84,9 @@ class ProfilingError(AgentError):
 
 
 class InferenceError(AgentError):
-    """A request that cannot be answered."""
+    """A request that cannot be answered; ``retry_after_s``: when it may be asked again."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_s = retry_after_s

@@ -2,7 +2,8 @@
 
 ::
 
-    outbox/open/<seq>.<level>      samples that no batch holds yet, up to SAMPLES_PER_BATCH a file
+    outbox/open/<seq>.<level>      samples that no batch holds yet, up to SAMPLES_PER_BATCH and
+                                   BATCH_MAX_BYTES a file
     outbox/batch/<epoch>.<number>  samples that a batch holds: (epoch, number) is theirs for ever
     outbox/report/<job id>         a profiling report (report_shelf)
     outbox/batch/<epoch>.<number>.report    a report that is a batch of its own
@@ -16,15 +17,18 @@ names.
 
 While the server listens, each sample is its own batch. While it does not, samples gather in files of
 SAMPLES_PER_BATCH, on the medium when full. Past MAX_BYTES the older half of them is thinned: two neighbouring
-samples become one of twice the interval, counts and latencies added (``level`` counts how often); then the
-oldest go.
+samples become one of twice the interval, counts and latencies added (``thinning``; ``level`` counts how
+often); then the oldest go.
 """
 
+import errno
+import logging
 import os
 import secrets
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +36,7 @@ import msgspec
 
 from edgepress_agent.durable import Disk, sweep
 from edgepress_agent.report_shelf import ReportShelf, read_report
-from edgepress_devices.histogram import merge
+from edgepress_agent.thinning import thinned
 from edgepress_devices.model_messages import INPUTS_PER_BATCH_MAX
 from edgepress_devices.protocol import VERSION, InputSample, Sample, TelemetryBatch, encode_batch
 
@@ -41,10 +45,13 @@ MAX_BYTES: Final = 16 << 20
 BLOCK_BYTES: Final = 4096  # what a small file takes
 REPORTS_MAX: Final = 16  # of a server that asks and never takes, the oldest are given up
 INPUT_BATCHES_MAX: Final = 32  # at most 4 MB: a device that is away keeps the newest
-LEVEL_MAX: Final = 2  # 60 samples are 15 then, in one block: thinner saves nothing
+EPOCH_BATCHES_MAX: Final = 64
+LEVEL_MAX: Final = 3  # 60 samples are 8 then, in one block: thinner saves nothing
 _FRAME: Final = struct.Struct("<II")
 BATCH_MAX_BYTES: Final = 120_000  # the smallest packet that a broker of ours takes is 128 KB
-_SAMPLE_MAX_BYTES: Final = BATCH_MAX_BYTES // SAMPLES_PER_BATCH - 8  # so that every batch may travel
+_SAMPLE_MAX_BYTES: Final = BATCH_MAX_BYTES // 2
+
+log = logging.getLogger(__name__)
 
 BatchName = tuple[str, int]  # epoch, number
 
@@ -67,26 +74,36 @@ class Outbox:
         self._kinds: dict[BatchName, str] = {}  # of batches that are no samples: "report", "inputs"
         self._batches = self._scan_batches()  # oldest first
         self._filling: int | None = None  # the open file that takes samples
-        self._filled = 0
+        self._filled = self._filled_bytes = 0  # samples and bytes in it
 
     # --- putting in ---------------------------------------------------------------------------------------
 
     def add(self, sample: Sample) -> None:
-        """Keep a sample for a later batch."""
+        """Keep a sample for a later batch. Where it raises, the sample is not kept."""
         frame = _frame(sample)
-        if self._filling is None:
-            self._filling, self._filled = max(self._open, default=0) + 1, 0
-            self._open[self._filling] = 0
-        full = self._filled + 1 >= SAMPLES_PER_BATCH
-        with self._open_path(self._filling).open("ab") as file:
-            file.write(frame)
-            if full:
-                file.flush()
-                os.fsync(file.fileno())
+        if self._filling is not None and self._filled_bytes + len(frame) > BATCH_MAX_BYTES:
+            self._end_filling(self._filling)
+        seq = max(self._open, default=0) + 1 if self._filling is None else self._filling
+        with (self._open_folder / f"{seq:08d}.0").open("ab", buffering=0) as file:
+            if self._filling is None:
+                self._open[seq] = 0
+                self._filling, self._filled, self._filled_bytes = seq, 0, 0
+            if file.write(frame) < len(frame):  # there was room for a part of it
+                file.truncate(self._filled_bytes)  # what follows a torn frame would not be read
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._filled += 1
-        if full:
-            self._filling = None
+        self._filled_bytes += len(frame)
+        if self._filled >= SAMPLES_PER_BATCH:
+            self._end_filling(seq)
+
+    def _end_filling(self, seq: int) -> None:
+        self._filling = None
+        try:
+            with self._open_path(seq).open("rb") as file:
+                os.fsync(file.fileno())
             self._make_room()
+        except OSError as error:  # its samples are in it all the same, and room is made with the next file
+            log.debug("the outbox: %s", error)
 
     def add_batch(self, samples: Iterable[Sample]) -> BatchName:
         """Keep samples as a batch of their own, to be sent at once. Lost by a power cut, whole or not at
@@ -96,11 +113,24 @@ class Outbox:
         self._put_aside(name, b"".join(_frame(sample) for sample in samples))
         return name
 
+    def begin_epoch(self) -> None:
+        """Number batches anew: what waits was taken before the clock was set back, and keeps the old epoch as
+        far as EPOCH_BATCHES_MAX goes.
+        """
+        while len(self._batches) < EPOCH_BATCHES_MAX and self.close_oldest():
+            pass
+        self.epoch, self._number = secrets.token_hex(8), 0
+
     def _put_aside(self, name: BatchName, data: bytes) -> None:
         path = self._batch_path(name)
         aside = path.with_name(f".{path.name}.new")
-        aside.write_bytes(data)
-        aside.replace(path)
+        try:
+            aside.write_bytes(data)
+            aside.replace(path)
+        except OSError:
+            with suppress(OSError):
+                aside.unlink()
+            raise
         self._batches.append(name)
 
     # --- taking out ---------------------------------------------------------------------------------------
@@ -231,45 +261,28 @@ class Outbox:
 
     def _thin(self, seq: int) -> None:
         before = self._open_path(seq)
-        samples = _read(before)
+        samples = thinned(_read(before))
+        data = b"".join(map(_frame, samples))
+        while len(data) > BATCH_MAX_BYTES:  # histograms far apart: one of both is longer than the two
+            fewer = thinned(samples)
+            samples = fewer if len(fewer) < len(samples) else [_bare(sample) for sample in samples]
+            data = b"".join(map(_frame, samples))
         self._open[seq] += 1
-        self._disk.write_whole(self._open_path(seq), b"".join(_frame(s) for s in thinned(samples)))
+        self._disk.write_whole(self._open_path(seq), data)
         before.unlink()
-
-
-def thinned(samples: list[Sample]) -> list[Sample]:
-    """Half as many samples: each pair of one artifact as one, counts and latencies added, gauges the
-    later's.
-    """
-    result: list[Sample] = []
-    pending: Sample | None = None
-    for sample in samples:
-        if pending is None:
-            pending = sample
-        elif pending.artifact != sample.artifact:
-            result.append(pending)
-            pending = sample
-        else:
-            result.append(_joined(pending, sample))
-            pending = None
-    return result if pending is None else [*result, pending]
-
-
-def _joined(first: Sample, second: Sample) -> Sample:
-    return msgspec.structs.replace(
-        second,
-        interval_ms=first.interval_ms + second.interval_ms,
-        inferences=first.inferences + second.inferences,
-        errors=first.errors + second.errors,
-        latency_us=merge(h for h in (first.latency_us, second.latency_us) if h is not None),
-    )
 
 
 def _frame(sample: Sample) -> bytes:
     data = msgspec.msgpack.encode(sample)
-    if len(data) > _SAMPLE_MAX_BYTES:  # thousands of latency buckets: the counts matter more than their shape
-        data = msgspec.msgpack.encode(msgspec.structs.replace(sample, latency_us=None))
+    if len(data) > _SAMPLE_MAX_BYTES:  # of no model of ours: the counts matter more than their shape
+        data = msgspec.msgpack.encode(_bare(sample))
     return _FRAME.pack(len(data), zlib.crc32(data)) + data
+
+
+def _bare(sample: Sample) -> Sample:
+    return msgspec.structs.replace(
+        sample, latency_us=None, queue_us=None, pre_us=None, post_us=None, model=None
+    )
 
 
 def _read(path: Path) -> list[Sample]:

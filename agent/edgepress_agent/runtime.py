@@ -10,13 +10,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from edgepress_agent.errors import InferenceError, ModelRefusedError
-from edgepress_devices.histogram import LatencyRecorder
-from edgepress_devices.protocol import Histogram
+from edgepress_agent.meter import Counted, Meter
+from edgepress_agent.turn import QueueFullError, Turn, WaitedTooLongError
+from edgepress_devices.protocol import ErrorKinds
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 Tap: TypeAlias = "Callable[[Mapping[str, NDArray[Any]], Arrays], None]"
 """Gets what was asked and what was answered; changes neither and never waits: a request waits for it."""
+
+RETRY_AFTER_S: Final = 1  # what a client that was turned away is told
 
 DTYPES: Final[dict[str, tuple[str, str]]] = {
     # onnxruntime's name: (numpy's, the Open Inference Protocol's)
@@ -53,34 +56,15 @@ class TensorSpec:
     shape: tuple[int, ...]
 
 
-@dataclass
-class Meter:
-    """What one model did since it was last read."""
+@dataclass(frozen=True)
+class RequestLimits:
+    """What a request is refused for rather than kept waiting."""
 
-    latency: LatencyRecorder = field(default_factory=LatencyRecorder)
-    errors: int = 0
-    inferences: int = 0
-    ever: int = 0  # inferences that no ``take`` resets
-    errors_ever: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    waiting: int = 32  # requests that may wait for their turn
+    seconds: float = 120.0  # from when a request came to its answer; as long as one inference may take
 
-    def count(self, latency_us: float | None) -> None:
-        """One more inference; None = it failed."""
-        with self.lock:
-            if latency_us is None:
-                self.errors += 1
-                self.errors_ever += 1
-            else:
-                self.inferences += 1
-                self.ever += 1
-                self.latency.record(latency_us)
 
-    def take(self) -> tuple[int, int, Histogram | None]:
-        """(inferences, errors, latencies in microseconds), and begin again."""
-        with self.lock:
-            taken = self.inferences, self.errors, self.latency.take()
-            self.inferences = self.errors = 0
-            return taken
+DEFAULT_LIMITS: Final = RequestLimits()
 
 
 class Model:
@@ -96,29 +80,77 @@ class Model:
         self.began_s: float | None = None  # time.monotonic() at which the inference under way began
         self._session = session
         self._errors = runtime_errors()
+        self._refusals = input_errors()
         # One inference at a time: its threads have the cores to themselves, and waiting is not latency.
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._tapping = threading.Lock()
 
-    def infer(self, feeds: "Mapping[str, NDArray[Any]]", outputs: Sequence[str] | None = None) -> Arrays:
-        """Run the model once; counted and timed. ``outputs`` None = all. Raises InferenceError."""
-        names = self.check(feeds, outputs)
-        with self._turn:
-            self.began_s = time.monotonic()
+    def infer(
+        self,
+        feeds: "Mapping[str, NDArray[Any]]",
+        outputs: Sequence[str] | None = None,
+        *,
+        limits: RequestLimits = DEFAULT_LIMITS,
+        came_s: float | None = None,
+    ) -> Arrays:
+        """Run the model once; counted and timed. ``outputs`` None = all; ``came_s``: time.monotonic() when
+        the request came. Raises InferenceError: 400, 500, 503 (too many wait), 504 (not in time).
+        """
+        until_s = (time.monotonic() if came_s is None else came_s) + limits.seconds
+        try:
+            names = self.check(feeds, outputs)
+        except InferenceError:
+            self.meter.failed("input")
+            raise
+        queued_ns = time.perf_counter_ns()
+        self._await_turn(limits, until_s)
+        try:
             started_ns = time.perf_counter_ns()
-            try:
-                values = self._session.run(names, dict(feeds))
-            except self._errors as error:
-                self.meter.count(None)
-                reason = f"the model cannot run on this input: {_first_line(error)}"
-                raise InferenceError(400, reason) from error
-            finally:
-                self.began_s = None
-            self.meter.count((time.perf_counter_ns() - started_ns) / 1000)
+            self.meter.queue_us.record((started_ns - queued_ns) / 1000)
+            values = self._run_in_turn(names, feeds)
+            latency_us = (time.perf_counter_ns() - started_ns) / 1000
+        finally:
+            self._turn.leave()
+        if time.monotonic() > until_s:  # native code cannot be interrupted: nobody hears of it before
+            self.meter.failed("timeout")
+            raise InferenceError(504, f"the answer came later than the {limits.seconds:g} s that it may take")
+        self.meter.answered(latency_us)
         results = dict(zip(names, values, strict=True))
         for tap in self.taps:
             tap(feeds, results)
         return results
+
+    def _await_turn(self, limits: RequestLimits, until_s: float) -> None:
+        try:
+            self._turn.enter(waiting_max=limits.waiting, until_s=until_s)
+        except QueueFullError:
+            self.meter.failed("busy")
+            reason = f"{limits.waiting} requests are waiting already; ask again in a moment"
+            raise InferenceError(503, reason, retry_after_s=RETRY_AFTER_S) from None
+        except WaitedTooLongError:
+            self.meter.failed("timeout")
+            reason = f"this request waited {limits.seconds:g} s for its turn; ask again when less is asked"
+            raise InferenceError(504, reason) from None
+
+    def _run_in_turn(self, names: list[str], feeds: "Mapping[str, NDArray[Any]]") -> list[Any]:
+        self.began_s = time.monotonic()
+        try:
+            values: list[Any] = self._session.run(names, dict(feeds))
+            return values
+        except self._refusals as error:
+            self.meter.failed("input", reached_runtime=True)
+            reason = f"the model cannot run on this input: {_first_line(error)}"
+            raise InferenceError(400, reason) from error
+        except self._errors as error:
+            self.meter.failed("runtime", reached_runtime=True)
+            raise InferenceError(500, f"the runtime failed on this request: {_first_line(error)}") from error
+        finally:
+            self.began_s = None
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return self._turn.waiting
 
     def add_tap(self, tap: Tap) -> None:
         """From now on ``tap`` gets what was asked and what was answered, on the request's thread."""
@@ -150,10 +182,13 @@ class Model:
 
     def time_us(self, feeds: "Mapping[str, NDArray[Any]]") -> float:
         """Microseconds of one inference, no statistics; requests wait meanwhile. Raises ModelRefusedError."""
-        with self._turn:
+        self._turn.enter()
+        try:
             started_ns = time.perf_counter_ns()
             self.run_uncounted(feeds)
             return (time.perf_counter_ns() - started_ns) / 1000
+        finally:
+            self._turn.leave()
 
     def _run(self, names: list[str], feeds: "Mapping[str, NDArray[Any]]") -> Arrays:
         self.began_s = time.monotonic()
@@ -194,7 +229,8 @@ class Runtime:
         self._lock = threading.Lock()
         self._model: Model | None = None
         self._retired: list[tuple[str, Meter]] = []
-        self._retired_ever = 0
+        self._gone_ever = 0  # of models that nothing is heard of any more
+        self._gone_kinds = ErrorKinds()
         self._watched: weakref.WeakSet[Model] = weakref.WeakSet()
 
     def watch(self, model: Model) -> None:
@@ -216,29 +252,54 @@ class Runtime:
         with self._lock:
             if self._model is not None:
                 self._retired.append((self._model.digest, self._model.meter))
-                self._retired_ever += self._model.meter.ever
             self._model = model
 
     def answered(self) -> int:
         """Requests answered since the start, whatever telemetry took."""
         with self._lock:
-            return self._retired_ever + (0 if self._model is None else self._model.meter.ever)
+            return self._gone_ever + sum(meter.ever for _, meter in self._meters())
 
-    def take(self) -> list[tuple[str, int, int, Histogram | None]]:
-        """(digest, inferences, errors, latencies) since last time, of every model that answered or
-        answers.
+    def failed(self) -> ErrorKinds:
+        """Requests that got no answer since the start, by kind."""
+        with self._lock:
+            found = [self._gone_kinds, *(meter.kinds_ever for _, meter in self._meters())]
+        return _added(found)
+
+    def waiting(self) -> int:
+        """Requests that wait for their turn now."""
+        model = self._model
+        return 0 if model is None else model.waiting
+
+    def take(self) -> list[Counted]:
+        """Since last time: of models that were switched away from, where there was something, and last of the
+        one that answers now.
         """
         with self._lock:
-            meters = list(self._retired)
-            self._retired = []  # a request that still runs there goes uncounted: at most one a model
+            counted = []
+            for digest, meter in list(self._retired):
+                row = meter.take(digest)
+                if not row.nothing:
+                    counted.append(row)
+                elif meter.pending == 0:  # a round ago nothing was new either: nobody is on the way there
+                    self._retired.remove((digest, meter))
+                    self._gone_ever += meter.ever
+                    self._gone_kinds = _added([self._gone_kinds, meter.kinds_ever])
             if self._model is not None:
-                meters.append((self._model.digest, self._model.meter))
-        counted = [(digest, *meter.take()) for digest, meter in meters]
-        return [
-            row
-            for i, row in enumerate(counted)
-            if row[1] or row[2] or (self._model and i == len(counted) - 1)
-        ]
+                counted.append(self._model.meter.take(self._model.digest))
+            return counted
+
+    def _meters(self) -> list[tuple[str, Meter]]:
+        now = [] if self._model is None else [(self._model.digest, self._model.meter)]
+        return self._retired + now
+
+
+def _added(found: Sequence[ErrorKinds]) -> ErrorKinds:
+    return ErrorKinds(
+        sum(kinds.input for kinds in found),
+        sum(kinds.runtime for kinds in found),
+        sum(kinds.timeout for kinds in found),
+        sum(kinds.busy for kinds in found),
+    )
 
 
 def open_session(
@@ -277,6 +338,13 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     classes = [value for value in vars(native).values() if isinstance(value, type)]
     own = [value for value in classes if issubclass(value, Exception)]
     return (*own, RuntimeError, ValueError, MemoryError)
+
+
+def input_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises where the input is at fault: a shape that only shows inside the graph."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+    return (native.InvalidArgument,)
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -17,6 +17,7 @@ import re
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Final
@@ -26,7 +27,7 @@ import msgspec
 
 from edgepress_agent import __version__
 from edgepress_agent.errors import InferenceError, PortInUseError
-from edgepress_agent.runtime import Model, Runtime, TensorSpec
+from edgepress_agent.runtime import DEFAULT_LIMITS, RETRY_AFTER_S, Model, RequestLimits, Runtime, TensorSpec
 
 CONNECTIONS_MAX: Final = 64
 BODY_MAX_BYTES: Final = 64 << 20  # larger is refused unread
@@ -36,6 +37,11 @@ _MODEL: Final = re.compile(
     r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<rest>/ready|/infer)?"
 )
 _HEAD_LENGTH: Final = "Inference-Header-Content-Length"
+
+_NO_PLACE: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    % RETRY_AFTER_S
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +53,16 @@ class LocalServer(socketserver.ThreadingMixIn, HTTPServer):
     block_on_close = False  # stopping does not wait for idle connections
     request_queue_size = 128
 
-    def __init__(self, port: int, runtime: Runtime, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        port: int,
+        runtime: Runtime,
+        status: Callable[[], dict[str, Any]],
+        limits: RequestLimits = DEFAULT_LIMITS,
+    ) -> None:
         self.runtime = runtime
         self.status = status
+        self.limits = limits
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
         try:
             super().__init__(("127.0.0.1", port), _Handler)
@@ -67,9 +80,11 @@ class LocalServer(socketserver.ThreadingMixIn, HTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
-            refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            model = self.runtime.model()
+            if model is not None:
+                model.meter.failed("busy")
             try:
-                request.sendall(refusal)
+                request.sendall(_NO_PLACE)
             except OSError:
                 pass  # it went away: that is what was wanted
             self.shutdown_request(request)
@@ -112,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             handle()
         except InferenceError as error:
             self.close_connection = True  # the body may be unread
-            self._send(error.status, {"error": str(error)})
+            self._send(error.status, {"error": str(error)}, retry_after_s=error.retry_after_s)
 
     def _get(self) -> None:
         model = self.server.runtime.model()
@@ -146,10 +161,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _infer(self, model: Model) -> None:
         from edgepress_agent import oip  # numpy comes with the first request
 
-        request = oip.decode_request(self._body(), self._head_bytes())
-        outputs = model.infer(request.feeds, request.outputs)
-        body, head_bytes = oip.encode_response(request, outputs, model=model.name, version=_version(model))
-        self._send_bytes(200, body, head_bytes)
+        meter = model.meter
+        with meter.request():
+            came_s, began_ns = time.monotonic(), time.perf_counter_ns()
+            try:
+                request = oip.decode_request(self._body(), self._head_bytes())
+            except InferenceError:
+                meter.failed("input")
+                raise
+            meter.pre_us.record((time.perf_counter_ns() - began_ns) / 1000)
+            outputs = model.infer(request.feeds, request.outputs, limits=self.server.limits, came_s=came_s)
+            began_ns = time.perf_counter_ns()
+            body, head_bytes = oip.encode_response(
+                request, outputs, model=model.name, version=_version(model)
+            )
+            self._send_bytes(200, body, head_bytes)
+            meter.post_us.record((time.perf_counter_ns() - began_ns) / 1000)
 
     def _named_model(self) -> tuple[Model, str]:
         match = _MODEL.fullmatch(self.path)
@@ -188,16 +215,20 @@ class _Handler(BaseHTTPRequestHandler):
             raise InferenceError(400, f"{_HEAD_LENGTH} is no number")
         return int(given)
 
-    def _send(self, status: int, content: Any) -> None:
-        self._send_bytes(status, msgspec.json.encode(content), None)
+    def _send(self, status: int, content: Any, *, retry_after_s: int | None = None) -> None:
+        self._send_bytes(status, msgspec.json.encode(content), None, retry_after_s)
 
-    def _send_bytes(self, status: int, body: bytes, head_bytes: int | None) -> None:
+    def _send_bytes(
+        self, status: int, body: bytes, head_bytes: int | None, retry_after_s: int | None = None
+    ) -> None:
         self.send_response(status)
         binary = head_bytes is not None
         self.send_header("Content-Type", "application/octet-stream" if binary else "application/json")
         self.send_header("Content-Length", str(len(body)))
         if head_bytes is not None:
             self.send_header(_HEAD_LENGTH, str(head_bytes))
+        if retry_after_s is not None:
+            self.send_header("Retry-After", str(retry_after_s))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()

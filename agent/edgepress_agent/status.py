@@ -12,6 +12,7 @@ from edgepress_agent.enrolment import read_enrolment
 from edgepress_agent.errors import StateFolderError
 from edgepress_agent.journal import Record, read_record
 from edgepress_agent.local_limits import read_local_limits
+from edgepress_agent.newest import describe_board
 from edgepress_agent.profiling_job import ProfilingRecord, read_profiling_record
 from edgepress_agent.slots import Slots
 
@@ -80,7 +81,21 @@ def describe_status(status: dict[str, Any]) -> str:
         rows.append(("profiling", _describe_profiling(status["profiling"])))
     if status.get("telemetry_waiting"):
         rows.append(("telemetry", f"{status['telemetry_waiting']} batches wait for the server"))
+    if status.get("requests"):
+        rows.append(("requests", _describe_requests(status["requests"])))
+    if status.get("newest"):
+        rows += describe_board(status["newest"])
     return "\n".join(f"{name:10}{value}" for name, value in rows)
+
+
+def _describe_requests(requests: dict[str, Any]) -> str:
+    """``1204 answered, 3 failed (2 input, 1 busy), 1 waits``, since the agent started."""
+    failed = {kind: count for kind, count in requests["failed"].items() if count}
+    said = f"{requests['answered']} answered"
+    if failed:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in failed.items())
+        said += f", {sum(failed.values())} failed ({kinds})"
+    return said + (f", {requests['waiting']} waiting" if requests.get("waiting") else "")
 
 
 def _describe_way(status: dict[str, Any]) -> str:

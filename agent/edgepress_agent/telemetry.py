@@ -6,14 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
+import msgspec
+
+from edgepress_agent.meter import Counted
 from edgepress_agent.outbox import Outbox
 from edgepress_agent.post import Post
 from edgepress_agent.runtime import Runtime
+from edgepress_agent.sample_clock import SampleClock
+from edgepress_agent.thinning import thinned
 from edgepress_devices.energy import EnergyMeter
-from edgepress_devices.protocol import Ack, Histogram, InputSample, ModelStats, Sample
-from edgepress_devices.sensors import Readings, Sensors
+from edgepress_devices.protocol import Ack, InputSample, ModelStats, Sample
+from edgepress_devices.sensors import Readings
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +56,11 @@ class Wake:
 Event = LinkUp | LinkDown | ServerOnline | ReportReady | InputsWithdrawn | Wake | Ack
 
 MODEL_STATS_EVERY_S: Final = 60.0
+UNKEPT_MAX: Final = 600  # samples in memory, under a megabyte
+
+
+class BoardSensors(Protocol):
+    def read(self) -> Readings | None: ...
 
 
 class Telemetry:
@@ -65,7 +75,7 @@ class Telemetry:
         *,
         outbox: Outbox,
         runtime: Runtime,
-        sensors: Sensors,
+        sensors: BoardSensors,
         energy: EnergyMeter,
         send: Callable[[bytes], bool],
         stop: threading.Event,
@@ -88,7 +98,10 @@ class Telemetry:
         self._inputs = inputs
         self._model_stats_due_s = time.monotonic() + MODEL_STATS_EVERY_S
         self._post = Post()
-        self._full_disk = False
+        self._clock = SampleClock()
+        self._new_epoch = False  # the clock was set back
+        self._unkept: list[Sample] = []  # that the disk did not take; in memory until it does
+        self.newest: Sample | None = None  # for `status`
 
     def waiting(self) -> int:
         """Batches that the server has not acknowledged."""
@@ -104,19 +117,18 @@ class Telemetry:
             if self._listen(due - time.monotonic()):
                 continue
             now = time.monotonic()
-            try:
-                self._keep(self._samples(now - last))
-                self._outbox.add_inputs(self._inputs())
-                self._pump(now)
-                self._full_disk = False
-            except OSError as error:
-                if not self._full_disk:  # said once, not every second
-                    log.error(
-                        "telemetry cannot be kept: %s; samples are lost until there is room", error.strerror
-                    )
-                self._full_disk = True
+            self.tick(now - last, now)
             # A machine that slept does not catch up on samples it did not take.
             last = due if now - due < self.interval_s else now
+
+    def tick(self, elapsed_s: float, now_s: float) -> None:
+        """Take a sample of the last ``elapsed_s``, keep it, and send what may go."""
+        try:
+            self._keep(self._samples(elapsed_s))
+            self._outbox.add_inputs(self._inputs())
+            self._pump(now_s)
+        except OSError as error:
+            log.debug("the telemetry outbox: %s", error.strerror)  # _keep has said it, once
 
     def _listen(self, seconds: float) -> bool:
         """Handle one event, if one comes within this time."""
@@ -157,11 +169,33 @@ class Telemetry:
         self._pump(now_s)
 
     def _keep(self, samples: list[Sample]) -> None:
-        if self._post.has_room() and not self._outbox.has_open():
-            self._outbox.add_batch(samples)
-        else:
-            for sample in samples:
-                self._outbox.add(sample)
+        """On the disk, or in memory while that takes nothing: thinned past UNKEPT_MAX, and lost with the
+        process.
+        """
+        waited = bool(self._unkept)
+        self._unkept += samples
+        self._new_epoch = self._new_epoch or self._clock.set_back
+        try:
+            if self._new_epoch:
+                log.warning("the clock of this board was set back: samples go on with the new time")
+                self._outbox.begin_epoch()
+                self._new_epoch = False
+            if self._post.has_room() and not self._outbox.has_open() and not waited:
+                self._outbox.add_batch(samples)
+                self._unkept.clear()
+            while self._unkept:
+                self._outbox.add(self._unkept[0])
+                del self._unkept[0]
+        except OSError as error:
+            if not waited:  # said once, not every second
+                log.error(
+                    "telemetry cannot be kept: %s; samples stay in memory until there is room", error.strerror
+                )
+            if len(self._unkept) > UNKEPT_MAX:
+                self._unkept = thinned(self._unkept)
+            raise
+        if waited:
+            log.info("telemetry is kept on the disk again")
 
     def _pump(self, now_s: float) -> None:
         """Send what may go: what waits in files becomes a batch when there is room for it."""
@@ -182,39 +216,38 @@ class Telemetry:
     def _samples(self, elapsed_s: float) -> list[Sample]:
         readings = self._sensors.read()
         counted = self._runtime.take()
-        total = sum(inferences for _, inferences, _, _ in counted)
-        power = None if self._measuring() else readings.power_mw
-        energy = self._energy.update(power, elapsed_s, total)
-        at_ms, interval_ms = time.time_ns() // 1_000_000, round(elapsed_s * 1000)
+        total = sum(one.inferences for one in counted)
+        measured = None if readings is None or self._measuring() else readings.power_mw
+        energy = self._energy.update(measured, elapsed_s, total)
+        at_ms, interval_ms = self._clock.now_ms(), round(elapsed_s * 1000)
         # A model that was switched away from in this interval: its counts alone, the board is told of once.
-        samples = [_sample(at_ms, interval_ms, row, None) for row in counted[:-1]]
-        newest = counted[-1] if counted else (None, 0, 0, None)
-        last = _sample(at_ms, interval_ms, newest, readings)
+        newest = counted[-1].artifact if counted else None
+        samples = [_sample(at_ms, interval_ms, one) for one in counted]
+        if not samples:
+            samples = [Sample(at_ms, interval_ms)]
+        last = samples[-1]
+        for name, value in () if readings is None else msgspec.structs.asdict(readings).items():
+            setattr(last, name, value)
         last.energy_mj = energy
         now_s = time.monotonic()
         if now_s >= self._model_stats_due_s:
             self._model_stats_due_s = now_s + MODEL_STATS_EVERY_S
-            last.model = self._model_stats()
-        return [*samples, last]
+            stats = self._model_stats()
+            last.model = stats if newest is not None else None
+        self.newest = last
+        return samples
 
 
-def _sample(
-    at_ms: int,
-    interval_ms: int,
-    row: tuple[str | None, int, int, Histogram | None],
-    readings: Readings | None,
-) -> Sample:
-    artifact, inferences, errors, latency_us = row
-    sample = Sample(at_ms, interval_ms, artifact, inferences, errors, latency_us)
-    if readings is not None:
-        sample.rss_bytes = readings.rss_bytes
-        sample.mem_used_bytes = readings.mem_used_bytes
-        sample.mem_total_bytes = readings.mem_total_bytes
-        sample.cpu_percent = readings.cpu_percent
-        sample.temp_c = readings.temp_c
-        sample.throttled = readings.throttled
-        sample.power_mw = readings.power_mw
-        sample.battery_percent = readings.battery_percent
-        sample.agent_cpu_percent = readings.agent_cpu_percent
-        sample.disk_free_bytes = readings.disk_free_bytes
-    return sample
+def _sample(at_ms: int, interval_ms: int, counted: Counted) -> Sample:
+    return Sample(
+        at_ms,
+        interval_ms,
+        counted.artifact,
+        counted.inferences,
+        counted.errors,
+        counted.latency_us,
+        queue_us=counted.queue_us,
+        pre_us=counted.pre_us,
+        post_us=counted.post_us,
+        error_kinds=counted.error_kinds,
+    )

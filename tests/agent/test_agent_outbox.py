@@ -1,7 +1,10 @@
 """Telemetry is kept until acknowledged, and no sample ever travels under two numbers."""
 
+import errno
+import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -10,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from power_cut import DyingDisk, PowerCut
 
 from edgepress_agent.durable import Disk
-from edgepress_agent.outbox import BATCH_MAX_BYTES, REPORTS_MAX, SAMPLES_PER_BATCH, Outbox, thinned
+from edgepress_agent.outbox import BATCH_MAX_BYTES, INPUT_BATCHES_MAX, REPORTS_MAX, SAMPLES_PER_BATCH, Outbox
 from edgepress_agent.post import ANSWER_FIRST_S, IN_FLIGHT, Post
-from edgepress_devices.histogram import total
-from edgepress_devices.protocol import Histogram, ProfilingReport, Sample, decode_batch
+from edgepress_devices.model_messages import INPUT_MAX_BYTES, INPUTS_PER_BATCH_MAX
+from edgepress_devices.protocol import Histogram, InputSample, ProfilingReport, Sample, decode_batch
 
 
 @pytest.fixture(autouse=True)
@@ -66,21 +69,6 @@ def test_a_torn_sample_at_the_end_is_dropped_alone(tmp_path: Path) -> None:
     [path] = (tmp_path / "outbox" / "open").iterdir()
     path.write_bytes(path.read_bytes()[:-3])
     assert stamps(Outbox(tmp_path, Disk())) == [0, 1]
-
-
-def test_thinning_halves_samples_and_loses_no_count() -> None:
-    latency = Histogram(5, 300, [1, 2])
-    samples = [sample(i, artifact="a" * 64, inferences=3, errors=1, latency_us=latency) for i in range(5)]
-    half = thinned(samples)
-    assert [s.interval_ms for s in half] == [2000, 2000, 1000]
-    assert sum(s.inferences for s in half) == 15
-    assert sum(s.errors for s in half) == 5
-    assert sum(total(s.latency_us) for s in half if s.latency_us) == 15
-
-
-def test_thinning_never_joins_two_models() -> None:
-    samples = [sample(1, artifact="a" * 64), sample(2, artifact="b" * 64), sample(3, artifact="b" * 64)]
-    assert [(s.artifact or "")[0] for s in thinned(samples)] == ["a", "b"]
 
 
 def test_a_long_absence_is_bounded_and_the_newest_stays_whole(tmp_path: Path) -> None:
@@ -287,9 +275,144 @@ def test_a_batch_of_the_largest_samples_fits_the_smallest_brokers_packet(tmp_pat
         outbox.add(
             Sample(1_800_000_000_000 + n, 1000, "f" * 64, 100, 0, latency, 2**40, 2**40, 2**40, 50.0, 60.0)
         )
+    samples = []
+    while name := outbox.close_oldest():
+        payload = outbox.payload(name)
+        assert len(payload) <= BATCH_MAX_BYTES < 128_000
+        samples += decode_batch(payload).samples
+    assert len(samples) == SAMPLES_PER_BATCH and all(sample.inferences == 100 for sample in samples)
+    assert all(sample.latency_us is not None for sample in samples)
+
+
+def test_a_sample_that_no_batch_could_carry_loses_its_shapes_and_keeps_its_counts(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    latency = Histogram(5, -2000, [2**40] * 4000)
+    outbox.add(sample(1, inferences=7, latency_us=latency, queue_us=latency, pre_us=latency))
     name = outbox.close_oldest()
     assert name is not None
-    payload = outbox.payload(name)
-    assert len(payload) <= BATCH_MAX_BYTES < 128_000
-    samples = decode_batch(payload).samples
-    assert len(samples) == SAMPLES_PER_BATCH and all(sample.inferences == 100 for sample in samples)
+    [kept] = decode_batch(outbox.payload(name)).samples
+    assert (kept.inferences, kept.latency_us) == (7, None)
+
+
+def far_apart(at_ms: int) -> Sample:
+    """Neighbours whose latencies share no bucket, and lie as far from one another as we keep buckets."""
+    latency = Histogram(5, 0 if at_ms % 2 else 600, [2**20] * 20)
+    return sample(at_ms, inferences=1, latency_us=latency, queue_us=latency, pre_us=latency, post_us=latency)
+
+
+def test_thinned_files_still_fit_a_batch(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk(), max_bytes=100_000)
+    for i in range(20 * SAMPLES_PER_BATCH):
+        outbox.add(far_apart(i))
+    while name := outbox.close_oldest():
+        assert len(outbox.payload(name)) <= BATCH_MAX_BYTES
+
+
+# --- inputs that the privacy policy lets out --------------------------------------------------------------
+
+
+def input_sample(number: int, size_bytes: int = 10) -> InputSample:
+    return InputSample(number, "a" * 64, "random", "x", "float32", [1, 4], bytes(size_bytes), 3, 0.5)
+
+
+def inputs_in(outbox: Outbox) -> list[int]:
+    batches = [decode_batch(outbox.payload(name)) for name in outbox.batches()]
+    return [one.at_ms for batch in batches for one in batch.inputs]
+
+
+def test_sampled_inputs_are_batches_of_their_own_that_survive_restarts_until_acknowledged(
+    tmp_path: Path,
+) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    outbox.add_batch([sample(1)])
+    outbox.add_inputs([input_sample(n) for n in range(INPUTS_PER_BATCH_MAX + 1)])
+    outbox.add_inputs([])
+    assert len(outbox.batches()) == 3
+    again = Outbox(tmp_path, Disk())
+    assert inputs_in(again) == list(range(INPUTS_PER_BATCH_MAX + 1))
+    assert stamps(again) == [1]
+    again.acknowledge(outbox.epoch, 3)
+    assert Outbox(tmp_path, Disk()).batches() == []
+
+
+def test_the_largest_inputs_fit_the_smallest_brokers_packet(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    outbox.add_inputs([input_sample(n, INPUT_MAX_BYTES) for n in range(2 * INPUTS_PER_BATCH_MAX)])
+    assert [len(outbox.payload(name)) <= BATCH_MAX_BYTES for name in outbox.batches()] == [True, True]
+
+
+def test_of_inputs_that_nobody_takes_the_oldest_are_given_up(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    for n in range(INPUT_BATCHES_MAX + 5):
+        outbox.add_inputs([input_sample(n)])
+    assert inputs_in(outbox) == list(range(5, INPUT_BATCHES_MAX + 5))
+    assert inputs_in(Outbox(tmp_path, Disk())) == inputs_in(outbox)
+
+
+def test_when_the_policy_ends_nothing_that_waits_leaves_the_device(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    outbox.add_batch([sample(1)])
+    outbox.add_inputs([input_sample(1)])
+    outbox.drop_inputs()
+    assert inputs_in(outbox) == [] and stamps(outbox) == [1]
+    assert b"float32" not in b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_damaged_inputs_are_an_empty_batch(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    outbox.add_inputs([input_sample(1)])
+    [path] = (tmp_path / "outbox" / "batch").iterdir()
+    path.write_bytes(path.read_bytes()[:-3])
+    assert inputs_in(outbox) == []
+    assert len(outbox.batches()) == 1
+
+
+# --- a disk that takes nothing, a clock that is set back --------------------------------------------------
+
+
+class NarrowFile(io.FileIO):
+    """A file on a disk that has room for ``room`` more bytes."""
+
+    room = 10**9
+
+    def write(self, data: Any) -> int:
+        taken = min(len(data), NarrowFile.room)
+        NarrowFile.room -= taken
+        if not taken:
+            raise OSError(errno.ENOSPC, "no space")
+        return super().write(bytes(data)[:taken])
+
+
+@pytest.mark.fault("full disk", "a sample half written takes none of those before and after it along")
+@pytest.mark.parametrize("room", [0, 1, 7, 8, 30])
+def test_a_full_disk_tears_no_file(room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    outbox.add(sample(1))
+    opened = Path.open
+
+    def narrow(path: Path, mode: str = "r", buffering: int = -1) -> Any:
+        return NarrowFile(path, mode) if mode == "ab" else opened(path, mode, buffering)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", narrow)
+        full.setattr(NarrowFile, "room", room)
+        with pytest.raises(OSError, match=r"(?i)no space"):
+            outbox.add(sample(2))
+    outbox.add(sample(3))
+    assert stamps(Outbox(tmp_path, Disk())) == [1, 3]
+
+
+def test_a_new_epoch_leaves_what_waits_in_the_old_one(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, Disk())
+    outbox.add_batch([sample(50)])
+    outbox.add(sample(60))
+    old = outbox.epoch
+    outbox.begin_epoch()
+    outbox.add_batch([sample(10)])
+    assert [(epoch == old, number) for epoch, number in outbox.batches()] == [
+        (True, 1),
+        (True, 2),
+        (False, 1),
+    ]
+    outbox.acknowledge(old, 2)
+    assert stamps(outbox) == [10]

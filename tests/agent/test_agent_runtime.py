@@ -10,10 +10,11 @@ from small_models import artifact, scale_model
 
 from edgepress_agent.engine import Engine, check_room
 from edgepress_agent.errors import InferenceError, ModelRefusedError, NotNowError, StoppedError
+from edgepress_agent.meter import Counted
 from edgepress_agent.runtime import Model, Runtime, open_session
 from edgepress_agent.slots import SlotInfo
 from edgepress_devices.histogram import total
-from edgepress_devices.protocol import Limits
+from edgepress_devices.protocol import ErrorKinds, Limits
 
 ONES = np.ones((2, 4), np.float32)
 
@@ -25,10 +26,11 @@ def model(factor: float = 2.0, digest: str = "a" * 64) -> Model:
 def test_a_model_answers_and_is_counted() -> None:
     m = model()
     assert m.infer({"x": ONES})["y"].tolist() == (2 * ONES).tolist()
-    inferences, errors, latency = m.meter.take()
-    assert (inferences, errors) == (1, 0)
-    assert latency is not None and total(latency) == 1
-    assert m.meter.take() == (0, 0, None)
+    counted = m.meter.take(m.digest)
+    assert (counted.artifact, counted.inferences, counted.errors) == (m.digest, 1, 0)
+    assert counted.latency_us is not None and total(counted.latency_us) == 1
+    assert counted.queue_us is not None and total(counted.queue_us) == 1
+    assert m.meter.take(m.digest) == Counted(m.digest)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,8 @@ def test_what_does_not_fit_is_refused_before_it_runs(
     m = model()
     with pytest.raises(InferenceError, match=words):
         m.infer(feeds, outputs)
-    assert m.meter.take() == (0, 0, None)
+    assert m.meter.take(m.digest) == Counted(m.digest, error_kinds=ErrorKinds(input=1))
+    assert m.meter.errors_ever == 0, "held against the model, which never saw it"
 
 
 def test_counts_of_a_retired_model_are_told_beside_those_of_the_new_one() -> None:
@@ -57,8 +60,29 @@ def test_counts_of_a_retired_model_are_told_beside_those_of_the_new_one() -> Non
     old.infer({"x": ONES})
     runtime.switch(new)
     new.infer({"x": ONES})
-    assert [(row[0][0], row[1]) for row in runtime.take()] == [("a", 1), ("b", 1)]
-    assert [(row[0][0], row[1]) for row in runtime.take()] == [("b", 0)]
+    assert [(one.artifact[0], one.inferences) for one in runtime.take()] == [("a", 1), ("b", 1)]
+    assert [(one.artifact[0], one.inferences) for one in runtime.take()] == [("b", 0)]
+    assert runtime.answered() == 2
+
+
+def test_what_ends_on_a_model_long_after_the_switch_is_counted() -> None:
+    runtime = Runtime()
+    old, new = model(2.0, "a" * 64), model(3.0, "b" * 64)
+    runtime.switch(old)
+    with old.meter.request():
+        runtime.switch(new)
+        for _ in range(3):
+            assert [one.artifact[0] for one in runtime.take()] == ["b"]
+        old.infer({"x": ONES})
+        old.meter.failed("runtime")
+    assert [(one.artifact[0], one.inferences, one.errors) for one in runtime.take()] == [
+        ("a", 1, 1),
+        ("b", 0, 0),
+    ]
+    for _ in range(2):
+        assert [one.artifact[0] for one in runtime.take()] == ["b"]
+    assert runtime._retired == [], "every model that ever ran is asked for ever"
+    assert (runtime.answered(), runtime.failed()) == (1, ErrorKinds(runtime=1))
 
 
 def test_a_request_that_began_on_the_old_model_ends_there() -> None:
@@ -94,7 +118,7 @@ def test_a_good_artifact_passes_its_trial(tmp_path: Path) -> None:
     tried, report = Engine(Runtime(), 1).try_model(*slot(tmp_path, artifact(2.0)), limits, go_on)
     assert report.p95_us is not None and report.base_p95_us is None
     assert tried.infer({"x": ONES})["y"].tolist() == (2 * ONES).tolist()
-    assert tried.meter.take()[0] == 1, "the trial's own runs were counted"
+    assert tried.meter.take("").inferences == 1, "the trial's own runs were counted"
 
 
 @pytest.mark.parametrize(

@@ -297,4 +297,4 @@ def test_a_trial_measures_the_old_model_beside_the_new_one(tmp_path: Path) -> No
     info = SlotInfo(sha256(data), len(data), "digits", "x86-pc", 1)
     _, report = engine.try_model(tmp_path / "artifact", info, Limits(), lambda: None)
     assert report.p95_us is not None and report.base_p95_us is not None
-    assert runtime.take()[0][1] == 0, "the trial's runs of the old model were counted as requests"
+    assert runtime.take()[0].inferences == 0, "the trial's runs of the old model were counted as requests"
