@@ -390,6 +390,7 @@ class TelemetryBatch(msgspec.Struct, array_like=True):
     reports: Annotated[list[ProfilingReport], msgspec.Meta(max_length=REPORTS_PER_BATCH_MAX)] = []
     inputs: Annotated[list[InputSample], msgspec.Meta(max_length=INPUTS_PER_BATCH_MAX)] = []
     """inputs that the want's privacy policy let the device send; without one there are none"""
+    sent_at_ms: Count = 0  # device clock when this was sent, Unix ms: shows how wrong it is; 0 = not said
 
 
 Message = TypeVar("Message", State, Need, Ack, ServerState)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -19,6 +18,7 @@ import msgspec
 from edgepress_devices.protocol import (
     Ack,
     ProtocolError,
+    TelemetryBatch,
     decode_batch,
     down_topic,
     parse_up_topic,
@@ -26,17 +26,19 @@ from edgepress_devices.protocol import (
 )
 from edgepress_server.errors import ServerError
 from edgepress_server.store import Store
-from edgepress_server.store.telemetry import ImplausibleError, Quarantined, Received, Stored, check_plausible
+from edgepress_server.store.ledger import Stored
+from edgepress_server.store.quarantine import Quarantined
+from edgepress_server.store.telemetry import Received
 
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 0.15
-FLUSH_MESSAGES: Final = 2000
+FLUSH_MESSAGES: Final = 10_000
 QUEUE_BYTES: Final = 128 * 1024 * 1024
 QUARANTINE_PER_FLUSH: Final = 20  # a broken device must not fill the disk
 RETRY_FIRST_S: Final = 0.25
 RETRY_MOST_S: Final = 10.0
-PRUNE_EVERY_S: Final = 30.0
+IDLE_S: Final = 1.0  # between two looks at what the store has to do beside
 
 Publish = Callable[[str, bytes], object]
 
@@ -54,7 +56,7 @@ class Ingest:
         self._something = threading.Event()
         self._stop = threading.Event()
         self._dropped = 0
-        self._prune_due = 0.0
+        self._more = True  # of the store's own work, which begins with what a restart left
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
 
     def start(self) -> None:
@@ -87,14 +89,16 @@ class Ingest:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._something.wait(PRUNE_EVERY_S)
+            if not self._something.wait(0.0 if self._more else IDLE_S):
+                self._step()
+                continue
             self._stop.wait(FLUSH_S)  # let more come: one transaction costs a disk sync whatever its size
             self._something.clear()
             while self._waiting or self._spoilt:
                 self._flush()
                 if self._stop.is_set():
                     return
-            self._prune()
+                self._step()  # sealing must not wait for an end of what comes
 
     def _flush(self) -> None:
         with self._lock:
@@ -131,17 +135,14 @@ class Ingest:
             # QoS 0: the next acknowledgement says it too, and a batch that comes again is counted once.
             self._publish(down_topic(device, "ack"), to_json(Ack(epoch=epoch, number=number)))
 
-    def _prune(self) -> None:
-        if time.monotonic() < self._prune_due:
-            return
+    def _step(self) -> None:
+        """A little of what the store has to do beside."""
         try:
-            more = self._store.telemetry.prune()
+            self._more = self._store.telemetry.step()
         except ServerError as error:
-            log.warning("old telemetry could not be dropped: %s", error)
-            more = False
-        self._prune_due = time.monotonic() + (0.5 if more else PRUNE_EVERY_S)
-        if more:
-            self._something.set()
+            self._more = False
+            log.warning("telemetry cannot be sealed now, trying again: %s", error)
+            self._stop.wait(RETRY_FIRST_S)
 
 
 def read_batch(topic: str, payload: bytes, at: int) -> Received | Quarantined | None:
@@ -151,9 +152,15 @@ def read_batch(topic: str, payload: bytes, at: int) -> Received | Quarantined | 
     except ProtocolError:
         return None
     try:
-        return Received(device, at, check_plausible(decode_batch(payload)))
-    except (ProtocolError, ImplausibleError) as error:
+        return Received(device, at, _numbered(decode_batch(payload)))
+    except ProtocolError as error:
         return Quarantined(device, at, str(error), payload, named=read_name(payload))
+
+
+def _numbered(batch: TelemetryBatch) -> TelemetryBatch:
+    if batch.number < 1:
+        raise ProtocolError("batches are numbered from 1")
+    return batch
 
 
 def read_name(payload: bytes) -> tuple[str, int] | None:

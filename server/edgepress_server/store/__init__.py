@@ -44,6 +44,7 @@ from edgepress_server.store.profiles import Profiles
 from edgepress_server.store.profiling import Profiling
 from edgepress_server.store.profiling_reports import ProfilingReports
 from edgepress_server.store.pushes import Pushes
+from edgepress_server.store.quarantine import Quarantine
 from edgepress_server.store.refits import Refits
 from edgepress_server.store.releases import Releases
 from edgepress_server.store.renewals import Renewals
@@ -61,6 +62,8 @@ from edgepress_server.store.sampling import SamplingPolicies
 from edgepress_server.store.search_measurements import SearchMeasurements
 from edgepress_server.store.search_trials import SearchTrials
 from edgepress_server.store.searches import Searches
+from edgepress_server.store.series.read import SeriesRead
+from edgepress_server.store.series.texts import Texts
 from edgepress_server.store.signing import Signing
 from edgepress_server.store.telemetry import Telemetry
 from edgepress_server.store.telemetry_read import TelemetryRead
@@ -73,7 +76,9 @@ __all__ = ["Database", "Store", "open_store", "unix_ms"]
 class Store:
     """Everything the server remembers. Made by `open_store`; safe to share between threads."""
 
-    def __init__(self, data_dir: Path, now_ms: Callable[[], int] = unix_ms) -> None:
+    def __init__(  # noqa: PLR0915 - a line for each part
+        self, data_dir: Path, now_ms: Callable[[], int] = unix_ms
+    ) -> None:
         self.data_dir = data_dir
         self.database = Database(data_dir / "edgepress.db", now_ms)
         self.blobs = Blobs(data_dir / "blobs")
@@ -82,7 +87,8 @@ class Store:
         self.audit = Audit(self.database)
         self.people = People(self.database, self.events)
         self.tokens = Tokens(self.database, self.events)
-        self.artifact_predictions = ArtifactPredictions(self.database)
+        self.series_read = SeriesRead(self.database)
+        self.artifact_predictions = ArtifactPredictions(self.database, self.series_read)
         self.calibrations = Calibrations(self.database, self.events, self.artifact_predictions)
         self.profiles = Profiles(self.database, self.events, self.calibrations)
         self.devices = Devices(self.database, self.events)
@@ -102,7 +108,7 @@ class Store:
         self.rollout_targets = Targets(self.database, self.groups)
         self.rollout_moves = RolloutMoves(self.database, self.events, self.audit)
         self.rollout_reads = RolloutReads(self.database)
-        self.rollout_figures = RolloutFigures(self.database)
+        self.rollout_figures = RolloutFigures(self.database, self.series_read)
         self.rollouts = Rollouts(
             self.database, self.events, self.releases, self.rollout_targets, self.rollout_moves
         )
@@ -128,14 +134,23 @@ class Store:
             self.database, self.events, self.groups, self.rollout_targets, self.wants
         )
         self.sampled_inputs = SampledInputs(self.database, self.sampling)
-        self.telemetry = Telemetry(self.database, self.events, self.profiling)
-        self.telemetry_read = TelemetryRead(self.database)
-        self.measured = MeasuredArtifacts(self.database)
+        self.quarantine = Quarantine(self.database)
+        self.telemetry = Telemetry(
+            self.database,
+            self.events,
+            self.profiling,
+            self.quarantine,
+            Texts(self.database),
+            self.model_stats,
+            self.sampled_inputs,
+        )
+        self.telemetry_read = TelemetryRead(self.database, self.series_read)
+        self.measured = MeasuredArtifacts(self.database, self.series_read)
         self.device_views = DeviceViews(self.database, self.devices, self.telemetry_read)
         self.pushes = Pushes(self.database, self.events)
         self.budgets = Budgets(self.database, self.events)
         self.findings = Findings(self.database, self.events)
-        self.running = Running(self.database)
+        self.running = Running(self.database, self.series_read)
         self.fleet_pages = FleetPages(self.database)
         self.alerts = Alerts(self.database, self.events, self.facts)
 

@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
-from edgepress_devices.protocol import Histogram
 from edgepress_server.store.database import Database
+from edgepress_server.store.series.minutes import MINUTE_MS, device_minutes
+from edgepress_server.store.series.read import SeriesRead
 from edgepress_server.store.telemetry_read import quantiles_us
 
 LOOK_BACK_MS: Final = 3600 * 1000
 INFERENCES_MIN: Final = 50  # fewer have no median worth comparing
 DEVICES_MAX: Final = 200  # looked at, of a profile: those heard from last; more would take seconds
-
-_histogram = msgspec.msgpack.Decoder(Histogram)
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,9 @@ class Predicted:
 
 
 class ArtifactPredictions:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, series: SeriesRead) -> None:
         self._database = database
+        self._series = series
 
     def put(self, profile: str, digest: str, identity: str, predicted: Predicted | None) -> None:
         """None: it cannot be predicted; it is not tried again before the profile changes."""
@@ -100,35 +98,45 @@ class ArtifactPredictions:
 
         A prediction that waits to be made anew is the one from before.
         """
-        rows = self._database.rows(
-            "SELECT m.artifact, m.device, m.inferences, m.latency_us, a.model, a.recipe, p.latency_us AS"
-            " predicted_us,"
-            " p.basis, p.error FROM (SELECT name, profile FROM devices WHERE profile = ?"
-            " AND revoked_at IS NULL ORDER BY seen_at DESC, name LIMIT ?) d"
-            " JOIN minutes m ON m.device = d.name AND m.minute >= ?"
-            " JOIN artifacts a ON a.digest = m.artifact"
-            " JOIN artifact_predictions p ON p.profile = d.profile AND p.digest = m.artifact"
-            " WHERE m.latency_us IS NOT NULL AND p.latency_us IS NOT NULL ORDER BY m.artifact",
-            (profile, DEVICES_MAX, self._database.now_ms() - since_ms),
-        )
+        now = self._database.now_ms()
+        with self._database.snapshot():
+            names = [
+                str(row["name"])
+                for row in self._database.rows(
+                    "SELECT name FROM devices WHERE profile = ? AND revoked_at IS NULL"
+                    " ORDER BY seen_at DESC, name LIMIT ?",
+                    (profile, DEVICES_MAX),
+                )
+            ]
+            predicted = {
+                str(row["digest"]): row
+                for row in self._database.rows(
+                    "SELECT p.digest, a.model, a.recipe, p.latency_us AS predicted_us, p.basis, p.error"
+                    " FROM artifact_predictions p JOIN artifacts a ON a.digest = p.digest"
+                    " WHERE p.profile = ? AND p.latency_us IS NOT NULL ORDER BY p.digest",
+                    (profile,),
+                )
+            }
+            minutes = device_minutes(self._series, names, now - since_ms, now + MINUTE_MS, list(predicted))
+        rows = [minute for mine in minutes.values() for minute in mine if minute.latency is not None]
         found = []
-        for digest in dict.fromkeys(row["artifact"] for row in rows):
-            own = [row for row in rows if row["artifact"] == digest]
-            inferences = sum(row["inferences"] for row in own)
-            (p50_us,) = quantiles_us([_histogram.decode(row["latency_us"]) for row in own], (0.5,))
+        for digest, row in predicted.items():
+            own = [minute for minute in rows if minute.artifact == digest]
+            inferences = sum(minute.inferences for minute in own)
+            (p50_us,) = quantiles_us([minute.latency for minute in own if minute.latency is not None], (0.5,))
             if inferences < INFERENCES_MIN or not p50_us:
                 continue
             found.append(
                 ArtifactError(
                     digest=digest,
-                    model=own[0]["model"],
-                    recipe=own[0]["recipe"],
-                    devices=len({row["device"] for row in own}),
+                    model=row["model"],
+                    recipe=row["recipe"],
+                    devices=len({minute.device for minute in own}),
                     inferences=inferences,
                     measured_p50_us=p50_us,
-                    predicted_us=own[0]["predicted_us"],
-                    basis=own[0]["basis"],
-                    expected_error=own[0]["error"],
+                    predicted_us=row["predicted_us"],
+                    basis=row["basis"],
+                    expected_error=row["error"],
                 )
             )
         return found

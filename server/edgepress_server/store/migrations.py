@@ -15,6 +15,7 @@ from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
 from edgepress_server.store.schema_model_stats import SCHEMA as MODEL_STATS
 from edgepress_server.store.schema_profiling import SCHEMA as PROFILING
 from edgepress_server.store.schema_rollouts import SCHEMA as ROLLOUTS
+from edgepress_server.store.schema_series import SCHEMA as SERIES
 from edgepress_server.store.schema_timeline import SCHEMA as TIMELINE
 from edgepress_server.store.schema_trust import SCHEMA as TRUST
 
@@ -321,6 +322,11 @@ def m016_brokers(db: Database) -> None:
 @migrations()
 def m017_timeline(db: Database) -> None:
     db.executescript(TIMELINE)
+
+
+@migrations()
+def m018_series(db: Database) -> None:
+    db.executescript(SERIES)
 
 
 @migrations()

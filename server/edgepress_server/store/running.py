@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from edgepress_server.store.database import Database
+from edgepress_server.store.series.minutes import MINUTE_MS, DeviceMinute, device_minutes
+from edgepress_server.store.series.read import SeriesRead
 
 PROFILING_MAX_MS: Final = 30 * 60_000  # a device that went away while it measured itself is at work again
 DEVICES_MAX: Final = 500  # looked at, of one profile: those heard from last
@@ -18,21 +19,14 @@ class RunningArtifact:
     digest: str
     online: list[str]  # names of the devices that are online and say that they run it
     rollout: str | None  # the newest that brought it to one of them
-    minutes: dict[str, list[sqlite3.Row]]  # device -> rows of `minutes`, ascending; of any that sent some.
+    minutes: dict[str, list[DeviceMinute]]  # device -> its minutes, ascending; of any that sent some.
     # Only those since it measured itself last: its work waited for that, and what was before is not now
 
 
-_MINUTES: Final = """
-SELECT * FROM minutes WHERE device = :device AND minute >= :since AND artifact = :digest AND minute > (
-    SELECT coalesce(max(coalesce(finished_at, min(:now, started_at + :longest))), 0) FROM profiling_jobs
-    WHERE device = :device AND started_at IS NOT NULL
-) ORDER BY minute
-"""
-
-
 class Running:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, series: SeriesRead) -> None:
         self._database = database
+        self._series = series
 
     def of(self, model: str, profile: str, since_ms: int) -> Sequence[RunningArtifact]:
         """The artifacts of the model that devices of the profile run, with their minutes since then."""
@@ -47,28 +41,34 @@ class Running:
             found = []
             for digest in dict.fromkeys(str(row["digest"]) for row in rows):
                 mine = [row for row in rows if row["digest"] == digest]
-                minutes = {
-                    row["name"]: self._database.rows(
-                        _MINUTES,
-                        {
-                            "device": row["name"],
-                            "since": since_ms,
-                            "digest": digest,
-                            "now": self._database.now_ms(),
-                            "longest": PROFILING_MAX_MS,
-                        },
-                    )
-                    for row in mine
-                }
+                names = [str(row["name"]) for row in mine]
+                minutes = self._minutes(names, digest, since_ms)
                 found.append(
                     RunningArtifact(
                         digest=digest,
                         online=[row["name"] for row in mine if row["online"]],
                         rollout=self._rollout(digest, [row["name"] for row in mine]),
-                        minutes={name: rows for name, rows in minutes.items() if rows},
+                        minutes=minutes,
                     )
                 )
             return found
+
+    def _minutes(self, devices: list[str], digest: str, since_ms: int) -> dict[str, list[DeviceMinute]]:
+        now = self._database.now_ms()
+        ended = {
+            row["device"]: row["ended"]
+            for row in self._database.rows(
+                "SELECT device, max(coalesce(finished_at, min(?, started_at + ?))) AS ended"
+                " FROM profiling_jobs WHERE started_at IS NOT NULL GROUP BY device",
+                (now, PROFILING_MAX_MS),
+            )
+        }
+        found = device_minutes(self._series, devices, since_ms, now + MINUTE_MS, {digest})
+        later = {
+            name: [minute for minute in minutes if minute.at >= since_ms and minute.at > ended.get(name, 0)]
+            for name, minutes in found.items()
+        }
+        return {name: minutes for name, minutes in later.items() if minutes}
 
     def lent(self) -> dict[str, str | None]:
         """Devices on which a search tries candidates, or has not given back yet -> digest of before."""

@@ -1,48 +1,46 @@
-"""Telemetry as it comes in: each batch exactly once, into hot samples, `latest`, the minute rollup, and
-reports of profiling jobs.
+"""Telemetry as it comes in: each batch exactly once, into series, `latest`, and where its parts belong.
 
-A batch is named for ever by (device, epoch, number). Of each epoch the store keeps ``number`` (every batch up
-to it is stored, or given up by the device) and ``beyond`` (stored after a gap). The device is told ``number``
-and forgets up to there: a batch that was lost on the way is kept there, and taken here when it comes again.
-``TelemetryBatch.oldest`` says which ones will never come.
+Times of the samples are the device's, made true where its clock is wrong:
 
-How values are kept::
-
-    latest.sample                        JSON of protocol.Sample (an array)
-    samples.latency_us, minutes.latency_us   msgpack of protocol.Histogram
-
-Times of the samples are the device's. A board without a clock (before 2020) or with one that runs ahead would
-fall out of every chart; such samples are moved together so that they end when the batch was received.
+- before 2020: a board without a clock. Such samples are moved together so that they end when they came.
+- the batch says when it was sent, by the device's clock. What that is off by from now is added, where it is
+  more than CLOCK_WRONG_MS; the device is listed among `clocks` while that lasts.
+- in the future all the same (an agent that does not say when it sends): moved as the first.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from edgepress_devices.histogram import total
 from edgepress_devices.protocol import Sample, TelemetryBatch
+from edgepress_server.store.clock_flags import ClockFlags
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
-from edgepress_server.store.minutes import Minutes
+from edgepress_server.store.ledger import Ledger, Stored
+from edgepress_server.store.model_stats import ModelStatsHours
 from edgepress_server.store.profiling import Profiling
+from edgepress_server.store.quarantine import Quarantine, Quarantined
+from edgepress_server.store.sampled_inputs import SampledInputs
+from edgepress_server.store.series.intake import implausible, table_of, values_of
+from edgepress_server.store.series.texts import Texts
+from edgepress_server.store.series.write import DeviceRow, SeriesWrite
 
-HOT_MS: Final = 24 * 3600 * 1000  # single samples are kept this long, minutes thereafter
-MINUTES_MS: Final = 90 * 24 * 3600 * 1000
 EPOCH_MS: Final = 180 * 24 * 3600 * 1000  # an epoch not heard of for longer will not come back
-QUARANTINE_ROWS: Final = 1000
-QUARANTINE_BYTES: Final = 65_536  # of a payload kept; the rest says nothing that these do not
-BEYOND_MAX: Final = 1000
-
 CLOCK_UNSET_MS: Final = 1_577_836_800_000  # 2020-01-01: before edgepress existed
-CLOCK_AHEAD_MS: Final = 60_000
-COUNT_MAX: Final = 10**9  # inferences of one sample; above it the sums would not fit the store's integers
-INTERVAL_MAX_MS: Final = 24 * 3600 * 1000
+CLOCK_WRONG_MS: Final = 60_000
 EVENT_EVERY_MS: Final = 1000
-PRUNE_ROWS: Final = 5000  # per transaction: short ones, so that nobody waits
+EVENT_NAMES: Final = 200
+PRUNE_EVERY_MS: Final = 60_000
+
+
+Floats = NDArray[np.float64]
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -51,231 +49,202 @@ class Received(msgspec.Struct, frozen=True):
     batch: TelemetryBatch
 
 
-class Quarantined(msgspec.Struct, frozen=True):
-    """A payload that is no batch. ``named`` = (epoch, number) where at least that could be read."""
-
-    device: str
-    at: int
-    reason: str
-    payload: bytes
-    named: tuple[str, int] | None = None
-
-
-Stored = dict[tuple[str, str], int]  # (device, epoch) -> number to acknowledge
-
-
-class ImplausibleError(ValueError):
-    """A batch that is well-formed and cannot be true; the text says why."""
-
-
 class Telemetry:
-    """The write side. One process writes telemetry: the open minutes are kept in memory between flushes."""
+    """The write side. One process writes telemetry."""
 
-    def __init__(self, database: Database, events: Events, profiling: Profiling) -> None:
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        profiling: Profiling,
+        quarantine: Quarantine,
+        texts: Texts,
+        model_stats: ModelStatsHours,
+        sampled_inputs: SampledInputs,
+    ) -> None:
         self._database = database
         self._events = events
         self._profiling = profiling
-        self._minutes = Minutes(database)
+        self._quarantine = quarantine
+        self._texts = texts
+        self._model_stats = model_stats
+        self._sampled_inputs = sampled_inputs
+        self._series = SeriesWrite(database, texts)
+        self._clocks = ClockFlags(database)
         self._event_due = 0
         self._since_event: set[str] = set()
+        self._prune_due = 0
 
     def store(self, received: Sequence[Received], quarantined: Sequence[Quarantined] = ()) -> Stored:
         """All of it in one transaction; what to acknowledge afterwards. Raises StoreError, DiskFullError."""
+        self._series.start()
         try:
             with self._database.transaction():
-                return self._store(received, quarantined)
+                stored = self._store(received, quarantined)
         except BaseException:
-            self._minutes.forget()  # what was not committed must not be counted
+            self._series.lost()  # what was not committed must not be counted
+            self._clocks.forget()
             raise
+        self._series.kept()
+        return stored
 
     def _store(self, received: Sequence[Received], quarantined: Sequence[Quarantined]) -> Stored:
         known = self._known({item.device for item in received} | {item.device for item in quarantined})
         received = [item for item in received if item.device in known]
-        quarantined = [item for item in quarantined if item.device in known]
-        ledger = _Ledger(self._database)
-        rows: list[tuple[object, ...]] = []
-        latest: dict[str, tuple[int, int, Sample]] = {}
-        refused: list[Quarantined] = []
-        for spoilt in quarantined:
-            if spoilt.named is not None:
-                ledger.take(spoilt.device, *spoilt.named)
-        for item in received:
-            if not ledger.take(item.device, item.batch.epoch, item.batch.number, item.batch.oldest):
-                continue
-            refused += self._reports(item)
-            for sample in _moved(item.batch.samples, item.at):
-                blob = None if sample.latency_us is None else msgspec.msgpack.encode(sample.latency_us)
-                rows.append(_row(item.device, sample, blob))
-                self._minutes.add(item.device, sample)
-                if item.device not in latest or latest[item.device][0] <= sample.at_ms:
-                    latest[item.device] = (sample.at_ms, item.at, sample)
-        with self._database.transaction() as connection:
-            connection.executemany(_INSERT_SAMPLE, rows)
-            connection.executemany(
-                "INSERT INTO latest (device, at, received_at, sample) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (device) DO UPDATE SET at = excluded.at, received_at = excluded.received_at,"
-                " sample = excluded.sample WHERE excluded.at >= latest.at",
-                [
-                    (device, at, received_at, msgspec.json.encode(sample).decode())
-                    for device, (at, received_at, sample) in latest.items()
-                ],
+        spoilt = [item for item in quarantined if item.device in known]
+        named = [(item.device, item.named[0]) for item in spoilt if item.named is not None]
+        ledger = Ledger(self._database, [*((i.device, i.batch.epoch) for i in received), *named])
+        for each in spoilt:
+            if each.named is not None:
+                ledger.take(each.device, *each.named)
+        new = [
+            item
+            for item in received
+            if ledger.take(item.device, item.batch.epoch, item.batch.number, item.batch.oldest)
+        ]
+        samples = list(chain.from_iterable(item.batch.samples for item in new))
+        values = values_of(samples)
+        new, samples, values, refused = _plausible(new, samples, values)
+        self._mend_times(new)
+        for item in new:
+            refused += self._parts(item)
+        if samples:
+            table = table_of(samples, values, self._texts.code)
+            self._series.keep(
+                table, [known[item.device] for item in new], [len(item.batch.samples) for item in new]
             )
-            connection.executemany(
-                "INSERT INTO quarantine (device, at, reason, payload) VALUES (?, ?, ?, ?)",
-                [(q.device, q.at, q.reason, q.payload[:QUARANTINE_BYTES]) for q in (*quarantined, *refused)],
-            )
-        self._minutes.flush()
-        ledger.flush()
-        self._announce(latest)
+            self._write_latest(new)
+        if spoilt or refused:
+            self._quarantine.add([*spoilt, *refused])
+        ledger.write()
+        self._announce(item.device for item in new)
         return ledger.acknowledge()
 
-    def _reports(self, item: Received) -> list[Quarantined]:
-        """Take the batch's reports; those that were refused, to be looked at. Its samples are not to"
-        " blame."""
+    def _parts(self, item: Received) -> list[Quarantined]:
+        """Hand on what is no sample; what was refused of it, to be looked at."""
         refused = []
         for report in item.batch.reports:
             reason = self._profiling.receive(item.device, item.at, report)
             if reason is not None:
                 refused.append(Quarantined(item.device, item.at, reason, msgspec.msgpack.encode(report)))
+        for given in item.batch.inputs:
+            reason = self._sampled_inputs.receive(item.device, item.at, given)
+            if reason is not None:  # what was given without leave is not kept, here or anywhere
+                refused.append(Quarantined(item.device, item.at, reason, b""))
+        for sample in item.batch.samples:
+            if sample.model is not None:
+                self._model_stats.add(item.device, sample)
         return refused
 
-    def _known(self, devices: set[str]) -> set[str]:
+    def _known(self, devices: set[str]) -> dict[str, DeviceRow]:
         """Those of them that are enrolled and not revoked; nobody else has telemetry here."""
-        row = self._database.rows(
-            "SELECT d.name FROM json_each(?) j JOIN devices d ON d.name = j.value"
+        rows = self._database.rows(
+            "SELECT d.name, d.profile, d.labels FROM json_each(?) j CROSS JOIN devices d ON d.name = j.value"
             " WHERE d.enrolled_at IS NOT NULL AND d.revoked_at IS NULL",
             (json.dumps(sorted(devices)),),
         )
-        return {name for (name,) in row}
+        return {row[0]: DeviceRow(row[0], row[1], row[2]) for row in rows}
 
-    def _announce(self, devices: Iterable[str]) -> None:
-        """At most one event a second, naming everyone heard of since the last."""
-        self._since_event.update(devices)
-        now = self._database.now_ms()
-        if self._since_event and now >= self._event_due:
-            self._events.append("telemetry", "fleet", "batch", data={"devices": sorted(self._since_event)})
-            self._since_event.clear()
-            self._event_due = now + EVENT_EVERY_MS
+    def _mend_times(self, received: Iterable[Received]) -> None:
+        for item in received:
+            offset_ms = _offset_ms(item)
+            self._clocks.saw(item.device, item.at, offset_ms)
+            _move(item.batch.samples, item.at, offset_ms)
+        self._clocks.write()
 
-    def prune(self) -> bool:
-        """Drop what has outlived its time, a little at a time; True when there may be more."""
-        now = self._database.now_ms()
-        self._minutes.close_before(now)
-        with self._database.transaction() as connection:
-            dropped = connection.execute(
-                "DELETE FROM samples WHERE at < ? AND id IN (SELECT id FROM samples ORDER BY id LIMIT ?)",
-                (now - HOT_MS, PRUNE_ROWS),
-            ).rowcount
-            # Row by row in key order would scan: minutes of a device are few, so by device.
-            for row in self._database.rows("SELECT device FROM latest"):
-                connection.execute(
-                    "DELETE FROM minutes WHERE device = ? AND minute < ?",
-                    (row["device"], (now - MINUTES_MS) // 60_000 * 60_000),
-                )
-            connection.execute("DELETE FROM batches WHERE updated_at < ?", (now - EPOCH_MS,))
-            connection.execute(
-                "DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (QUARANTINE_ROWS,)
-            )
-        return dropped == PRUNE_ROWS
-
-
-class _Ledger:
-    """Which batches of the epochs in this transaction are stored."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._epochs: dict[tuple[str, str], tuple[int, set[int]]] = {}
-
-    def take(self, device: str, epoch: str, number: int, oldest: int = 0) -> bool:
-        """True when this batch is new and is stored from now on."""
-        key = (device, epoch)
-        done, beyond = self._epochs[key] if key in self._epochs else self._read(key)
-        new = number > done and number not in beyond
-        if new:
-            beyond.add(number)
-        done = max(done, oldest - 1)
-        if len(beyond) > BEYOND_MAX:
-            done = max(done, min(beyond))  # so many came since that the gap will not be filled
-        beyond = {n for n in beyond if n > done}
-        while done + 1 in beyond:
-            done += 1
-            beyond.discard(done)
-        self._epochs[key] = (done, beyond)
-        return new
-
-    def _read(self, key: tuple[str, str]) -> tuple[int, set[int]]:
-        row = self._database.row("SELECT number, beyond FROM batches WHERE device = ? AND epoch = ?", key)
-        return (0, set()) if row is None else (row["number"], set(json.loads(row["beyond"])))
-
-    def flush(self) -> None:
-        now = self._database.now_ms()
+    def _write_latest(self, received: Iterable[Received]) -> None:
+        latest: dict[str, tuple[int, Sample]] = {}
+        for item in received:
+            for sample in item.batch.samples:
+                if item.device not in latest or latest[item.device][1].at_ms <= sample.at_ms:
+                    latest[item.device] = item.at, sample
         with self._database.transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO batches (device, epoch, number, beyond, updated_at)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO latest (device, at, received_at, sample) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (device) DO UPDATE SET at = excluded.at, received_at = excluded.received_at,"
+                " sample = excluded.sample WHERE excluded.at >= latest.at",
                 [
-                    (*key, done, json.dumps(sorted(beyond)), now)
-                    for key, (done, beyond) in self._epochs.items()
+                    (device, sample.at_ms, at, msgspec.json.encode(_without_stats(sample)).decode())
+                    for device, (at, sample) in latest.items()
                 ],
             )
 
-    def acknowledge(self) -> Stored:
-        return {key: done for key, (done, _) in self._epochs.items()}
+    def _announce(self, devices: Iterable[str]) -> None:
+        """At most one event a second: how many were heard of since the last, and some of their names."""
+        self._since_event.update(devices)
+        now = self._database.now_ms()
+        if self._since_event and now >= self._event_due:
+            names = sorted(self._since_event)
+            data = {"devices": names[:EVENT_NAMES], "count": len(names)}
+            self._events.append("telemetry", "fleet", "batch", data=data)
+            self._since_event.clear()
+            self._event_due = now + EVENT_EVERY_MS
+
+    def step(self) -> bool:
+        """A little of what is due beside storing: sealing, forgetting. True where there is more."""
+        if self._series.step():
+            return True
+        now = self._database.now_ms()
+        if now >= self._prune_due:
+            self._prune_due = now + PRUNE_EVERY_MS
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM batches WHERE updated_at < ?", (now - EPOCH_MS,))
+                self._quarantine.prune()
+                self._sampled_inputs.prune()
+        return False
 
 
-def check_plausible(batch: TelemetryBatch) -> TelemetryBatch:
-    """The batch itself. Raises ImplausibleError where a value would poison sums, charts or the store."""
-    if batch.number < 1:
-        raise ImplausibleError("batches are numbered from 1")
-    for sample in batch.samples:
-        if sample.inferences > COUNT_MAX or sample.errors > COUNT_MAX:
-            raise ImplausibleError(f"{max(sample.inferences, sample.errors)} inferences in one sample")
-        if sample.interval_ms > INTERVAL_MAX_MS:
-            raise ImplausibleError(f"a sample over {sample.interval_ms} ms")
-        if sample.latency_us is not None and total(sample.latency_us) > COUNT_MAX:
-            raise ImplausibleError("more latencies in one sample than a device can measure")
-    return batch
+def _without_stats(sample: Sample) -> Sample:
+    """What the model saw is kept elsewhere, and may be long."""
+    return sample if sample.model is None else msgspec.structs.replace(sample, model=None)
 
 
-def _moved(samples: Sequence[Sample], received_at: int) -> Iterable[Sample]:
-    """The samples, with times that can be true."""
+def _plausible(
+    received: Sequence[Received], samples: Sequence[Sample], values: Floats
+) -> tuple[list[Received], list[Sample], Floats, list[Quarantined]]:
+    """Without the batches in which something cannot be true; and those, with the reason."""
+    wrong = implausible(values)
+    if not wrong:
+        return list(received), list(samples), values, []
+    owner = np.repeat(np.arange(len(received)), [len(item.batch.samples) for item in received])
+    reasons = {int(owner[row]): reason for row, reason in reversed(wrong.items())}
+    kept = ~np.isin(owner, list(reasons))
+    refused = [
+        Quarantined(
+            received[i].device,
+            received[i].at,
+            reason,
+            msgspec.msgpack.encode(received[i].batch),
+        )
+        for i, reason in reasons.items()
+    ]
+    return (
+        [item for i, item in enumerate(received) if i not in reasons],
+        [sample for sample, keep in zip(samples, kept.tolist(), strict=True) if keep],
+        values[kept],
+        refused,
+    )
+
+
+def _offset_ms(item: Received) -> int:
+    """What is to be added to the device's times; 0 where its clock is right or nobody can tell."""
+    sent_at_ms = item.batch.sent_at_ms
+    if sent_at_ms < CLOCK_UNSET_MS or abs(item.at - sent_at_ms) <= CLOCK_WRONG_MS:
+        return 0
+    return item.at - sent_at_ms
+
+
+def _move(samples: Sequence[Sample], received_at: int, offset_ms: int) -> None:
+    """Give the samples times that can be true."""
+    latest_true = received_at + CLOCK_WRONG_MS
+    if not offset_ms and all(CLOCK_UNSET_MS <= sample.at_ms <= latest_true for sample in samples):
+        return
     unset = max((s.at_ms for s in samples if s.at_ms < CLOCK_UNSET_MS), default=0)
-    ahead = max((s.at_ms for s in samples if s.at_ms > received_at + CLOCK_AHEAD_MS), default=0)
+    ahead = max((s.at_ms + offset_ms for s in samples if s.at_ms >= CLOCK_UNSET_MS), default=0)
     for sample in samples:
         if sample.at_ms < CLOCK_UNSET_MS:
             sample.at_ms += received_at - unset
-        elif sample.at_ms > received_at + CLOCK_AHEAD_MS:
-            sample.at_ms = max(CLOCK_UNSET_MS, sample.at_ms + received_at - ahead)
-        yield sample
-
-
-_INSERT_SAMPLE: Final = (
-    "INSERT INTO samples (device, at, interval_ms, artifact, inferences, errors, latency_us, rss_bytes,"
-    " mem_used_bytes, mem_total_bytes, cpu_percent, temp_c, throttled, power_mw, power_method, power_scope,"
-    " energy_mj, energy_method, energy_scope, battery_percent, agent_cpu_percent, disk_free_bytes)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-
-def _row(device: str, sample: Sample, latency: bytes | None) -> tuple[object, ...]:
-    power, energy = sample.power_mw, sample.energy_mj
-    return (
-        device,
-        sample.at_ms,
-        sample.interval_ms,
-        sample.artifact,
-        sample.inferences,
-        sample.errors,
-        latency,
-        sample.rss_bytes,
-        sample.mem_used_bytes,
-        sample.mem_total_bytes,
-        sample.cpu_percent,
-        sample.temp_c,
-        sample.throttled,
-        *((power.value, power.method, power.scope) if power is not None else (None, None, None)),
-        *((energy.value, energy.method, energy.scope) if energy is not None else (None, None, None)),
-        sample.battery_percent,
-        sample.agent_cpu_percent,
-        sample.disk_free_bytes,
-    )
+        else:
+            sample.at_ms += offset_ms
+            if ahead > latest_true:
+                sample.at_ms = max(CLOCK_UNSET_MS, sample.at_ms + received_at - ahead)

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
-
-from edgepress_devices.protocol import Histogram
 from edgepress_server.errors import NotFoundError
 from edgepress_server.store import Store
 from edgepress_server.store.budgets import FleetBudget
 from edgepress_server.store.findings import Finding
 from edgepress_server.store.running import RunningArtifact
 from edgepress_server.store.searches import Search
+from edgepress_server.store.series.minutes import DeviceMinute
 from edgepress_server.watch import words
 from edgepress_server.watch.decide import DeviceMinutes, Limits, Minute, Verdict, decide
 from edgepress_server.watch.next_step import Facts, JobFacts, RolloutFacts, SearchFacts
 
 DAY_MS: Final = 24 * 3600_000
 CI95: Final = 1.96  # standard errors
-
-_histogram = msgspec.msgpack.Decoder(Histogram)
 
 
 @dataclass(frozen=True)
@@ -89,14 +84,14 @@ def _look(running: RunningArtifact, budget: FleetBudget, predicted_us: float | N
     return Look(running.digest, running.rollout, running.online, predicted_us, verdicts)
 
 
-def _minute(row: sqlite3.Row) -> Minute:
+def _minute(row: DeviceMinute) -> Minute:
     return Minute(
-        at_ms=row["minute"],
-        latency=None if row["latency_us"] is None else _histogram.decode(row["latency_us"]),
-        rss_bytes=row["rss_bytes_max"],
-        energy_mj=row["energy_mj_sum"] / row["energy_count"] if row["energy_count"] else None,
-        temp_c=row["temp_c_max"],
-        throttled=bool(row["throttled"]),
+        at_ms=row.at,
+        latency=row.latency,
+        rss_bytes=None if row.rss_bytes is None else round(row.rss_bytes),
+        energy_mj=row.energy_mj,
+        temp_c=row.temp_c,
+        throttled=row.throttled,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -64,9 +64,29 @@ class Frame:
         names = set.intersection(*(set(frame.histograms) for frame in frames))
         columns = {name: HistogramColumn.joined([f.histograms[name] for f in frames]) for name in names}
         artifacts = {code: name for frame in frames for code, name in frame.artifacts.items()}
-        joined = Frame(span_ms=frames[0].span_ms, histograms=columns, artifacts=artifacts, **arrays)
+        joined = Frame.of(arrays, frames[0].span_ms, columns, artifacts)
         order = np.argsort(joined.at, kind="stable")
         return joined.take(order)
+
+    @staticmethod
+    def of(
+        arrays: Mapping[str, Ints],
+        span_ms: int,
+        histograms: Mapping[str, HistogramColumn],
+        artifacts: Mapping[int, str] | None = None,
+    ) -> Frame:
+        """``arrays`` by the names of this class."""
+        return Frame(
+            arrays["at"],
+            span_ms,
+            arrays["artifact"],
+            arrays["sums"],
+            arrays["least"],
+            arrays["most"],
+            arrays["counts"],
+            histograms,
+            artifacts or {},
+        )
 
     def take(self, rows: NDArray[np.intp]) -> Frame:
         return Frame(
@@ -97,6 +117,14 @@ class Frame:
         """
         step = start_ms + (self.at - start_ms) // step_ms * step_ms
         return self.grouped(step, step_ms, by_artifact=by_artifact)
+
+    def named(self, artifacts: Mapping[int, str]) -> Frame:
+        """The same rows, with what their codes stand for."""
+        return replace(self, artifacts=artifacts)
+
+    def spanning(self, at: Ints, span_ms: int) -> Frame:
+        """The same rows, as those of intervals that begin there."""
+        return replace(self, at=at, span_ms=span_ms)
 
     def grouped(self, at: Ints, span_ms: int, *, by_artifact: bool = False) -> Frame:
         """Rows with the same ``at`` (and artifact) as one."""
@@ -140,6 +168,10 @@ class Frame:
                 self.sums[:, i] / self.counts[:, i] * BY_NAME[metric].resolution,
                 np.nan,
             )
+
+    def samples(self, metric: str) -> Ints:
+        """How many samples had a value."""
+        return self.counts[:, INDEX[metric]]
 
     def total(self, metric: str) -> Floats:
         i = INDEX[metric]

@@ -98,7 +98,7 @@ class HistogramColumn(Sequence[Histogram | None]):
     def take(self, rows: NDArray[np.intp]) -> HistogramColumn:
         """These rows, in this order."""
         length = self.length[rows]
-        places = _ranges(self.start[rows], length)
+        places = ranges(self.start[rows], length)
         return HistogramColumn(
             self.scale[rows], self.offset[rows], length, self.zeros[rows], self.counts[places]
         )
@@ -119,7 +119,8 @@ class HistogramColumn(Sequence[Histogram | None]):
         """[n] how many values each holds."""
         sums = np.concatenate([[0], np.cumsum(self.counts)])
         start = self.start
-        return self.zeros + sums[start + self.length] - sums[start]
+        totals: Ints = self.zeros + sums[start + self.length] - sums[start]
+        return totals
 
     def merged(self, group: Ints, groups: int) -> HistogramColumn:
         """Row i is added to row ``group[i]`` of the ``groups`` rows that come back.
@@ -154,10 +155,10 @@ class HistogramColumn(Sequence[Histogram | None]):
         low = np.where(high >= low, low, 0)
         start = np.cumsum(length) - length
         row = np.repeat(np.arange(len(filled)), self.length[filled])
-        bucket = _ranges(first, self.length[filled])
+        bucket = ranges(first, self.length[filled])
         place = start[mine][row] + (bucket >> shift[row]) - low[mine][row]
         counts = np.bincount(
-            place, self.counts[_ranges(self.start[filled], self.length[filled])], int(length.sum())
+            place, self.counts[ranges(self.start[filled], self.length[filled])], int(length.sum())
         )
         # Sums of doubles are exact below 2**53, and no count is above 2**40.
         whole = np.minimum(counts.astype(np.int64), BUCKET_COUNT_MAX)
@@ -184,8 +185,9 @@ def one(histograms: Iterable[Histogram | None]) -> HistogramColumn:
     return column.merged(np.zeros(len(column), np.int64), 1)
 
 
-def _ranges(starts: Ints, lengths: Ints) -> Ints:
-    """start, start + 1, ... for each: [sum(lengths)]."""
+def ranges(starts: Ints, lengths: Ints) -> Ints:
+    """start, start + 1, ... start + length - 1, of one after the other: [sum(lengths)]."""
     total = int(lengths.sum())
     begins = np.cumsum(lengths) - lengths
-    return np.arange(total) + np.repeat(starts - begins, lengths)
+    found: Ints = np.arange(total) + np.repeat(starts - begins, lengths)
+    return found
