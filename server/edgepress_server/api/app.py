@@ -48,6 +48,7 @@ from edgepress_server.api import (
     searches,
     sessions,
     telemetry,
+    telemetry_overview,
     telemetry_query,
 )
 from edgepress_server.api.context import EXTENSION, Context
@@ -86,6 +87,7 @@ _SECTIONS = (
     chunks,
     telemetry,
     telemetry_query,
+    telemetry_overview,
     budgets,
     findings,
     events,

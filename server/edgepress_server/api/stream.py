@@ -12,7 +12,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.store import Store
@@ -36,6 +36,11 @@ class EventFan:
         self._queues: set[queue.Queue[Event | None]] = set()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._also: list[Callable[[], None]] = []
+
+    def on_close(self, also: Callable[[], None]) -> None:
+        """What else ends with this process."""
+        self._also.append(also)
 
     def listen(self, after: int | None) -> Iterator[str]:
         """Server-sent events as text, those after an id first. Raises StoreError when too many listen
@@ -60,6 +65,8 @@ class EventFan:
                 _offer(inbox, _CLOSED)
         if thread is not None:
             thread.join(timeout=5)
+        for also in self._also:
+            also()
 
     def _texts(self, after: int) -> Iterator[str]:
         inbox: queue.Queue[Event | None] = queue.Queue(_QUEUE_EVENTS)

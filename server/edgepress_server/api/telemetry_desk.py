@@ -18,4 +18,5 @@ def desk() -> TelemetryDesk:
         found = current_app.extensions.get(EXTENSION)
         if not isinstance(found, TelemetryDesk):
             found = current_app.extensions[EXTENSION] = TelemetryDesk(context().store)
+            context().fan.on_close(found.close)
         return found

@@ -90,6 +90,19 @@ class Cells:
             {name: column.merged(group, len(first)) for name, column in self.histograms.items()},
         )
 
+    def take_key(self, key: int) -> Cells:
+        """The rows of this key; of merged cells one, or none."""
+        first, last = (int(at) for at in np.searchsorted(self.key, (key, key + 1)))
+        return Cells(
+            self.names,
+            self.key[first:last],
+            self.sums[first:last],
+            self.least[first:last],
+            self.most[first:last],
+            self.counts[first:last],
+            {name: column.cut(first, last) for name, column in self.histograms.items()},
+        )
+
     def keyed(self, key: Ints) -> Cells:
         return Cells(self.names, key, self.sums, self.least, self.most, self.counts, self.histograms)
 

@@ -7,7 +7,7 @@ from edgepress_server.store.rollout_targets import subject
 from edgepress_server.telemetry_query.answers import Answers
 from edgepress_server.telemetry_query.directory import Directory, Fleet
 from edgepress_server.telemetry_query.engine import Engine
-from edgepress_server.telemetry_query.old_rows import OldRows
+from edgepress_server.telemetry_query.refresh import Refresh
 from edgepress_server.telemetry_query.source import Source
 
 
@@ -16,10 +16,15 @@ class TelemetryDesk:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.source: Source = OldRows(store)
+        self.source: Source = store.series_read
         self.directory = Directory(lambda: read_fleet(store))
         self.engine = Engine(self.source, self.directory, store.now_ms)
         self.answers = Answers(self.engine)
+        self.overview = Refresh(store, self.source)
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        self.overview.close()
 
 
 def read_fleet(store: Store) -> Fleet:
