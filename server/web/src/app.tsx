@@ -1,6 +1,10 @@
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { SessionContext, useSession } from "./api/session";
+import { AlertChannelsPage } from "./pages/alert_channels";
+import { AlertPage } from "./pages/alert_detail";
+import { AlertRulesPage } from "./pages/alert_rules";
+import { AlertsPage } from "./pages/alerts";
 import { AuditPage } from "./pages/audit";
 import { DevicePage } from "./pages/device";
 import { DevicesPage } from "./pages/devices";
@@ -18,10 +22,12 @@ import { ProfilesPage } from "./pages/profiles";
 import { PushPage } from "./pages/push";
 import { RolloutPage } from "./pages/rollout";
 import { RolloutsPage } from "./pages/rollouts";
+import { RunbookPage } from "./pages/runbook";
 import { SearchPage } from "./pages/search";
 import { SearchesPage } from "./pages/searches";
 import { SettingsPage } from "./pages/settings";
 import { SignIn } from "./pages/sign_in";
+import { SilencesPage } from "./pages/silences";
 import { TelemetryPage } from "./pages/telemetry";
 import { TrustPage } from "./pages/trust";
 import { Shell } from "./shell";
@@ -47,6 +53,12 @@ const ROUTES: readonly (readonly [string, Render])[] = [
   ["/searches", () => <SearchesPage />],
   ["/searches/:id", ({ id = "" }) => <SearchPage key={id} id={id} />],
   ["/telemetry", () => <TelemetryPage />],
+  ["/alerts", () => <AlertsPage />],
+  ["/alerts/rules", () => <AlertRulesPage />],
+  ["/alerts/silences", () => <SilencesPage />],
+  ["/alerts/channels", () => <AlertChannelsPage />],
+  ["/alerts/:id", ({ id = "" }) => <AlertPage key={id} id={id} />],
+  ["/runbooks/:name", ({ name = "" }) => <RunbookPage key={name} name={name} />],
   ["/settings", () => <SettingsPage />],
   ["/groups", () => <GroupsPage />],
   ["/people", () => <PeoplePage />],

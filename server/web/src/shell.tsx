@@ -2,6 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { useLiveState } from "./api/live";
 import type { Session } from "./api/types";
+import { AlertBadge, AlertToasts } from "./ui/alert_toasts";
 import { useAction } from "./ui/dialog";
 import { HealthNotice } from "./ui/health_notice";
 import { Icon, type IconName, Logo } from "./ui/icon";
@@ -18,6 +19,7 @@ const NAV: readonly (readonly [string, string, IconName])[] = [
   ["/searches", "Searches", "search"],
   ["/rollouts", "Rollouts", "rollout"],
   ["/telemetry", "Telemetry", "chart"],
+  ["/alerts", "Alerts", "bell"],
   ["/settings", "Settings", "settings"],
 ];
 const LIVE = { open: "Live", connecting: "Connecting", closed: "Not live" } as const;
@@ -49,6 +51,7 @@ export function Shell({ path, session, signOut, children }: ShellProps) {
                 <Link href={href} aria-current={isHere(href, path) ? "page" : undefined} data-testid={`nav-${label.toLowerCase()}`}>
                   <Icon name={icon} />
                   {label}
+                  {href === "/alerts" && <AlertBadge />}
                 </Link>
               </li>
             ))}
@@ -84,6 +87,7 @@ export function Shell({ path, session, signOut, children }: ShellProps) {
         {leaving.error && <Failure error={leaving.error} />}
         {children}
       </main>
+      <AlertToasts />
     </div>
   );
 }
@@ -98,6 +102,7 @@ const BELONGS: Record<string, string> = {
 function isHere(href: string, path: string): boolean {
   if (BELONGS[path] === href) return true;
   if (href === "/rollouts" && path.startsWith("/push/")) return true;
+  if (href === "/alerts" && path.startsWith("/runbooks/")) return true;
   return href === "/" ? path === "/" : path === href || path.startsWith(href + "/");
 }
 

@@ -20,6 +20,12 @@ export const DEVICE_TABS: readonly Tab[] = [
   { href: "/devices", label: "Devices" },
   { href: "/groups", label: "Groups" },
 ];
+export const ALERT_TABS: readonly Tab[] = [
+  { href: "/alerts", label: "Alerts" },
+  { href: "/alerts/rules", label: "Rules" },
+  { href: "/alerts/silences", label: "Silences" },
+  { href: "/alerts/channels", label: "Channels" },
+];
 
 export function Tabs({ label, tabs, here }: { label: string; tabs: readonly Tab[]; here: string }) {
   const may = { viewer: true, operator: useMay("operator"), admin: useMay("admin") };
@@ -33,7 +39,7 @@ export function Tabs({ label, tabs, here }: { label: string; tabs: readonly Tab[
               <Link
                 href={href}
                 aria-current={href === here ? "page" : undefined}
-                data-testid={`tab-${href.slice(1)}`}
+                data-testid={`tab-${href.slice(1).replace("/", "-")}`}
               >
                 {text}
               </Link>
