@@ -2,7 +2,8 @@
 
 Like agents it keeps a batch until the server says that it is stored, and sends it again otherwise; at most
 ``window`` batches of the fleet are unacknowledged at a time. Connections carry many devices each: sockets are
-not what is measured.
+not what is measured. The devices' clocks are right: a batch's ten samples end evenly between the batch before
+and now, so a faster server is given more samples of the same time.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CONNECTIONS: Final = 8
 ARTIFACTS: Final = ("ab" * 32, "cd" * 32)
 PER_ARTIFACT: Final = 24  # different batches
 PATIENCE_S: Final = 15.0
+REMEMBERED: Final = 256  # newest batches of a device whose times are known, to be sent again
 SEND_BUFFER_BYTES: Final = 1 << 20
 _ACK = re.compile(rb'/d/load-(\d{6})/down/ack\{"epoch":"[^"]*","number":(\d+),')
 
@@ -38,7 +40,6 @@ class Order:
     credentials: tuple[str, str] | None
     devices: int
     seconds: float
-    start_ms: int  # when the first sample of every device ends
     window: int  # batches
     drain_s: float = 120.0
     per_s: float | None = None  # batches; None: as fast as they are taken
@@ -56,8 +57,8 @@ class Sent:
     bytes: int = 0
     cpu_s: float = 0.0
     templates: Counter[int] = field(default_factory=Counter)  # template -> batches
-    by_device: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # acknowledged numbers
-    end_ms: int = 0  # newest sample
+    start_ms: int = 0  # all samples end after this,
+    end_ms: int = 0  # and none later than this
 
 
 def templates() -> list[Template]:
@@ -78,6 +79,8 @@ class Fleet:
         self._acked = np.zeros(order.devices, np.int64)
         self._sent = np.zeros(order.devices, np.int64)
         self._moved = np.zeros(order.devices)  # when a device last got on, by the monotonic clock
+        chunks = -(-order.devices // ROWS)
+        self._until_ms = np.zeros((REMEMBERED, chunks), np.int64)  # batch number, chunk -> its last sample
         self._ids = [0] * CONNECTIONS
         self._poll = select.epoll()
         self._sockets = [self._connect(f"load-{n}") for n in range(CONNECTIONS)]
@@ -106,6 +109,8 @@ class Fleet:
 
     def run(self) -> Sent:
         order, began = self._order, time.monotonic()
+        self.result.start_ms = _now_ms() - SAMPLES * 1000
+        self._until_ms[0] = self.result.start_ms
         chunks = -(-order.devices // ROWS)
         turn = chunk = 0
         next_look = began + 1.0
@@ -128,8 +133,7 @@ class Fleet:
                 next_look = time.monotonic() + 1.0
                 self._send_again(time.monotonic())
         self.result.stored_s = float(self._moved.max()) - began
-        self.result.by_device = self._acked
-        self.result.end_ms = order.start_ms + (int(self._sent.max()) * SAMPLES - 1) * 1000
+        self.result.end_ms = int(self._until_ms.max())
         self.result.cpu_s = time.process_time()
         return self.result
 
@@ -145,12 +149,13 @@ class Fleet:
         last = min(first + ROWS, self._order.devices)
         number = turn + 1
         which = template_of(chunk, turn)
-        start_ms = self._order.start_ms + turn * SAMPLES * 1000
+        now_ms = _now_ms()
+        self._until_ms[number % REMEMBERED, chunk] = now_ms
         oldest = self._acked[first:last] + 1
         connection = chunk % CONNECTIONS
-        data = self._templates[which].fill(
-            self._names[first:last], self._next_ids(connection, last - first), number, oldest, start_ms
-        )
+        ids = self._next_ids(connection, last - first)
+        span_ms = self._span_ms(chunk, number)
+        data = self._templates[which].fill(self._names[first:last], ids, number, oldest, span_ms, now_ms)
         idle = self._acked[first:last] == self._sent[first:last]
         self._moved[first:last][idle] = now
         self._sent[first:last] = number
@@ -169,11 +174,16 @@ class Fleet:
                 self._next_ids(connection, 1),
                 number,
                 number,
-                self._order.start_ms + (number - 1) * SAMPLES * 1000,
+                self._span_ms(chunk, number),
+                _now_ms(),
             )
             self._moved[n] = now
             self.result.again += 1
             self._out[connection] = memoryview(bytes(self._out[connection]) + data)
+
+    def _span_ms(self, chunk: int, number: int) -> tuple[int, int]:
+        until = self._until_ms[:, chunk]
+        return int(until[(number - 1) % REMEMBERED]), int(until[number % REMEMBERED])
 
     def _next_ids(self, connection: int, count: int) -> np.ndarray:
         """MQTT's packet ids: 1 to 65535, again and again."""
@@ -219,6 +229,10 @@ class Fleet:
             np.maximum.at(self._acked, which, numbers)
             self._moved[which] = time.monotonic()
             self.result.acknowledged += int(self._acked.sum()) - before
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _main(pipe: Connection) -> None:

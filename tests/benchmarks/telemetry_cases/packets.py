@@ -23,6 +23,7 @@ EPOCH: Final = "0123456789abcdef"
 DIGITS: Final = 6
 _NUMBER, _OLDEST = 0x7DEADBEE, 0x7DEADBEF  # five bytes each in msgpack: ce and the number
 _START_MS: Final = 1_900_000_000_000  # nine bytes: cf and the number
+_SENT_MS: Final = 1_950_000_000_000
 
 
 def device(n: int) -> str:
@@ -34,7 +35,8 @@ class Template:
 
     def __init__(self, seed: int, artifact: str) -> None:
         self.samples = samples(seed, SAMPLES, _START_MS, artifact=artifact)
-        payload = encode_batch(TelemetryBatch(1, EPOCH, _NUMBER, self.samples, _OLDEST))
+        batch = TelemetryBatch(1, EPOCH, _NUMBER, self.samples, _OLDEST, sent_at_ms=_SENT_MS)
+        payload = encode_batch(batch)
         topic = up_topic(device(0), "telemetry").encode()
         body = struct.pack("!H", len(topic)) + topic + b"\0\0" + payload
         packet = b"\x32" + _length(len(body)) + body  # QoS 1
@@ -46,28 +48,37 @@ class Template:
         self._number = packet.index(_NUMBER.to_bytes(4, "big"))
         self._oldest = packet.index(_OLDEST.to_bytes(4, "big"))
         self._times = [packet.index(sample.at_ms.to_bytes(8, "big")) for sample in self.samples]
+        self._sent = packet.index(_SENT_MS.to_bytes(8, "big"))
 
     def fill(
-        self, names: NDArray[np.uint8], ids: NDArray[np.int64], numbers: object, oldest: object, start_ms: int
+        self,
+        names: NDArray[np.uint8],
+        ids: NDArray[np.int64],
+        number: int,
+        oldest: object,
+        span_ms: tuple[int, int],
+        sent_ms: int,
     ) -> bytes:
-        """Packets of len(names) devices. ``names`` [n, DIGITS] ASCII; ``ids`` [n]; ``numbers``, ``oldest``
-        [n] or one for all; ``start_ms`` is when the first sample ends.
+        """Packets of len(names) devices. ``names`` [n, DIGITS] ASCII; ``ids`` [n]; ``oldest`` [n] or one for
+        all; the samples end evenly in ``span_ms`` = (after, to and with).
         """
         count = len(names)
         rows = self._rows[:count]
         rows[:, self._name : self._name + DIGITS] = names
         rows[:, self._id] = ids >> 8
         rows[:, self._id + 1] = ids & 255
-        _put(rows, self._number, numbers, 4)
-        _put(rows, self._oldest, oldest, 4)
-        for i, at in enumerate(self._times):
-            rows[:, at : at + 8] = np.frombuffer((start_ms + i * 1000).to_bytes(8, "big"), np.uint8)
+        big = np.broadcast_to(np.asarray(oldest, ">u4"), (count,))
+        rows[:, self._oldest : self._oldest + 4] = np.ascontiguousarray(big).view(np.uint8).reshape(-1, 4)
+        rows[:, self._number : self._number + 4] = _bytes(number, 4)
+        rows[:, self._sent : self._sent + 8] = _bytes(sent_ms, 8)
+        after, last = span_ms
+        for i, at in enumerate(self._times, 1):
+            rows[:, at : at + 8] = _bytes(after + (last - after) * i // SAMPLES, 8)
         return rows.tobytes()
 
 
-def _put(rows: NDArray[np.uint8], at: int, values: object, width: int) -> None:
-    big = np.broadcast_to(np.asarray(values, ">u4"), (len(rows),))
-    rows[:, at : at + width] = np.ascontiguousarray(big).view(np.uint8).reshape(-1, width)
+def _bytes(value: int, width: int) -> NDArray[np.uint8]:
+    return np.frombuffer(value.to_bytes(width, "big"), np.uint8)
 
 
 def digits(count: int) -> NDArray[np.uint8]:
