@@ -7,6 +7,7 @@ import { bytes, count, part } from "../text/format";
 import { Icon } from "../ui/icon";
 import { Card, CopyButton, Notice } from "../ui/parts";
 import { FallCard, PartsCard } from "./artifact_bytes";
+import { ArtifactTelemetry } from "./artifact_telemetry";
 import { FilterCards, SensitivityCards, StagesCard } from "./artifact_stages";
 
 export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
@@ -36,6 +37,7 @@ export function ArtifactDetail({ artifact }: { artifact: Artifact }) {
           <p>{warning}</p>
         </Notice>
       ))}
+      <ArtifactTelemetry digest={artifact.digest} model={artifact.model} />
       <StagesCard report={report} end={artifact.bytes} />
       <SensitivityCards stages={report.stages} />
       <FilterCards stages={report.stages} />

@@ -16,6 +16,7 @@ import { CompareTable } from "./artifact_table";
 import { Budgets } from "./budgets";
 import { CompressDialog } from "./compress_dialog";
 import { JobTable } from "./jobs";
+import { ModelField } from "./model_telemetry";
 import { OnDevice } from "./on_device";
 import { PushDialog } from "./push_dialog";
 import { SearchDialog } from "./search_dialog";
@@ -28,6 +29,7 @@ export function ModelPage({ name }: { name: string }) {
   const profiles = useResource<Profile[]>("/profiles");
   const [asked, setAsked] = useState<"push" | "compress" | "search" | null>(null);
   const may = useMay("operator");
+  const field = useQuery()[0].get("tab") === "field";
   return (
     <Page
       title={name}
@@ -55,10 +57,17 @@ export function ModelPage({ name }: { name: string }) {
         {(value) => (
           <>
             <Facts model={value} />
-            <Budgets model={value} profiles={profiles} />
-            <Jobs model={value} />
-            <ModelSearches model={value.name} />
-            <Artifacts model={value} profiles={profiles.value ?? []} />
+            <ModelTabs model={value.name} field={field} />
+            {field ? (
+              <ModelField model={value.name} />
+            ) : (
+              <>
+                <Budgets model={value} profiles={profiles} />
+                <Jobs model={value} />
+                <ModelSearches model={value.name} />
+                <Artifacts model={value} profiles={profiles.value ?? []} />
+              </>
+            )}
           </>
         )}
       </Loaded>
@@ -70,6 +79,26 @@ export function ModelPage({ name }: { name: string }) {
         <CompressDialog model={model.value} profiles={profiles} onClose={() => setAsked(null)} />
       )}
     </Page>
+  );
+}
+
+function ModelTabs({ model, field }: { model: string; field: boolean }) {
+  const here = `/models/${encodeURIComponent(model)}`;
+  return (
+    <nav class="tabs" aria-label="Model">
+      <ul>
+        <li>
+          <Link href={here} aria-current={field ? undefined : "page"} data-testid="model-tab-artifacts">
+            Artifacts
+          </Link>
+        </li>
+        <li>
+          <Link href={`${here}?tab=field`} aria-current={field ? "page" : undefined} data-testid="model-tab-field">
+            In the field
+          </Link>
+        </li>
+      </ul>
+    </nav>
   );
 }
 

@@ -10,6 +10,7 @@ import { useNow } from "../ui/now";
 import { Badge, Card, Fact, Loaded, Notice, Page } from "../ui/parts";
 import { navigate } from "../ui/route";
 import { RolloutButtons } from "./rollout_buttons";
+import { RolloutCompare } from "./rollout_compare";
 import { RolloutDevices } from "./rollout_devices";
 import { RolloutGates } from "./rollout_gates";
 import { Reason, RolloutLog } from "./rollout_log";
@@ -74,6 +75,9 @@ export function RolloutView({ rollout }: { rollout: Rollout }) {
         <OverTime rollout={rollout} decisions={decisions.value ?? []} />
       </Card>
       <RolloutGates rollout={rollout} />
+      {rollout.state !== "draft" && (
+        <RolloutCompare id={rollout.id} marks={stageMarks(decisions.value ?? [], policy.waves.length)} />
+      )}
       <div class="columns">
         <RolloutLog decisions={decisions} />
         <div class="stack">

@@ -34,11 +34,11 @@ interface ChartProps {
   height?: number;
   fit?: boolean; // a history shorter than the range fills the width, from a minute on
   limit?: number | undefined; // a budget not to be passed: a dashed line across
-  levels?: readonly Level[]; // other values worth a line across
-  zones?: readonly Zone[]; // values between which something is so
-  spans?: readonly Span[]; // times in which something was so
-  marks?: readonly Mark[]; // moments, upright lines with their label
-  annotations?: readonly Annotation[]; // what happened when, as flags that lead there
+  levels?: readonly Level[] | undefined; // other values worth a line across
+  zones?: readonly Zone[] | undefined; // values between which something is so
+  spans?: readonly Span[] | undefined; // times in which something was so
+  marks?: readonly Mark[] | undefined; // moments, upright lines with their label
+  annotations?: readonly Annotation[] | undefined; // what happened when, as flags that lead there
   onZoom?: ((from: number, to: number) => void) | undefined; // a time was drawn with the mouse
   onZoomOut?: (() => void) | undefined; // double click
   compact?: boolean; // many lines: the extents only for screen readers
