@@ -52,3 +52,11 @@ def test_overview(viewer: Browser, store: Store) -> None:
     import json
 
     print(json.dumps(viewer.get("/telemetry/overview"), indent=1)[:6000])
+
+
+def test_pages(viewer: Browser, store: Store) -> None:
+    test_a_question(viewer, store)
+    print(viewer.get("/devices/page?sort=-p95_us&q=pi"))
+    print(viewer.get("/telemetry/annotations"))
+    print(viewer.get("/telemetry/annotations?device=pi-1"))
+    print(viewer.get("/telemetry/quarantine"))

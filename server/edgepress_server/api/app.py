@@ -8,6 +8,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from edgepress_devices import __version__
 from edgepress_server.api import (
+    alert_channels,
+    alert_rules,
+    alert_silences,
+    alerts,
     artifacts,
     audit,
     auditing,
@@ -19,6 +23,7 @@ from edgepress_server.api import (
     chunks,
     datasets,
     delivery,
+    device_pages,
     devices,
     docs,
     enrol,
@@ -48,7 +53,9 @@ from edgepress_server.api import (
     searches,
     sessions,
     telemetry,
+    telemetry_annotations,
     telemetry_overview,
+    telemetry_quarantine,
     telemetry_query,
 )
 from edgepress_server.api.context import EXTENSION, Context
@@ -66,6 +73,7 @@ _SECTIONS = (
     calibrations,
     profiling,
     devices,
+    device_pages,
     enrol,
     enrolment_codes,
     renew,
@@ -88,8 +96,11 @@ _SECTIONS = (
     telemetry,
     telemetry_query,
     telemetry_overview,
+    telemetry_annotations,
+    telemetry_quarantine,
     budgets,
     findings,
+    alerts,
     events,
     audit,
     broker_auth,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgepress_server.errors import StoreError
 from edgepress_server.store.alerts import Alerts
+from edgepress_server.store.annotations import Annotations
 from edgepress_server.store.artifact_predictions import ArtifactPredictions
 from edgepress_server.store.artifacts import Artifacts
 from edgepress_server.store.audit import Audit
@@ -152,6 +153,7 @@ class Store:
         self.findings = Findings(self.database, self.events)
         self.running = Running(self.database, self.series_read)
         self.fleet_pages = FleetPages(self.database)
+        self.annotations = Annotations(self.database)
         self.alerts = Alerts(self.database, self.events, self.facts)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:

@@ -1,4 +1,4 @@
-"""What pages about the whole fleet read beside telemetry: artifacts, releases, rollouts under way, quarantine.
+"""What pages about the whole fleet read beside telemetry: artifacts, releases, rollouts, quarantine.
 
 Read only, and bounded: each answer is as long as a page shows.
 """
@@ -9,11 +9,8 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from edgepress_server.store.database import Database
-
-PAYLOAD_SHOWN_BYTES: Final = 256
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,9 @@ class DeviceRow:
     release: int | None  # counter
     step: str
     reason: str | None
+    board: str | None = None
+    system: str | None = None
+    machine: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,6 @@ class ReleaseRow:
     counter: int
     created_at: int
     artifacts: dict[str, str]  # profile -> digest
-
-
-@dataclass(frozen=True)
-class QuarantinedRow:
-    id: int
-    device: str
-    at: int  # Unix ms
-    reason: str
-    size_bytes: int  # of what was kept
-    payload: bytes  # its first PAYLOAD_SHOWN_BYTES
 
 
 class FleetPages:
@@ -109,9 +99,15 @@ class FleetPages:
             "SELECT name, profile, labels, online, enrolled_at, revoked_at, created_at, seen_at,"
             " agent_version, json_extract(state, '$.running') AS running,"
             " json_extract(state, '$.running_release') AS release, json_extract(state, '$.step') AS step,"
-            " json_extract(state, '$.reason') AS reason FROM devices ORDER BY name"
+            " json_extract(state, '$.reason') AS reason, json_extract(hardware, '$.board') AS board,"
+            " json_extract(hardware, '$.system') AS system, json_extract(hardware, '$.machine') AS machine"
+            " FROM devices ORDER BY name"
         )
         return [_device(row) for row in rows]
+
+    def devices_total(self) -> int:
+        row = self._database.row("SELECT count(*) AS n FROM devices")
+        return 0 if row is None else int(row["n"])
 
     def rollouts_under_way(self, limit: int) -> list[RolloutRow]:
         """The newest first."""
@@ -125,15 +121,6 @@ class FleetPages:
             (limit,),
         )
         return [RolloutRow(**dict(row)) for row in rows]
-
-    def quarantined(self, limit: int) -> list[QuarantinedRow]:
-        """The newest first."""
-        rows = self._database.rows(
-            "SELECT id, device, at, reason, length(payload) AS size_bytes, substr(payload, 1, ?) AS payload"
-            " FROM quarantine ORDER BY id DESC LIMIT ?",
-            (PAYLOAD_SHOWN_BYTES, limit),
-        )
-        return [QuarantinedRow(**dict(row)) for row in rows]
 
     def quarantined_total(self) -> int:
         row = self._database.row("SELECT count(*) AS n FROM quarantine")
@@ -166,4 +153,7 @@ def _device(row: sqlite3.Row) -> DeviceRow:
         release=row["release"],
         step=row["step"] or "idle",
         reason=row["reason"],
+        board=row["board"],
+        system=row["system"],
+        machine=row["machine"],
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edgepress_server.store import Store
-from edgepress_server.store.rollout_targets import subject
 from edgepress_server.telemetry_query.answers import Answers
-from edgepress_server.telemetry_query.directory import Directory, Fleet
+from edgepress_server.telemetry_query.device_list import Lists
+from edgepress_server.telemetry_query.directory import Directory, Fleet, subject
 from edgepress_server.telemetry_query.engine import Engine
 from edgepress_server.telemetry_query.refresh import Refresh
 from edgepress_server.telemetry_query.source import Source
@@ -20,17 +20,18 @@ class TelemetryDesk:
         self.directory = Directory(lambda: read_fleet(store))
         self.engine = Engine(self.source, self.directory, store.now_ms)
         self.answers = Answers(self.engine)
+        self.lists = Lists(store)
         self.overview = Refresh(store, self.source)
 
     def close(self) -> None:
         """End what runs in the background."""
         self.overview.close()
+        self.lists.close()
 
 
 def read_fleet(store: Store) -> Fleet:
     """The fleet as it is now."""
     with store.database.snapshot():
-        rows = store.rollout_targets.rows(None)
-        devices = sorted((subject(row) for row in rows), key=lambda device: device.name)
+        rows = store.fleet_pages.devices()
         models = {digest: row.model for digest, row in store.fleet_pages.artifacts().items()}
-        return Fleet(devices, models, store.groups.membership())
+        return Fleet([subject(row, models) for row in rows], models, store.groups.membership())

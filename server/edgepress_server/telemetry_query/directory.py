@@ -12,6 +12,7 @@ from typing import Final
 
 from edgepress_server.errors import InvalidInputError
 from edgepress_server.rollout.query import InGroup, Subject, parse
+from edgepress_server.store.fleet_pages import DeviceRow
 
 KEPT_S: Final = 2.0  # changes of labels show within this time
 DIGEST_CHARS_MIN: Final = 8
@@ -61,6 +62,23 @@ class Fleet:
         """Keys of labels and how many devices have them, commonest first."""
         counted = Counter(key for device in self.devices for key in device.labels)
         return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def subject(row: DeviceRow, models: Mapping[str, str]) -> Subject:
+    """A device as the target language sees it."""
+    return Subject(
+        name=row.name,
+        profile=row.profile,
+        status=row.status,
+        running=row.running,
+        model=models.get(row.running or ""),
+        release=row.release,
+        agent=row.agent_version,
+        board=row.board,
+        system=row.system,
+        machine=row.machine,
+        labels=row.labels,
+    )
 
 
 class Directory:
