@@ -32,9 +32,12 @@ from edgepress_agent.durable import Disk
 from edgepress_agent.engine import Engine, check_room, runtime_threads
 from edgepress_agent.enrolment import Identity
 from edgepress_agent.errors import StoppedError
+from edgepress_agent.input_sampling import InputSampler
 from edgepress_agent.installer import Installer
 from edgepress_agent.journal import Journal
 from edgepress_agent.link import Link
+from edgepress_agent.local_limits import WatchedLimits
+from edgepress_agent.model_watch import ModelWatch
 from edgepress_agent.newest import newest_figures
 from edgepress_agent.outbox import Outbox
 from edgepress_agent.profiling import Profiler, RunningArtifact
@@ -43,7 +46,15 @@ from edgepress_agent.runtime import DEFAULT_LIMITS, Model, RequestLimits, Runtim
 from edgepress_agent.sensor_reader import SensorReader
 from edgepress_agent.serve_http import LocalServer
 from edgepress_agent.telemetry import Event as TelemetryEvent
-from edgepress_agent.telemetry import LinkDown, LinkUp, ReportReady, ServerOnline, Telemetry, Wake
+from edgepress_agent.telemetry import (
+    InputsWithdrawn,
+    LinkDown,
+    LinkUp,
+    ReportReady,
+    ServerOnline,
+    Telemetry,
+    Wake,
+)
 from edgepress_agent.watchdog import INFERENCE_MAX_S, Hang, Notifier, Pulse, Watchdog
 from edgepress_agent.work import Connected, ServerRoots, Stop, Work, route
 from edgepress_agent.work import Event as WorkEvent
@@ -82,13 +93,19 @@ class Agent:
         enrolment = self._identity.enrolment
         profile = enrolment.device_profile()
         self._runtime = Runtime()
+        own = WatchedLimits(folder)
+        self._sampler = InputSampler(
+            lambda: own.inputs_may_leave(time.monotonic()),
+            lambda: _put(self._telemetry.inbox, InputsWithdrawn()),
+        )
+        self._watch = ModelWatch(self._sampler)
         self._http = LocalServer(http_port, self._runtime, self.status, limits)
         self._journal = Journal(folder / "journal", disk)
         self._installer: Installer[Model] = Installer(
             folder,
             disk=disk,
             journal=self._journal,
-            engine=Engine(self._runtime, runtime_threads(profile)),
+            engine=Engine(self._runtime, runtime_threads(profile), self._watch),
             check_room=check_room,
             keep_on=self._keep_on,
             changed=self._changed,
@@ -117,6 +134,8 @@ class Agent:
             stop=self._stop,
             measuring=lambda: self._profiler.measuring,
             alive=lambda: self._pulse.beat("telemetry"),
+            model_stats=self._watch.model_stats,
+            inputs=self._sampler.take,
         )
         self._work = Work(
             folder,
@@ -127,6 +146,7 @@ class Agent:
             profiler=self._profiler,
             started=self._started,
             interval=self._set_interval,
+            sampling=self._sampler.set_policy,
             stop=self._stop,
         )
         self._link = Link(

@@ -98,12 +98,31 @@ def renew(state: Path | None) -> None:
     envvar="EDGEPRESS_AGENT_HTTP_PORT",
     help="Local port for inference; 0 = any free one.",
 )
+@click.option(
+    "--queue",
+    "waiting",
+    type=click.IntRange(0, 64),
+    default=32,
+    show_default=True,
+    envvar="EDGEPRESS_AGENT_QUEUE",
+    help="Requests that may wait for the model; one more is answered 503 with Retry-After.",
+)
+@click.option(
+    "--request-timeout",
+    "seconds",
+    type=click.FloatRange(0.1, 120.0),
+    default=120.0,
+    show_default=True,
+    envvar="EDGEPRESS_AGENT_REQUEST_TIMEOUT",
+    help="Seconds that an answer may take, waiting included; later it is 504.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more on the log.")
 @_state
-def run(http_port: int, verbose: bool, state: Path | None) -> None:
+def run(http_port: int, waiting: int, seconds: float, verbose: bool, state: Path | None) -> None:
     """Run the agent until it is stopped (Ctrl-C, SIGTERM)."""
     from edgepress_agent.agent import Agent
     from edgepress_agent.enrolment import read_enrolment
+    from edgepress_agent.runtime import RequestLimits
     from edgepress_agent.watchdog import notifier_from
 
     level = logging.DEBUG if verbose else logging.INFO
@@ -112,7 +131,8 @@ def run(http_port: int, verbose: bool, state: Path | None) -> None:
     if not folder.exists():
         read_enrolment(folder)  # says what to do, and makes no folder
     with StateFolder(folder):
-        agent = Agent(folder, http_port=http_port, notifier=notifier_from(os.environ))
+        limits = RequestLimits(waiting=waiting, seconds=seconds)
+        agent = Agent(folder, http_port=http_port, limits=limits, notifier=notifier_from(os.environ))
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             agent.stop()
@@ -151,13 +171,20 @@ def status(as_json: bool, state: Path | None) -> None:
     type=click.Choice(["yes", "no", "auto"]),
     help="Whether the link costs by the byte; auto = as NetworkManager says.",
 )
+@click.option(
+    "--inputs",
+    type=click.Choice(["policy", "never"]),
+    help="never: no input ever leaves this device, whatever the server's privacy policy says.",
+)
 @_state
-def limits(rate: str | None, hours: str | None, metered: str | None, state: Path | None) -> None:
-    """Show or set how this device may fetch models. The server's rules can only be made stricter."""
+def limits(
+    rate: str | None, hours: str | None, metered: str | None, inputs: str | None, state: Path | None
+) -> None:
+    """Show or set what this device allows. The server's rules can only be made stricter."""
     from edgepress_agent import local_limits
 
     folder = state or default_folder()
-    now = local_limits.changed_limits(folder, rate=rate, hours=hours, metered=metered)
+    now = local_limits.changed_limits(folder, rate=rate, hours=hours, metered=metered, inputs=inputs)
     click.echo(local_limits.describe_local_limits(now))
 
 

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ import psutil
 
 from edgepress_agent.delta import apply_delta, read_base, read_header
 from edgepress_agent.errors import InferenceError, ModelRefusedError, NotNowError
+from edgepress_agent.model_watch import ModelWatch
 from edgepress_agent.runtime import Arrays, Model, Runtime, load_runtime, open_session
 from edgepress_agent.shadow import QUEUE_MAX_BYTES, ShadowRun
 from edgepress_agent.slots import SlotInfo, decoded_path
@@ -26,6 +28,8 @@ from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.protocol import Limits, Shadow, TrialReport
 
 if TYPE_CHECKING:
+    from edgepress_compression.artifact.baseline import Baseline
+    from edgepress_compression.artifact.format import Header
     from edgepress_compression.artifact.probe import Probe
 
 log = logging.getLogger(__name__)
@@ -39,11 +43,15 @@ MEMORY_MARGIN_BYTES: Final = 32 << 20  # for the runtime itself and everybody el
 
 
 class Engine:
-    """Loads and tries models with ``threads`` runtime threads; ``runtime`` is what answers requests."""
+    """Loads and tries models with ``threads`` runtime threads; ``runtime`` is what answers requests,
+    ``watch`` looks at them.
+    """
 
-    def __init__(self, runtime: Runtime, threads: int) -> None:
+    def __init__(self, runtime: Runtime, threads: int, watch: ModelWatch | None = None) -> None:
         self.runtime = runtime
         self._threads = threads
+        self._watch = watch or ModelWatch()
+        self._baselines: weakref.WeakKeyDictionary[Model, Baseline] = weakref.WeakKeyDictionary()
 
     def load(self, artifact: Path, info: SlotInfo) -> Model:
         """A model that passed its trial before. Raises ModelRefusedError, OSError."""
@@ -101,7 +109,9 @@ class Engine:
             return None
         _need_memory(QUEUE_MAX_BYTES + MEMORY_MARGIN_BYTES, "to run two models side by side")
         probe = read_header(artifact).probe
-        return ShadowRun(old, model, shadow, rtol=probe.rtol, atol=probe.atol)
+        run = ShadowRun(old, model, shadow, rtol=probe.rtol, atol=probe.atol)
+        self._watch.shadow(run)
+        return run
 
     def apply_delta(
         self, delta: Path, target: BinaryIO, info: SlotInfo, base: Path, base_info: SlotInfo
@@ -123,9 +133,12 @@ class Engine:
         return (0, 0) if model is None else (model.meter.ever, model.meter.errors_ever)
 
     def activate(self, model: Model) -> None:
+        # First watched, then asked: nothing that the model before saw is ever told of this one.
+        self._watch.follow(model, self._baselines.get(model))
         self.runtime.switch(model)
 
     def deactivate(self) -> None:
+        self._watch.follow(None)
         self.runtime.switch(None)
 
     def _load(self, artifact: Path, info: SlotInfo, *, check_memory: bool) -> tuple[Model, "Probe", Arrays]:
@@ -152,12 +165,27 @@ class Engine:
             raise NotNowError("there is not enough memory to decode this model") from error
         model = Model(session, name=info.model, digest=info.digest)
         self.runtime.watch(model)
+        baseline = _baseline(header)
+        if baseline is not None:
+            self._baselines[model] = baseline
         return model, header.probe, inputs
 
     def _warm_up(self, model: Model, inputs: Arrays) -> None:
         if inputs:
             for _ in range(WARM_UP_RUNS):
                 model.run_uncounted(inputs)
+
+
+def _baseline(header: "Header") -> "Baseline | None":
+    """A model runs without one, too."""
+    from edgepress_compression.artifact.baseline import read_baseline
+    from edgepress_compression.errors import ArtifactError
+
+    try:
+        return read_baseline(header.baseline)
+    except ArtifactError as error:
+        log.warning("drift cannot be told: %s", error)
+        return None
 
 
 def runtime_threads(profile: DeviceProfile | None) -> int:

@@ -1,4 +1,4 @@
-"""What the owner of this device allows of its link, ``delivery.json`` in the state folder.
+"""What the owner of this device allows of its link and of its inputs, ``delivery.json`` in the state folder.
 
 Written by `edgepress-agent limits`, read by the running agent, which notices changes. It makes the server's
 rules stricter, never looser.
@@ -30,6 +30,7 @@ class LocalLimits(msgspec.Struct, frozen=True, omit_defaults=True):
     metered: Literal["yes", "no", "auto"] = "auto"  # auto: as the network manager says
     rate_bytes_s: Annotated[int, msgspec.Meta(ge=RATE_MIN_BYTES_S, le=2**40)] | None = None
     hours: Annotated[list[tuple[MinuteOfDay, MinuteOfDay]], msgspec.Meta(max_length=8)] = []
+    inputs: Literal["policy", "never"] = "policy"  # whether inputs may leave where the server's policy asks
 
 
 def read_local_limits(folder: Path) -> LocalLimits:
@@ -56,7 +57,12 @@ def write_local_limits(folder: Path, limits: LocalLimits, disk: Disk | None = No
 
 
 def changed_limits(
-    folder: Path, *, rate: str | None = None, hours: str | None = None, metered: str | None = None
+    folder: Path,
+    *,
+    rate: str | None = None,
+    hours: str | None = None,
+    metered: str | None = None,
+    inputs: str | None = None,
 ) -> LocalLimits:
     """The limits of this device, after these were changed; each None stays. Raises StateFolderError."""
     if not is_enrolled(folder):
@@ -68,6 +74,8 @@ def changed_limits(
         changes["hours"] = [] if hours == "none" else _hours(hours)
     if metered is not None:
         changes["metered"] = metered
+    if inputs is not None:
+        changes["inputs"] = inputs
     try:
         before = read_local_limits(folder)
     except StateFolderError:
@@ -111,6 +119,7 @@ def describe_local_limits(limits: LocalLimits) -> str:
         ("rate", rate),
         ("hours", f"{format_hours(limits.hours)} UTC" if limits.hours else "as the server says"),
         ("metered", metered),
+        ("inputs", {"policy": "leave where the server's policy asks", "never": "never leave"}[limits.inputs]),
     ]
     return "\n".join(f"{name:10}{value}" for name, value in rows)
 
@@ -121,8 +130,13 @@ class WatchedLimits:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._limits = LocalLimits()
+        self._damaged = False
         self._looked_s = float("-inf")
         self._seen: tuple[int, int] | None = None  # change time in ns, size
+
+    def inputs_may_leave(self, now_s: float) -> bool:
+        """Not where the owner forbids it, nor where nobody can tell what the owner said."""
+        return self.read(now_s).inputs == "policy" and not self._damaged
 
     def read(self, now_s: float) -> LocalLimits:
         if now_s - self._looked_s < LOOK_EVERY_S:
@@ -137,6 +151,8 @@ class WatchedLimits:
             self._seen = seen
             try:
                 self._limits = read_local_limits(self._folder)
+                self._damaged = False
             except StateFolderError as error:
+                self._damaged = True
                 log.error("%s", error)
         return self._limits

@@ -42,7 +42,7 @@ from edgepress_agent.source import Source
 from edgepress_agent.state_report import PASSING, StateReport
 from edgepress_agent.trust import Accepted, Floors, check_still_valid, verify_want
 from edgepress_devices import protocol
-from edgepress_devices.protocol import Hardware, State
+from edgepress_devices.protocol import Hardware, Sampling, State
 
 __all__ = ["Chunk", "Connected", "Event", "ServerRoots", "Stop", "Wanted", "Work", "bitmap", "route"]
 
@@ -72,6 +72,7 @@ class Work:
         started: Callable[[], None],
         interval: Callable[[float], None],
         stop: threading.Event,
+        sampling: Callable[[Sampling, int], None] = lambda policy, until_ms: None,
     ) -> None:
         self.inbox = Inbox()
         self.refused: str | None = None  # the newest want, or root, was not believed
@@ -84,6 +85,7 @@ class Work:
         self._profiler = profiler
         self._started = started
         self._interval = interval
+        self._sampling = sampling  # gets the privacy policy, and until when it is good, Unix ms
         self._stop = stop
         self._report = StateReport(self.state)
         self._own = WatchedLimits(folder)
@@ -262,6 +264,7 @@ class Work:
         self._keys = keys
         self._refused_payload = None
         self._interval(float(accepted.want.telemetry_interval_s))
+        self._sampling(accepted.want.sampling, accepted.expires_s * 1000)
         self._profiler.wanted(accepted.want.profiling)
         if self.refused is not None:
             self.refused = None

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from edgepress_compression.artifact.baseline import Baseline
 from edgepress_compression.artifact.read import decode
 from edgepress_compression.artifact.sizes import sizes
 from edgepress_compression.artifact.write import write_artifact
@@ -36,6 +37,7 @@ from edgepress_compression.figures import figures
 from edgepress_compression.footprint import resident_bytes
 from edgepress_compression.generated import generated_batches
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.measure_baseline import measure_baseline
 from edgepress_compression.metric import Accuracy
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.recipe import Pass, Recipe, check_recipe, coded, load_recipe, require_data, within
@@ -128,12 +130,14 @@ def compress(
     if (slower := native.missing_reason()) is not None:
         state.warn(slower)
     if data is None:
-        state.warn("No data set was given, so accuracy is unknown.")
+        state.warn("No data set was given, so accuracy is unknown, and devices cannot tell drift.")
     elif split is not None and len(data.splits) == 1:
         state.warn(f"The data set has one split only ({split.name}); a split of its own for tests is better.")
     sample = None if split is None else one_batch(split)
 
-    def write(state: PassState) -> tuple[bytes, bytes]:
+    baseline_before = cache(partial(_looked_at, before, split, threads, work))
+
+    def write(state: PassState, baseline: Baseline | None) -> tuple[bytes, bytes]:
         """(artifact, the ONNX file in it)"""
         onnx_model = state.graph.serialize()
         artifact = write_artifact(
@@ -151,10 +155,12 @@ def compress(
             probe=make_probe(state.graph, sample=sample, seed=seed % 2**32),
             codes=state.codes,
             coding=chosen.coding,
+            baseline=baseline,
         )
         return artifact, onnx_model
 
-    state.artifact_bytes = lambda state: len(write(state)[0])
+    # Passes ask for the size often; a baseline of the model as it came takes as many bytes.
+    state.artifact_bytes = lambda state: len(write(state, baseline_before())[0])
     saved = None
     if checkpoint_dir is not None:
         identity = {
@@ -166,7 +172,7 @@ def compress(
     _run_passes(passes, state, work, saved, measured)
 
     work.say("write", PASSED, "coding the weights")
-    artifact, after = write(state)
+    artifact, after = write(state, _looked_at(state.graph.serialize(), split, threads, work))
     _warn_of_size(state, len(artifact), target_bytes)
     work.say("verify", WRITTEN, "decoding the artifact")
     decoded = decode(artifact, max_bytes=max(len(after), 1))
@@ -350,6 +356,13 @@ def _measure(
     return evaluate(
         model, split, threads=threads, progress=lambda fraction: say(fraction, f"testing on {split.name}")
     )
+
+
+def _looked_at(model: bytes, split: Split | None, threads: int, work: _Work) -> Baseline | None:
+    """What drift on devices is measured against: the test split, and the model's answers to it."""
+    if split is None:
+        return None
+    return measure_baseline(model, split, threads=threads, progress=lambda _: work.check())
 
 
 class _CallableModule(ModuleType):

@@ -1,8 +1,8 @@
 """What a device tells of the model it runs: distributions of inputs, answers, confidence, and their drift.
 
 Drift is against the baseline in the artifact. PSI = sum (p - q) ln(p / q) over the bins of a feature
-(Siddiqi, Credit Risk Scorecards, 2006; common reading: below 0.1 stable, above 0.25 moved); KS = the largest
-distance of the two distribution functions. No input leaves the device unless ``Sampling`` says so.
+(Siddiqi, Credit Risk Scorecards, 2006; common reading: below 0.1 stable, above 0.25 moved), less what chance
+gives; KS = the largest distance of the two distribution functions at the bins' edges. No input leaves the device unless ``Sampling`` says so.
 """
 
 from typing import Annotated, Final
@@ -24,8 +24,8 @@ class FeatureDrift(msgspec.Struct, array_like=True):
     """One feature of the input: an input's mean, spread or extremes, or one column of a table."""
 
     name: Text
-    psi: Finite
-    ks: Finite
+    psi: Finite | None  # None: too few requests for a figure; their counts add up elsewhere
+    ks: Finite | None
     counts: Bins  # in the baseline's bins, outer ones open
     mean: Finite | None = None
 

@@ -30,6 +30,7 @@ FEATURES_MAX: Final = 32
 EDGES_MAX: Final = 31
 CLASSES_MAX: Final = 1000
 NAME_MAX_CHARS: Final = 80
+ANSWER_FEATURES: Final = ("answer.mean", "answer.std")  # of an answer whose form is "values"
 
 Kind = Literal["planes", "columns", "tokens"]
 Form = Literal["logits", "probabilities", "counts", "values"]
@@ -72,6 +73,10 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     looks: Annotated[tuple[Look, ...], msgspec.Meta(max_length=FEATURES_MAX)]
     features: Annotated[tuple[Feature, ...], msgspec.Meta(max_length=FEATURES_MAX)]
     answer: Answer | None = None
+
+    def is_of_answer(self, feature: str) -> bool:
+        """Whether a feature is the answer's and not an input's."""
+        return self.answer is not None and self.answer.form == "values" and feature in ANSWER_FEATURES
 
 
 def read_baseline(said: dict[str, Any] | None) -> Baseline | None:

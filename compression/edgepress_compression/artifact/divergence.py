@@ -1,7 +1,8 @@
 """How far two histograms over the same bins are apart: PSI and KS, and what of that chance explains.
 
 PSI = sum (p - q) ln(p / q) over the bins (Siddiqi, Credit Risk Scorecards, 2006; read there: below 0.1 little
-has changed, above 0.25 much has), with half a count added to every bin, so that an empty one has a logarithm.
+has changed, above 0.25 much has), with half a count added to every bin, so that an empty one has a
+logarithm; bins that neither is in are left out.
 
 Two samples of one distribution do not have PSI 0. With n and m of them in B bins, PSI / (1/n + 1/m) is about
 chi-squared with B - 1 degrees of freedom (Yurdakul and Naranjo, Statistical properties of the population
@@ -29,9 +30,11 @@ Counts = Sequence[int] | NDArray[np.int64]
 
 def psi(expected: Counts, actual: Counts) -> float:
     """0 or more; 0 also where either is empty. Both (bins,)."""
-    q, p = _smoothed(expected), _smoothed(actual)
-    if q is None or p is None:
+    q, p = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
+    if not q.sum() or not p.sum():
         return 0.0
+    used = (q > 0) | (p > 0)
+    q, p = _smoothed(q[used]), _smoothed(p[used])
     return float(np.sum((p - q) * np.log(p / q)))
 
 
@@ -86,10 +89,9 @@ def grouped(counts: Counts, groups: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-def _smoothed(counts: Counts) -> NDArray[np.float64] | None:
-    values = np.asarray(counts, np.float64)
-    total = values.sum()
-    return (values + 0.5) / (total + 0.5 * len(values)) if total else None
+def _smoothed(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+    return shares
 
 
 def _used_bins(expected: Counts, actual: Counts) -> int:

@@ -30,6 +30,7 @@ class Split:
     fetch: Fetch
     decode: str | None = None  # detection: how boxes are read from the output
     misspelled: Misspelled | None = None  # texts with slips in their words
+    unknown_token: int | None = None  # texts: id that stands for words not in the vocabulary
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -157,7 +158,9 @@ def _from_toml(path: Path, inside: Path | None) -> Dataset:
         def opener(name: str) -> Callable[[], Split]:
             def opened() -> Split:
                 found = open_split(spec, name, input_spec, paths)
-                return Split(name, found.labels, found.fetch, spec.decode, found.misspelled)
+                return Split(
+                    name, found.labels, found.fetch, spec.decode, found.misspelled, found.unknown_token
+                )
 
             return opened
 

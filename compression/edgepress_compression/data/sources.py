@@ -35,6 +35,7 @@ class Opened(NamedTuple):
     labels: np.ndarray
     fetch: Fetch
     misspelled: Misspelled | None = None  # of texts
+    unknown_token: int | None = None  # of texts
 
 
 def open_split(spec: s.DatasetSpec, name: str, input_spec: InputSpec, paths: Paths) -> Opened:
@@ -241,7 +242,7 @@ def _open_text(source: s.TextSource, split: s.TextSplit, paths: Paths) -> Opened
         typed_ids, typed_mask = tokens.encode_batch(typed, source.max_length)
         return {source.ids: typed_ids} | ({} if source.mask is None else {source.mask: typed_mask})
 
-    return Opened(labels[rows], fetch, misspelled)
+    return Opened(labels[rows], fetch, misspelled, tokens.unknown)
 
 
 def _open_audio(

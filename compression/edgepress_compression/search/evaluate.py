@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from edgepress_compression.artifact.baseline import Baseline
 from edgepress_compression.artifact.codes import Codes
 from edgepress_compression.artifact.read import decode
 from edgepress_compression.artifact.write import write_artifact
@@ -29,6 +30,7 @@ from edgepress_compression.errors import CompressionCancelledError, EdgepressErr
 from edgepress_compression.evaluate import one_batch
 from edgepress_compression.expect import make_probe
 from edgepress_compression.graph.model import Graph
+from edgepress_compression.measure_baseline import measure_baseline
 from edgepress_compression.passes.state import PassState, Stage
 from edgepress_compression.passes.training_data import class_count
 from edgepress_compression.predict import predict_model
@@ -53,6 +55,7 @@ _HOPELESS: Final = 0.05  # of the drop that is allowed, at least, beyond which n
 _FAR_BEYOND: Final = 1.5  # times the limit, on top of a prediction's own error
 _LABELS_PER_CLASS: Final = 20  # as passes/training_data.py
 _LABELS: Final = 500
+_BASELINE_ROWS: Final = 500  # of each trial's artifact: enough for tenths, and every trial pays for them
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Evaluator:
         self._reference_us: float | None = None
         self._shared: dict[str, Any] = {}
         self._feed: dict[str, np.ndarray] | None = None
+        self._baseline_before: Baseline | None = None
 
     @property
     def labelled(self) -> bool:
@@ -226,6 +230,11 @@ class Evaluator:
     ) -> tuple[bytes, bytes]:
         """(artifact, the ONNX file decoded from it)"""
         split = None if self.rows is None else self.rows.selection
+        if decoded:
+            baseline = self._looked_at(model)
+        else:  # only its size counts, and that of the original's is the same
+            self._baseline_before = self._baseline_before or self._looked_at(self._before)
+            baseline = self._baseline_before
         artifact = write_artifact(
             model,
             name=self.read.name,
@@ -243,8 +252,14 @@ class Evaluator:
             ),
             codes=state.codes,
             coding=recipe.coding,
+            baseline=baseline,
         )
         return artifact, decode(artifact, max_bytes=max(len(model), 1)) if decoded else b""
+
+    def _looked_at(self, model: bytes) -> Baseline | None:
+        if self.rows is None:
+            return None
+        return measure_baseline(model, self.rows.selection, threads=self._threads, rows_max=_BASELINE_ROWS)
 
     # --- figures ---
 
