@@ -148,7 +148,7 @@ REMEMBERED: Final = (
 _PORTS: Final = ("port", "mqtt_port")
 _RANGES: Final = {
     "metrics_devices": (0, 100_000),
-    "otlp_interval_s": (10, 3600),
+    "otlp_interval_s": (60, 3600),
     "otlp_devices": (1, 100_000),
     "home_assistant_interval_s": (1, 3600),
     "home_assistant_devices": (1, 10_000),

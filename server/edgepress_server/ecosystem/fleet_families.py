@@ -1,4 +1,9 @@
-"""Metrics of the fleet by profile, model and artifact: counters since ever, gauges of the newest minutes."""
+"""Metrics of profiles and of artifacts: counters since ever, gauges of the newest minutes.
+
+``edgepress_...{profile}`` tells of all devices of a profile; summed up they are the fleet.
+``edgepress_artifact_...{profile, model, artifact}`` tells of those that ran an artifact, while they ran it;
+the profile is the one that the artifact was made for.
+"""
 
 from __future__ import annotations
 
@@ -10,134 +15,117 @@ import numpy as np
 
 from edgepress_devices.metrics import BY_NAME, HISTOGRAMS, METRICS, Metric
 from edgepress_server.ecosystem.families import Family
+from edgepress_server.ecosystem.group_totals import DAY_MS, Totals
 from edgepress_server.ecosystem.names import factor, histogram_plain, prometheus_name
-from edgepress_server.ecosystem.profile_totals import DAY_MS, Totals
 from edgepress_server.store.series.frame import Frame
+from edgepress_server.store.series.keys import SeriesKey
 
 RECENT_MS: Final = 120_000  # gauges speak of so long
-GROUPS_MAX: Final = 200  # (profile, artifact): those heard of last
-GROUP_SILENT_MS: Final = 7 * DAY_MS  # silent for longer: no longer shown
+GROUPS_MAX: Final = 200  # of a kind: those heard of last
+SILENT_MS: Final = 7 * DAY_MS  # silent for longer: no longer shown
 DIGEST_CHARS: Final = 12  # as people see it everywhere
 
 _KINDS: Final = tuple(name for name in BY_NAME if name.startswith("errors_"))
 _COUNTERS: Final = tuple(metric for metric in METRICS if metric.kind == "count" and metric.name not in _KINDS)
 _GAUGES: Final = tuple(metric for metric in METRICS if metric.kind != "count")
-_STATISTICS: Final = ("mean", "min", "max")
+_STATISTICS: Final = {"mean": "mean", "min": "least", "max": "most"}
 
 
 @dataclass(frozen=True)
 class FleetFigures:
     totals: Totals
-    recent: Mapping[str, Frame]  # profile -> minutes of the last RECENT_MS
-    models: Mapping[str, str]  # artifact -> model
+    recent: Mapping[SeriesKey, Frame]  # minutes of the last RECENT_MS
+    artifacts: Mapping[str, tuple[str, str]]  # artifact -> (model, profile)
     now_ms: int
 
 
 def fleet_families(figures: FleetFigures) -> list[Family]:
-    groups, left_out = _groups(figures)
-    families = [
-        *_counter_families(figures, groups),
-        *_gauge_families(figures, groups),
-        *_histogram_families(figures, groups),
-    ]
-    silent = Family(
-        "edgepress_metrics_groups_left_out",
-        "gauge",
-        f"Pairs of profile and artifact beyond the {GROUPS_MAX} that were heard of last",
+    left_out = Family(
+        "edgepress_metrics_groups_left_out", "gauge", f"Groups beyond the {GROUPS_MAX} heard of last, by kind"
     )
-    silent.add(left_out)
-    return [*families, silent]
+    families = []
+    for kind, scope in (("profile", ""), ("artifact", "artifact")):
+        keys, missing = _shown(figures, kind)
+        groups = {key: _labels(figures, key) for key in keys}
+        families += _counters(figures, groups, scope)
+        families += _gauges(figures, groups, scope)
+        families += _histograms(figures, groups, scope)
+        left_out.add(missing, kind=kind)
+    return [*families, left_out]
 
 
-def _groups(figures: FleetFigures) -> tuple[list[tuple[str, str]], int]:
-    """(profile, artifact) of those that are shown, and how many are not."""
-    since = figures.now_ms - GROUP_SILENT_MS
+def _shown(figures: FleetFigures, kind: str) -> tuple[list[SeriesKey], int]:
+    """Groups of this kind that are shown, and how many are not."""
+    since = figures.now_ms - SILENT_MS
     heard = sorted(
-        (
-            (-total.last_at, profile, artifact)
-            for profile, by_artifact in figures.totals.items()
-            for artifact, total in by_artifact.items()
-            if total.last_at >= since
-        ),
+        (-total.last_at, key)
+        for key, total in figures.totals.items()
+        if key.kind == kind and total.last_at >= since
     )
-    shown = sorted((profile, artifact) for _, profile, artifact in heard[:GROUPS_MAX])
-    return shown, len(heard) - len(shown)
+    return sorted(key for _, key in heard[:GROUPS_MAX]), max(0, len(heard) - GROUPS_MAX)
 
 
-def _labels(figures: FleetFigures, profile: str, artifact: str) -> dict[str, str]:
-    model = figures.models.get(artifact, "")
-    return {"profile": profile, "model": model, "artifact": artifact[:DIGEST_CHARS]}
+def _labels(figures: FleetFigures, key: SeriesKey) -> dict[str, str]:
+    if key.kind == "profile":
+        return {"profile": key.name}
+    model, profile = figures.artifacts.get(key.name, ("", ""))
+    return {"profile": profile, "model": model, "artifact": key.name[:DIGEST_CHARS]}
 
 
-def _counter_families(figures: FleetFigures, groups: list[tuple[str, str]]) -> list[Family]:
-    samples = Family("edgepress_samples", "counter", "Samples of telemetry stored")
-    kinds = Family("edgepress_errors_by_kind", "counter", "Failed requests by what was wrong")
-    counters = [(metric, Family(prometheus_name(metric), "counter", metric.title)) for metric in _COUNTERS]
-    for profile, artifact in groups:
-        total = figures.totals[profile][artifact]
-        labels = _labels(figures, profile, artifact)
+Groups = Mapping[SeriesKey, Mapping[str, str]]
+
+
+def _counters(figures: FleetFigures, groups: Groups, scope: str) -> list[Family]:
+    prefix = "_".join(filter(None, ("edgepress", scope)))
+    samples = Family(f"{prefix}_samples", "counter", "Samples of telemetry stored")
+    kinds = Family(f"{prefix}_errors_by_kind", "counter", "Failed requests by what was wrong")
+    counters = [
+        (metric, Family(prometheus_name(metric, scope=scope), "counter", metric.title))
+        for metric in _COUNTERS
+    ]
+    for key, labels in groups.items():
+        total = figures.totals[key]
         samples.add(total.samples, **labels)
         for metric, family in counters:
-            family.add(_scaled(metric, total.value(metric.name)), **labels)
+            value = total.value(metric.name)
+            family.add(None if value is None else value * factor(metric), **labels)
         for name in _KINDS:
             kinds.add(total.value(name), **labels, kind=name.removeprefix("errors_"))
     return [samples, kinds, *(family for _, family in counters)]
 
 
-def _scaled(metric: Metric, value: float | None) -> float | None:
-    return None if value is None else value * factor(metric)
-
-
-def _gauge_families(figures: FleetFigures, groups: list[tuple[str, str]]) -> list[Family]:
-    shown = set(groups)
+def _gauges(figures: FleetFigures, groups: Groups, scope: str) -> list[Family]:
     families: list[tuple[Metric, str, Family]] = []
     for metric in _GAUGES:
-        statistics = ("mean",) if metric.kind == "flag" else _STATISTICS
-        families += (
-            (
-                metric,
-                statistic,
-                Family(
-                    prometheus_name(metric, statistic=statistic),
-                    "gauge",
-                    f"{metric.title}: {_words(metric, statistic)} of the last {RECENT_MS // 1000} s",
-                ),
-            )
-            for statistic in statistics
-        )
-    for profile, frame in figures.recent.items():
-        rows = frame.grouped(np.zeros(len(frame), np.int64), RECENT_MS, by_artifact=True)
-        for i, code in enumerate(rows.artifact):
-            artifact = rows.artifacts.get(int(code), "")
-            if (profile, artifact) not in shown:
-                continue
-            labels = _labels(figures, profile, artifact)
-            for metric, statistic, family in families:
-                family.add(_statistic(rows, metric, statistic, i), **labels)
+        for statistic in ("mean",) if metric.kind == "flag" else _STATISTICS:
+            words = "share" if metric.kind == "flag" else _STATISTICS[statistic]
+            name = prometheus_name(metric, scope=scope, statistic=statistic)
+            about = f"{metric.title}: {words} of the last {RECENT_MS // 1000} s"
+            families.append((metric, statistic, Family(name, "gauge", about)))
+    for key, labels in groups.items():
+        frame = figures.recent.get(key)
+        if frame is None or not len(frame):
+            continue
+        row = frame.grouped(np.zeros(len(frame), np.int64), RECENT_MS)
+        for metric, statistic, family in families:
+            family.add(_statistic(row, metric, statistic), **labels)
     return [family for *_, family in families]
 
 
-def _words(metric: Metric, statistic: str) -> str:
-    if metric.kind == "flag":
-        return "share"
-    return {"mean": "mean", "min": "least", "max": "most"}[statistic]
+def _statistic(row: Frame, metric: Metric, statistic: str) -> float:
+    figure = {"mean": row.mean, "min": row.lowest, "max": row.highest}[statistic]
+    return float(figure(metric.name)[0]) * factor(metric)
 
 
-def _statistic(rows: Frame, metric: Metric, statistic: str, i: int) -> float:
-    figure = {"mean": rows.mean, "min": rows.lowest, "max": rows.highest}[statistic]
-    return float(figure(metric.name)[i]) * factor(metric)
-
-
-def _histogram_families(figures: FleetFigures, groups: list[tuple[str, str]]) -> list[Family]:
+def _histograms(figures: FleetFigures, groups: Groups, scope: str) -> list[Family]:
     families = []
     for name, title in HISTOGRAMS.items():
         family = Family(
-            f"edgepress_{histogram_plain(name)}_microseconds",
+            "_".join(filter(None, ("edgepress", scope, histogram_plain(name), "microseconds"))),
             "histogram",
             f"{title}, of every request; the sum is worked out from the buckets, within 1.1 %",
         )
-        for profile, artifact in groups:
-            histogram = figures.totals[profile][artifact].histograms.get(name)
-            family.add_histogram(histogram, **_labels(figures, profile, artifact))
+        for key, labels in groups.items():
+            family.add_histogram(figures.totals[key].histograms.get(name), **labels)
         families.append(family)
     return families

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
+from collections.abc import Container, Sequence
 from typing import Final
 
 from edgepress_server.ecosystem.device_families import DeviceLook, device_families
@@ -17,7 +19,7 @@ from edgepress_server.ecosystem.fleet_families import (
     FleetFigures,
     fleet_families,
 )
-from edgepress_server.ecosystem.profile_totals import ProfileTotals
+from edgepress_server.ecosystem.group_totals import GroupTotals
 from edgepress_server.ecosystem.server_families import server_families
 from edgepress_server.ecosystem.source import SeriesSource
 from edgepress_server.store import Store
@@ -26,6 +28,7 @@ from edgepress_server.store.series.keys import SeriesKey
 
 FRESH_S: Final = 2.0
 MINUTE_MS: Final = 60_000
+ARTIFACTS_MAX: Final = 500  # whose totals are read
 
 
 class Scrape:
@@ -33,8 +36,9 @@ class Scrape:
 
     def __init__(self, store: Store, *, devices_most: int) -> None:
         self._store = store
+        self._source: SeriesSource = store.series_read
         self._devices_most = devices_most
-        self._totals = ProfileTotals(lambda: store.series_read, store.facts)
+        self._totals = GroupTotals(self._source, store.facts)
         self._exposed = Exposed(store.database)
         self._lock = threading.Lock()
         self._read_s = float("-inf")
@@ -54,25 +58,34 @@ class Scrape:
 
     def _read(self) -> list[Family]:
         now_ms = self._store.now_ms()
-        source: SeriesSource = self._store.series_read
         looks = [DeviceLook(*row) for row in self._exposed.enrolled()]
-        profiles = sorted({look.profile for look in looks})
-        models = self._exposed.models()
-        keys = [SeriesKey("profile", profile) for profile in profiles]
+        artifacts = self._exposed.artifacts()
+        models = {digest: model for digest, (model, _) in artifacts.items()}
+        keys = _groups(looks, artifacts)
         since_ms = (now_ms - RECENT_MS) // MINUTE_MS * MINUTE_MS
-        recent = source.frames(keys, since_ms, now_ms + MINUTE_MS, span="minute")
         figures = FleetFigures(
-            totals=self._totals.read(profiles, now_ms),
-            recent={key.name: frame for key, frame in recent.items() if len(frame)},
-            models=models,
+            totals=self._totals.read(keys, now_ms),
+            recent=self._source.frames(keys, since_ms, now_ms + MINUTE_MS, span="minute"),
+            artifacts=artifacts,
             now_ms=now_ms,
         )
         return [
             *server_families(self._store),
             running_family(looks, models),
             *fleet_families(figures),
-            *device_families(looks, source.latest(), models, most=self._devices_most, now_ms=now_ms),
+            *device_families(looks, self._source.latest(), models, most=self._devices_most, now_ms=now_ms),
         ]
+
+
+def _groups(looks: Sequence[DeviceLook], artifacts: Container[str]) -> list[SeriesKey]:
+    """Profiles that have devices, and the artifacts that most of them run."""
+    runners = Counter(
+        look.running for look in looks if look.running is not None and look.running in artifacts
+    )
+    return [
+        *(SeriesKey("profile", profile) for profile in sorted({look.profile for look in looks})),
+        *(SeriesKey("artifact", digest) for digest, _ in runners.most_common(ARTIFACTS_MAX)),
+    ]
 
 
 def running_family(looks: list[DeviceLook], models: dict[str, str]) -> Family:

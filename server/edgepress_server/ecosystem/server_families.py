@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from edgepress_devices import __version__
 from edgepress_server.ecosystem.families import Family
+from edgepress_server.ecosystem.otlp_status import FACT_STATUS
 from edgepress_server.store import Store
 from edgepress_server.store.exposed import Exposed
 from edgepress_server.store.facts import HEARTBEAT_STALE_MS, RoleName
@@ -27,6 +28,7 @@ def server_families(store: Store) -> list[Family]:
         *_device_families(exposed),
         *_work_families(exposed),
         *_alert_families(exposed),
+        *_otlp_families(store),
     ]
 
 
@@ -101,3 +103,15 @@ def _alert_families(exposed: Exposed) -> list[Family]:
     for rule, severity, subjects in exposed.alerts():
         firing.add(subjects, rule=rule, severity=severity)
     return [firing]
+
+
+def _otlp_families(store: Store) -> list[Family]:
+    """Of the push to an OpenTelemetry collector, since the worker started."""
+    status: Any = store.facts.get(FACT_STATUS)
+    points = Family("edgepress_otlp_points", "counter", "Data points pushed, by what became of them")
+    waiting = Family("edgepress_otlp_waiting_bytes", "gauge", "Requests that wait for the collector")
+    if isinstance(status, dict):
+        for outcome in ("sent", "rejected", "refused", "dropped"):
+            points.add(float(status.get(outcome, 0)), outcome=outcome)
+        waiting.add(float(status.get("waiting_bytes", 0)))
+    return [points, waiting]

@@ -6,7 +6,6 @@ comes, as a step. Rows outlive their retention here, so a total never falls when
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,33 +44,23 @@ class Total:
         return None if steps is None else steps * BY_NAME[metric].resolution
 
 
-def totals_of(frame: Frame, histograms: Collection[str] = tuple(HISTOGRAMS)) -> dict[str, Total]:
+def totals_of(frame: Frame) -> dict[str, Total]:
     """artifact ("" = no model) -> the sum of its rows."""
     found: dict[str, Total] = {}
     for code in np.unique(frame.artifact):
         rows = frame.take(np.flatnonzero(frame.artifact == code))
-        found[frame.artifacts.get(int(code), "")] = _total(rows, histograms)
+        found[frame.artifacts.get(int(code), "")] = total_of(rows)
     return found
 
 
-def _total(rows: Frame, histograms: Collection[str]) -> Total:
+def total_of(rows: Frame) -> Total:
+    """The sum of at least one row, whatever artifact it is of."""
     sums, counts = rows.sums[:, _COLUMNS].sum(axis=0), rows.counts[:, _COLUMNS].sum(axis=0)
-    one_row = np.zeros(len(rows), np.int64)
-    merged = {
-        name: rows.histograms[name].merged(one_row, 1)[0] for name in histograms if name in rows.histograms
-    }
+    one = np.zeros(len(rows), np.int64)
+    merged = {name: rows.histograms[name].merged(one, 1)[0] for name in HISTOGRAMS if name in rows.histograms}
     return Total(
         sums={name: int(value) for name, value, count in zip(COUNTS, sums, counts, strict=True) if count > 0},
         samples=int(rows.counts[:, INDEX["covered_ms"]].sum()),
         histograms={name: histogram for name, histogram in merged.items() if histogram is not None},
         last_at=int(rows.at.max()),
     )
-
-
-def added(parts: Iterable[dict[str, Total]]) -> dict[str, Total]:
-    """All of them together, by artifact."""
-    result: dict[str, Total] = {}
-    for part in parts:
-        for artifact, total in part.items():
-            result[artifact] = result[artifact].plus(total) if artifact in result else total
-    return result

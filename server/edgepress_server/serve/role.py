@@ -83,10 +83,12 @@ def _web(settings: Settings, _stop: threading.Event) -> int:
 
 
 def _worker(settings: Settings, stop: threading.Event) -> int:
+    from edgepress_server.ecosystem.otlp_push import pushing
     from edgepress_server.jobs import run_worker
 
     lifeline.watch(lifeline.end_group)
-    run_worker(settings, stop)
+    with pushing(settings):
+        run_worker(settings, stop)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from edgepress_server.store.database import Database
@@ -38,6 +39,14 @@ class Exposed:
         )
         return [(r["name"], r["profile"], bool(r["online"]), r["seen_at"], r["running"]) for r in rows]
 
+    def described(self) -> list[tuple[str, str, str | None, dict[str, str]]]:
+        """(name, profile, version of the agent, labels) of the enrolled, by name."""
+        rows = self._database.rows(
+            "SELECT name, profile, agent_version, labels FROM devices"
+            " WHERE revoked_at IS NULL AND enrolled_at IS NOT NULL ORDER BY name"
+        )
+        return [(r["name"], r["profile"], r["agent_version"], json.loads(r["labels"])) for r in rows]
+
     def agents(self) -> dict[str, int]:
         """Version of the agent -> enrolled devices."""
         rows = self._database.rows(
@@ -46,10 +55,10 @@ class Exposed:
         )
         return {row["version"]: row["n"] for row in rows}
 
-    def models(self) -> dict[str, str]:
-        """Artifact -> model."""
-        rows = self._database.rows("SELECT digest, model FROM artifacts")
-        return {row["digest"]: row["model"] for row in rows}
+    def artifacts(self) -> dict[str, tuple[str, str]]:
+        """Digest -> (model, profile that it was made for)."""
+        rows = self._database.rows("SELECT digest, model, profile FROM artifacts")
+        return {row["digest"]: (row["model"], row["profile"]) for row in rows}
 
     def jobs(self) -> dict[str, int]:
         """State -> compression jobs."""
