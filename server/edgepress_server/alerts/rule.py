@@ -218,13 +218,18 @@ def _check_scope(rule: Rule) -> None:
         parse(rule.query)
     if rule.kind in ("server",) and (rule.query.strip() or rule.per != "fleet"):
         raise _bad("per", "fleet and no query, for a rule about the server")
-    if rule.per in ("artifact", "profile", "fleet") and rule.query.strip() and rule.kind == "baseline":
-        raise _bad("query", "none, for a rule about a group against its own past; or per device")
+    past = rule.kind == "baseline" or (rule.kind == "rate" and _is_gauge(rule.metric))
+    if rule.per != "device" and rule.query.strip() and past:
+        raise _bad("query", "none, for a rule about a group and its own past; or per device")
     if len(rule.group_by) > 3:
         raise _bad("group_by", "at most 3")
     for key in rule.group_by:
         if key not in ("profile", "artifact", "model") and not re.fullmatch(r"label:[a-z0-9._-]{1,63}", key):
             raise _bad("group_by", "profile, artifact, model or label:KEY")
+
+
+def _is_gauge(metric: str) -> bool:
+    return metric in BY_NAME and BY_NAME[metric].kind == "gauge"
 
 
 def _bad(field: str, allowed: str) -> InvalidInputError:

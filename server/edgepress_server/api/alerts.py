@@ -8,6 +8,7 @@ from flask import Response
 from pydantic import Field
 
 from edgepress_server.alerts.rule import Severity
+from edgepress_server.alerts.words import unit
 from edgepress_server.api.answers import Answer, Asked, answer, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context

@@ -27,6 +27,7 @@ from collections.abc import Callable
 
 import psutil
 
+from edgepress_server.alerts.run import AlertThreads
 from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.jobs.checkpoints import forget_ended
 from edgepress_server.jobs.child_process import child_environment, end_child, exit_words, log_file
@@ -57,7 +58,9 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     """Take and run jobs until ``stop`` is set; then give the running one back. Raises StoreError."""
     store = open_store(settings.data_dir)
     try:
-        Worker(settings, store, create_keys_if_missing(settings.keys_dir), start_child).run(stop)
+        keys = create_keys_if_missing(settings.keys_dir)
+        with AlertThreads(store, settings) as alerts:
+            Worker(settings, store, keys, start_child, check=alerts.check).run(stop)
     finally:
         store.close()
 
@@ -85,12 +88,16 @@ class Worker:
         start_search: StartSearchChild = start_search_child,
         start_refit: StartRefitChild = start_refit_child,
         start_delta: StartDeltaChild = start_delta_child,
+        *,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        """``check`` raises when what runs beside it in this process has ended."""
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._settings = settings
         self._store = store
         self._keys = keys
         self._start = start
+        self._check = check
         self._searches = SearchSeats(settings, store, self.name, start_search)
         self._heartbeat_due_s = 0.0
         self._follow_due_s = 0.0
@@ -124,6 +131,7 @@ class Worker:
 
     def _background(self) -> None:
         """What goes on whether or not a job runs: signs of life, pushes, fits, the watch over budgets."""
+        self._check()
         if time.monotonic() >= self._heartbeat_due_s:
             self._store.facts.heartbeat("worker")
             self._heartbeat_due_s = time.monotonic() + HEARTBEAT_MS / 1000

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from edgepress_server.alerts.rule import Severity
 from edgepress_server.errors import ConflictError, NotFoundError
 from edgepress_server.store.alert_channels import AlertChannels
+from edgepress_server.store.alert_facts import AlertFacts
 from edgepress_server.store.alert_rules import AlertRules
 from edgepress_server.store.alert_silences import AlertSilences
 from edgepress_server.store.database import Database
@@ -93,7 +94,7 @@ Line = tuple[str, str, str | None, str, float | None, float | None, str, str | N
 
 
 class Alerts:
-    """``rules``, ``silences`` and ``channels`` stand beside it."""
+    """``rules``, ``silences``, ``channels`` and ``facts`` stand beside it."""
 
     def __init__(self, database: Database, events: Events, facts: Facts) -> None:
         self._database = database
@@ -101,6 +102,7 @@ class Alerts:
         self.rules = AlertRules(database, events, facts)
         self.silences = AlertSilences(database, events)
         self.channels = AlertChannels(database, events)
+        self.facts = AlertFacts(database)
 
     # --- states -------------------------------------------------------------------------------------------
 
@@ -336,39 +338,6 @@ class Alerts:
                 " (SELECT incident FROM alert_states WHERE incident IS NOT NULL)",
                 (old,),
             )
-
-    # --- restarts of agents -------------------------------------------------------------------------------
-
-    def note_boots(self, since_ms: int) -> None:
-        """Whoever says another ``boot`` than before was started anew. Forgets those before ``since_ms``."""
-        now = self._database.now_ms()
-        with self._database.snapshot():
-            seen = self._database.rows(
-                "SELECT d.name, json_extract(d.state, '$.boot') AS boot, b.boot AS known FROM devices d"
-                " LEFT JOIN alert_boots b ON b.device = d.name WHERE d.state IS NOT NULL"
-                " AND json_extract(d.state, '$.boot') IS NOT b.boot"
-            )
-        changed = [row for row in seen if row["boot"] is not None]
-        if not changed:
-            return
-        with self._database.transaction() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO alert_restarts (device, at) VALUES (?, ?)",
-                [(row["name"], now) for row in changed if row["known"] is not None],
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO alert_boots (device, boot) VALUES (?, ?)",
-                [(row["name"], row["boot"]) for row in changed],
-            )
-            connection.execute("DELETE FROM alert_restarts WHERE at < ?", (since_ms,))
-
-    def restarts(self, from_ms: int, to_ms: int) -> dict[str, int]:
-        """Device -> restarts in this time, where there were any."""
-        rows = self._database.rows(
-            "SELECT device, count(*) AS n FROM alert_restarts WHERE at >= ? AND at < ? GROUP BY device",
-            (from_ms, to_ms),
-        )
-        return {row["device"]: int(row["n"]) for row in rows}
 
 
 def _json(scope: dict[str, str]) -> str:
