@@ -66,7 +66,7 @@ export function LatencySpread({ device, history, live }: { device: string; histo
               {marks.map(
                 (mark) =>
                   mark.at !== null && (
-                    <span key={mark.name} class="spread-mark" style={{ left: `${mark.at * 100}%` }}>
+                    <span key={mark.name} class={`spread-mark ${mark.name}`} style={{ left: `${mark.at * 100}%` }}>
                       <em>{mark.name}</em>
                     </span>
                   ),

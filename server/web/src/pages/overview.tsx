@@ -95,7 +95,7 @@ function Age({ fleet }: { fleet: Overview }) {
       {" · "}
       {age > OLD_MS ? <b class="problem">as of {ago(fleet.at, now)}</b> : age < 5000 ? "as of now" : `as of ${span(age)} ago`}
       {" · "}
-      <Link href="/telemetry">Ask for more</Link>
+      <Link href="/telemetry">Query telemetry</Link>
     </span>
   );
 }

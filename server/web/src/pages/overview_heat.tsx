@@ -29,6 +29,9 @@ const SORT: Record<HeatMetric, string> = {
   power_mw: "power_mw",
 };
 
+/** Boards differ so much in these that only their own kind tells what is unusual. */
+const BY_PROFILE: ReadonlySet<HeatMetric> = new Set(["latency_p95_us", "power_mw"]);
+
 export const heatAsked = (text: string | null): HeatMetric => HEAT.find((each) => each === text) ?? "latency_p95_us";
 
 const AGAINST = [
@@ -45,13 +48,14 @@ interface Props {
 
 export function FleetHeat({ of, metric, choose, waiting }: Props) {
   const [search, setSearch] = useQuery();
-  const against = search.get("against") === "profile" ? "profile" : "value";
+  const usually = BY_PROFILE.has(metric) && of.groups.length > 1 ? "profile" : "value";
+  const against = AGAINST.find(([each]) => each === search.get("against"))?.[0] ?? usually;
   const format = of.metric.endsWith("_ratio") ? formatOf("", "ratio") : formatOf(of.unit);
-  const { cells, groups, bounds, measured } = useMemo(() => arrange(of, against === "profile"), [of, against]);
+  const { cells, groups, bounds } = useMemo(() => arrange(of, against === "profile"), [of, against]);
   const offline = useMemo(() => cells.filter((cell) => cell.status === "f").length, [cells]);
   const unknown = useMemo(() => cells.filter((cell) => cell.status !== "f" && cell.value === null).length, [cells]);
   const say = (cell: HeatCell): string => {
-    const value = measured.get(cell.name) ?? null;
+    const value = cell.measured;
     if (value === null) return `${of.title}: ${ABSENT}`;
     const times = against === "profile" && cell.value !== null ? `, ${ratio(cell.value)} its profile's` : "";
     return `${of.title}: ${format(value)}${times}`;
@@ -81,7 +85,7 @@ export function FleetHeat({ of, metric, choose, waiting }: Props) {
             label="Compared"
             value={against}
             options={AGAINST}
-            onChange={(value) => setSearch({ against: value === "profile" ? value : null })}
+            onChange={(value) => setSearch({ against: value === usually ? null : value })}
             testid="heat-against"
           />
         </>
@@ -110,7 +114,6 @@ interface Arranged {
   cells: HeatCell[];
   groups: { name: string; cells: number[]; title: string; note: string }[];
   bounds: readonly number[] | null;
-  measured: ReadonlyMap<string, number>;
 }
 
 const PROBLEM = ["0", "1", "2"];
@@ -118,7 +121,6 @@ const PROBLEM = ["0", "1", "2"];
 /** The answer's columns as cells; bounds of the colours over all of them. */
 export function arrange(of: HeatAnswer, againstProfile: boolean): Arranged {
   const cells: HeatCell[] = [];
-  const measured = new Map<string, number>();
   const groups = of.groups.map((group) => {
     const indices: number[] = [];
     let away = 0;
@@ -129,18 +131,17 @@ export function arrange(of: HeatAnswer, againstProfile: boolean): Arranged {
       const problem = Math.max(0, PROBLEM.indexOf(group.problem[i] ?? "0"));
       if (status === "f") away++;
       if (problem > 0) troubled++;
-      if (value !== null) measured.set(name, value);
       indices.push(cells.length);
-      cells.push({ name, status, value, problem, group: group.profile });
+      cells.push({ name, status, value, measured: value, problem, group: group.profile });
     });
     const note = [
-      plural(indices.length, "device"),
+      away + troubled > 0 ? indices.length.toLocaleString("en-US") : plural(indices.length, "device"),
       away > 0 ? `${away.toLocaleString("en-US")} offline` : "",
-      troubled > 0 ? plural(troubled, "problem") : "",
+      troubled > 0 ? `${troubled.toLocaleString("en-US")} bad` : "",
     ];
     return { name: group.profile, cells: indices, title: group.profile, note: note.filter(Boolean).join(" · ") };
   });
-  if (!againstProfile) return { cells, groups, bounds: boundsOf(cells.map((cell) => cell.value)), measured };
+  if (!againstProfile) return { cells, groups, bounds: boundsOf(cells.map((cell) => cell.value)) };
   const relative = againstGroup(cells.map((cell) => cell.value), groups.map((group) => group.cells));
-  return { cells: cells.map((cell, i) => ({ ...cell, value: relative[i] ?? null })), groups, bounds: RATIO_BOUNDS, measured };
+  return { cells: cells.map((cell, i) => ({ ...cell, value: relative[i] ?? null })), groups, bounds: RATIO_BOUNDS };
 }

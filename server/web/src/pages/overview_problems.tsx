@@ -81,12 +81,13 @@ function Row({ of }: { of: Problem }) {
               {of.profile}
             </Link>
           )}
-          {named.map((name) => (
-            <Link key={name} href={`/devices/${encodeURIComponent(name)}`} class="tag plain">
+          {named.map((name, i) => (
+            <Link key={name} href={`/devices/${encodeURIComponent(name)}`} class={i < 2 ? "tag plain" : "tag plain desk"}>
               {name}
             </Link>
           ))}
-          {of.count > named.length && named.length > 0 && <span class="sub">and {(of.count - named.length).toLocaleString("en-US")} more</span>}
+          {of.count > named.length && named.length > 0 && <span class="sub desk">and {(of.count - named.length).toLocaleString("en-US")} more</span>}
+          {of.count > 2 && named.length > 2 && <span class="sub phone-inline">and {(of.count - 2).toLocaleString("en-US")} more</span>}
         </p>
       </div>
       {of.since !== null && (

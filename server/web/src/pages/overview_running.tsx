@@ -38,7 +38,7 @@ export function Running({ fleet }: { fleet: Overview }) {
                 <b>{each.devices.toLocaleString("en-US")}</b>
                 <span class="sub">
                   {micros(each.p95_us)}
-                  {each.error_ratio !== null && each.error_ratio > 0 && <em class="told bad"> {part(each.error_ratio)} fail</em>}
+                  {each.error_ratio !== null && each.error_ratio > 0 && <em class="told bad sub">{part(each.error_ratio)} fail</em>}
                 </span>
               </span>
             </li>

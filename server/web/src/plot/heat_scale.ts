@@ -15,7 +15,7 @@ export type Bounds = readonly number[];
  * more than a decade; round enough to be read. Null where nothing was measured.
  */
 export function boundsOf(values: readonly (number | null)[]): Bounds | null {
-  const sorted = values.filter((value): value is number => value !== null && Number.isFinite(value)).sort((a, b) => a - b);
+  const sorted = Float64Array.from(values.filter((value): value is number => value !== null && Number.isFinite(value))).sort();
   if (sorted.length === 0) return null;
   const low = quantile(sorted, 0.02);
   const high = quantile(sorted, 0.98);
@@ -48,7 +48,7 @@ export function classOf(value: number, bounds: Bounds): number {
 }
 
 export function median(values: readonly (number | null)[]): number | null {
-  const sorted = values.filter((value): value is number => value !== null).sort((a, b) => a - b);
+  const sorted = Float64Array.from(values.filter((value): value is number => value !== null)).sort();
   return sorted.length === 0 ? null : quantile(sorted, 0.5);
 }
 
@@ -66,7 +66,7 @@ export function againstGroup(values: readonly (number | null)[], groups: readonl
   return out;
 }
 
-function quantile(sorted: readonly number[], q: number): number {
+function quantile(sorted: Float64Array, q: number): number {
   const at = (sorted.length - 1) * q;
   const low = Math.floor(at);
   const high = Math.min(sorted.length - 1, low + 1);

@@ -58,7 +58,6 @@ export const GROUPS: readonly ChartGroup[] = [
         key: "stages",
         title: "Stages of a request, p95",
         what: "the stages of a request",
-        note: "waiting, reading, running, writing",
         lines: [
           { metric: "queue_p95_us", label: "queue" },
           { metric: "pre_p95_us", label: "pre" },
@@ -119,7 +118,7 @@ export const GROUPS: readonly ChartGroup[] = [
         what: "its CPU",
         lines: [
           { metric: "cpu_percent", label: "board, all cores" },
-          { metric: "agent_cpu_percent", label: "agent, of one core" },
+          { metric: "agent_cpu_percent", label: "agent, of a core" },
         ],
         format: percent,
         zero: true,

@@ -49,6 +49,7 @@ export function count(value: Maybe): string {
 }
 
 const POWERS = [
+  [1e6, "kW"],
   [1e3, "W"],
   [1, "mW"],
 ] as const;
