@@ -41,6 +41,7 @@ _PLAIN: Final = frozenset({
     "dataset", "note", "policy", "query", "groups", "group", "artifacts", "auto", "reason", "state",
     "expires_in_s", "targets", "rules", "shadow", "delivery", "delta", "gates", "waves", "canary", "hours",
     "metered", "path", "budget", "members", "description", "names", "stage", "overrule", "replace",
+    "per_hour", "low_confidence_percent",
 })
 # fmt: on
 _LIST_MAX: Final = 20
