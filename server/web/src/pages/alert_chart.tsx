@@ -46,7 +46,6 @@ function Measure({ alert, question, catalogue }: { alert: AlertDetail; question:
     <div class="stack tight">
       <Chart
         title={answer?.title ?? metric?.title ?? ""}
-        note={answer?.aggregate}
         lines={lines}
         format={formatOf(answer?.unit ?? "", answer?.aggregate, metric?.kind)}
         rangeMs={to - from}

@@ -105,7 +105,7 @@ function Shown({ question, metric, answer, busy, set, zoom, zoomOut, actions }: 
       ) : (
         <Chart
           title={title}
-          note={aggregateWord(answer.aggregate, metric)}
+          note={answer.title.toLowerCase().includes(answer.aggregate) ? null : aggregateWord(answer.aggregate, metric)}
           lines={lines}
           format={format}
           rangeMs={rangeMs}

@@ -184,50 +184,50 @@ function TimeRow({ question, set }: Pick<Props, "question" | "set">) {
   return (
     <div class="stack tight">
       <div class="row apart">
-        <div class="row">
-          <Choice
-            label="Range"
-            value={custom && !fixed ? "custom" : value}
-            options={[...options, fixed ? (["fixed", "From … to"] as const) : (["custom", "From … to"] as const)]}
-            onChange={(chosen) => {
-              if (chosen === "custom" || chosen === "fixed") setCustom(true);
-              else {
-                setCustom(false);
-                set({ lastMs: Number(chosen), from: null, to: null, stepMs: null });
-              }
-            }}
-            testid="query-range"
-          />
-          <label class="row step-choice">
-            <span class="hint">Step</span>
-            <select
-              class="inline"
-              value={question.stepMs === null ? "" : String(question.stepMs)}
-              onChange={(event) => set({ stepMs: Number(event.currentTarget.value) || null })}
-              data-testid="query-step"
-            >
-              <option value="">as it fits</option>
-              {question.stepMs !== null && !STEPS.some(([ms]) => ms === question.stepMs) && (
-                <option value={String(question.stepMs)}>{Math.round(question.stepMs / 1000)} s</option>
-              )}
-              {STEPS.map(([ms, word]) => (
-                <option key={ms} value={String(ms)}>
-                  {word}
-                </option>
-              ))}
-            </select>
-          </label>
-          <label class="check">
-            <input
-              type="checkbox"
-              checked={question.compare}
-              onChange={(event) => set({ compare: event.currentTarget.checked })}
-              data-testid="query-compare"
-            />
-            Compare with the time before
-          </label>
-        </div>
+        <Choice
+          label="Range"
+          value={custom && !fixed ? "custom" : value}
+          options={[...options, fixed ? (["fixed", "From … to"] as const) : (["custom", "From … to"] as const)]}
+          onChange={(chosen) => {
+            if (chosen === "custom" || chosen === "fixed") setCustom(true);
+            else {
+              setCustom(false);
+              set({ lastMs: Number(chosen), from: null, to: null, stepMs: null });
+            }
+          }}
+          testid="query-range"
+        />
+        <label class="row step-choice">
+          <span class="hint">Step</span>
+          <select
+            class="inline"
+            value={question.stepMs === null ? "" : String(question.stepMs)}
+            onChange={(event) => set({ stepMs: Number(event.currentTarget.value) || null })}
+            data-testid="query-step"
+          >
+            <option value="">as it fits</option>
+            {question.stepMs !== null && !STEPS.some(([ms]) => ms === question.stepMs) && (
+              <option value={String(question.stepMs)}>{Math.round(question.stepMs / 1000)} s</option>
+            )}
+            {STEPS.map(([ms, word]) => (
+              <option key={ms} value={String(ms)}>
+                {word}
+              </option>
+            ))}
+          </select>
+        </label>
+      </div>
+      <div class="row apart">
         <Choice label="View" value={question.view} options={VIEWS} onChange={(view) => set({ view })} testid="query-view" />
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={question.compare}
+            onChange={(event) => set({ compare: event.currentTarget.checked })}
+            data-testid="query-compare"
+          />
+          Compare with the time before
+        </label>
       </div>
       {(fixed || custom) && <Between question={question} set={set} />}
     </div>

@@ -9,7 +9,7 @@ import { type Annotation, flags } from "./annotations";
 import { lineColor, lineDash } from "./colors";
 import { drawOver, drawUnder, type Level, type Mark, type Over, type Span, type Zone } from "./draw_over";
 import { FlagList, Flags } from "./flags";
-import { type Line, onGrid, summarize } from "./series";
+import { type Line, lonely, onGrid, type Slot, summarize } from "./series";
 
 export type { Level, Mark, Span, Zone } from "./draw_over";
 
@@ -130,7 +130,7 @@ export function Chart(props: ChartProps) {
               stroke: lineColor(each.of ?? i, dark),
               alpha: each.of === undefined ? 1 : 0.65,
               width: 1.5,
-              points: { show: pointsWhereLonely },
+              points: { show: true, size: 4, filter: (u: uPlot, series: number) => lonely((u.data[series] ?? []) as Slot[]) },
               ...(dash ? { dash } : {}),
             };
           }),
@@ -251,13 +251,4 @@ function extent(low: number | null, high: number | null, { levels }: View, zero:
   const most = Math.max(high, ...levels.map((level) => level.value));
   const room = Math.max((most - least) * 0.12, Math.abs(most) * 0.02, 1e-9);
   return [zero && least >= 0 ? 0 : least >= 0 ? Math.max(0, least - room) : least - room, most + room];
-}
-
-/** Points are drawn where a line cannot be: around gaps on both sides. Few points are drawn all. */
-function pointsWhereLonely(u: uPlot, series: number, first: number, last: number): boolean | undefined {
-  const values = u.data[series];
-  if (!values) return false;
-  let some = 0;
-  for (let i = first; i <= last && some < 3; i++) if (typeof values[i] === "number") some++;
-  return some < 3;
 }

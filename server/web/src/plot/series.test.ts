@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Series } from "../api/types";
-import { EMPTY, lastMeasured, mergeSeries, onGrid, sparkPath, stepFor, summarize, trimSeries } from "./series";
+import { EMPTY, lastMeasured, lonely, mergeSeries, onGrid, sparkPath, stepFor, summarize, trimSeries, usualGap } from "./series";
 
 const of = (t: number[], a: (number | null)[]): Series => ({ t, series: { a }, methods: {} });
 
@@ -86,5 +86,24 @@ describe("sparklines", () => {
   it("draw a steady value in the middle, and nothing of a single value", () => {
     expect(sparkPath([3, 3], 10, 10)).toBe("M0 5L10 5");
     expect(sparkPath([3], 10, 10)).toBeNull();
+  });
+});
+
+describe("boards that report seldom", () => {
+  const seldom = { t: [0, 60_000, 120_000, 180_000, 600_000, 660_000], v: [1, 2, 3, 4, 5, 6] };
+
+  it("their usual gap is joined over, a longer one is a gap", () => {
+    expect(usualGap(seldom, 10_000)).toBe(6);
+    const { x, y } = onGrid([seldom], 10_000);
+    expect(x.length).toBeGreaterThan(6);
+    expect(y[0]!.filter((value) => value === null).length).toBeGreaterThan(0);
+    expect(y[0]![x.indexOf(600)]).toBe(5);
+    expect(y[0]!.slice(0, x.indexOf(180)).includes(null)).toBe(false);
+  });
+
+  it("a value alone between gaps is drawn as a point", () => {
+    expect(lonely([1, null, 2, undefined, 3, null, 4])).toEqual([0, 6]);
+    expect(lonely([null, 7, null])).toEqual([1]);
+    expect(lonely([1, 2, 3])).toEqual([]);
   });
 });

@@ -37,11 +37,29 @@ export const line = (series: Series | undefined, metric: string): Line => ({
   v: series?.series[metric] ?? new Array<null>(series?.t.length ?? 0).fill(null),
 });
 
-type Slot = number | null | undefined;
+/** How many slots lie between two values as a rule: boards that report each minute leave most slots of 10 s empty. */
+export function usualGap({ t, v }: Line, step: number): number {
+  const slots: number[] = [];
+  t.forEach((at, i) => {
+    const slot = Math.floor(at / step);
+    if ((v[i] ?? null) !== null && slot !== slots[slots.length - 1]) slots.push(slot);
+  });
+  const gaps = slots.slice(1).map((slot, i) => slot - slots[i]!);
+  return gaps.length < 3 ? 1 : gaps.sort((a, b) => a - b)[(gaps.length - 1) >> 1]!; // two gaps are no rule
+}
+
+/** Of a line's slots those with a value and none on either side: no line goes through them, so they need a point. */
+export function lonely(slots: readonly Slot[]): number[] {
+  const none = (i: number) => (slots[i] ?? null) === null && slots[i] !== undefined;
+  return slots.flatMap((value, i) => (typeof value === "number" && (i === 0 || none(i - 1)) && (i === slots.length - 1 || none(i + 1)) ? [i] : []));
+}
+
+export type Slot = number | null | undefined;
 
 /**
  * Several lines on one grid of `step` ms, for uPlot, which draws a gap at null and joins over undefined. A hole of at
- * most `holes` slots between two values is a sample that came a little late: undefined. A longer one is a gap: null.
+ * most `holes` slots between two values, or of half more than usual on that line, is a sample that came a little late:
+ * undefined. A longer one is a gap: null.
  */
 export function onGrid(lines: readonly Line[], step: number, holes = 3): { x: number[]; y: Slot[][] } {
   const slots = lines.map((each) => {
@@ -56,7 +74,7 @@ export function onGrid(lines: readonly Line[], step: number, holes = 3): { x: nu
     if (previous !== undefined && slot - previous > holes) x.push(previous + 1); // an x with nulls only: the gap
     x.push(slot);
   }
-  const y = slots.map((values) => bridge(x, values, holes));
+  const y = slots.map((values, i) => bridge(x, values, Math.max(holes, Math.floor(usualGap(lines[i]!, step) * 1.5))));
   return { x: x.map((slot) => (slot * step) / 1000), y }; // uPlot's time is in seconds
 }
 
