@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from flask import Response
 from pydantic import Field, RootModel, ValidationError
@@ -53,6 +54,7 @@ class MqttOptions(Asked):
     prefix: Annotated[str, Field(max_length=200, pattern=r"^[^+#\x00-\x1f]+$")] = DEFAULT_PREFIX
 
 
+_HIDDEN: Final = "..."
 _OPTIONS: dict[ChannelKind, type[Asked]] = {
     "webhook": WebhookOptions,
     "email": EmailOptions,
@@ -75,7 +77,7 @@ class ChannelAnswer(Answer):
     kind: ChannelKind
     enabled: bool
     least_severity: Severity
-    options: dict[str, Any]
+    options: dict[str, Any] = Field(description="Of a webhook's url only the host; sent back as it is: kept")
     has_secret: bool
     waiting: int = Field(description="Notices in line")
     sent_at: int | None
@@ -95,9 +97,19 @@ class TriedAnswer(Answer):
     took_ms: int
 
 
+def _shown(channel: Channel) -> dict[str, Any]:
+    """Paths of webhooks hold their receivers' secrets: only where they lead is shown."""
+    if channel.kind != "webhook":
+        return channel.options
+    parts = urlsplit(channel.options["url"])
+    return {**channel.options, "url": f"{parts.scheme}://{parts.netloc}/{_HIDDEN}"}
+
+
 def _answer(channel: Channel, waiting: dict[str, int]) -> ChannelAnswer:
     return ChannelAnswer(
-        **vars(channel), has_secret=channel.secret is not None, waiting=waiting.get(channel.name, 0)
+        **{**vars(channel), "options": _shown(channel)},
+        has_secret=channel.secret is not None,
+        waiting=waiting.get(channel.name, 0),
     )
 
 
@@ -142,10 +154,13 @@ def set_alert_channel(path: ChannelPath, body: ChannelAsked) -> Response:
             "bad_name", "A channel's name is 1 to 63 of a-z, 0-9 and '-', not '-' at either end."
         )
     channels = context().store.alerts.channels
+    options, old = dict(body.options), channels.find(path.name)
+    if old is not None and old.kind == "webhook" and options.get("url") == _shown(old)["url"]:
+        options["url"] = old.options["url"]  # as it was shown: unchanged
     made = channels.put(
         path.name,
         body.kind,
-        options=_options(body.kind, body.options),
+        options=_options(body.kind, options),
         secret=body.secret,
         enabled=body.enabled,
         least_severity=body.least_severity,

@@ -41,6 +41,9 @@ _PLAIN: Final = frozenset({
     "dataset", "note", "policy", "query", "groups", "group", "artifacts", "auto", "reason", "state",
     "expires_in_s", "targets", "rules", "shadow", "delivery", "delta", "gates", "waves", "canary", "hours",
     "metered", "path", "budget", "members", "description", "names", "stage", "overrule", "replace",
+    "rule", "title", "kind", "severity", "enabled", "metric", "aggregate", "window_s", "direction", "fire_at",
+    "resolve_at", "for_s", "resolve_for_s", "least", "also", "baseline", "absent", "per", "group_by",
+    "channels", "repeat_s", "runbook", "least_severity", "starts_at", "ends_at", "repeats", "until",
     "per_hour", "low_confidence_percent",
 })
 # fmt: on

@@ -36,6 +36,9 @@ COMMANDS = {  # name -> (module, attribute); in the order of the job: run, fleet
     "budget": ("budget", "budget"),
     "finding": ("finding", "finding"),
     "telemetry": ("telemetry", "telemetry"),
+    "drift": ("drift", "drift"),
+    "sampling": ("sampling", "sampling"),
+    "alert": ("alert", "alert"),
     "completion": ("completion", "completion"),
 }
 
