@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
-from edgepress_devices.protocol import Sample
+from edgepress_devices.protocol import Histogram, Sample
 from edgepress_server.api.answers import Answer
 from edgepress_server.store.telemetry_read import quantiles_us
 
@@ -39,11 +41,34 @@ class SampleAnswer(Answer):
     battery_percent: float | None
     agent_cpu_percent: float | None
     disk_free_bytes: int | None
+    queue_p95_us: float | None = Field(description="Waiting for the model; p95_us is of the inference alone")
+    pre_p95_us: float | None = Field(description="Reading the request into tensors")
+    post_p95_us: float | None = Field(description="Writing the answer")
+    errors_input: int | None = Field(description="Of `errors`: the request does not fit the model")
+    errors_runtime: int | None
+    errors_timeout: int | None
+    errors_busy: int | None = Field(description="Turned away: too many were waiting")
+    swap_used_bytes: int | None
+    cpu_mhz: float | None
+    gpu_percent: float | None
+    battery_charging: bool | None
+    disk_read_bytes: int | None = Field(description="Of the whole board, in this interval, as the next three")
+    disk_written_bytes: int | None
+    net_rx_bytes: int | None
+    net_tx_bytes: int | None
+    wifi_dbm: float | None
+    input_psi: float | None = Field(description="Drift against the artifact's baseline, of the worst feature")
+    input_ks: float | None
+    output_psi: float | None
+    output_ks: float | None
+    confidence: float | None = Field(description="Mean of the largest class probability")
+    compared: int | None = Field(description="Requests that both models answered in shadow mode")
+    agreed: int | None
 
     @classmethod
     def of(cls, sample: Sample) -> SampleAnswer:
-        latencies = [] if sample.latency_us is None else [sample.latency_us]
-        p50_us, p95_us, p99_us = quantiles_us(latencies, (0.50, 0.95, 0.99))
+        p50_us, p95_us, p99_us = _quantiles(sample.latency_us, (0.50, 0.95, 0.99))
+        kinds, model = sample.error_kinds, sample.model
         return cls(
             at_ms=sample.at_ms,
             interval_ms=sample.interval_ms,
@@ -66,4 +91,31 @@ class SampleAnswer(Answer):
             battery_percent=sample.battery_percent,
             agent_cpu_percent=sample.agent_cpu_percent,
             disk_free_bytes=sample.disk_free_bytes,
+            queue_p95_us=_quantiles(sample.queue_us, (0.95,))[0],
+            pre_p95_us=_quantiles(sample.pre_us, (0.95,))[0],
+            post_p95_us=_quantiles(sample.post_us, (0.95,))[0],
+            errors_input=None if kinds is None else kinds.input,
+            errors_runtime=None if kinds is None else kinds.runtime,
+            errors_timeout=None if kinds is None else kinds.timeout,
+            errors_busy=None if kinds is None else kinds.busy,
+            swap_used_bytes=sample.swap_used_bytes,
+            cpu_mhz=sample.cpu_mhz,
+            gpu_percent=sample.gpu_percent,
+            battery_charging=sample.battery_charging,
+            disk_read_bytes=sample.disk_read_bytes,
+            disk_written_bytes=sample.disk_written_bytes,
+            net_rx_bytes=sample.net_rx_bytes,
+            net_tx_bytes=sample.net_tx_bytes,
+            wifi_dbm=sample.wifi_dbm,
+            input_psi=None if model is None else model.input_psi,
+            input_ks=None if model is None else model.input_ks,
+            output_psi=None if model is None else model.output_psi,
+            output_ks=None if model is None else model.output_ks,
+            confidence=None if model is None else model.confidence,
+            compared=None if model is None else model.compared,
+            agreed=None if model is None else model.agreed,
         )
+
+
+def _quantiles(histogram: Histogram | None, qs: Sequence[float]) -> list[float | None]:
+    return quantiles_us([] if histogram is None else [histogram], qs)

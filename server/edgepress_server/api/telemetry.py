@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from flask import Response, current_app
 from pydantic import BeforeValidator, Field, RootModel
@@ -14,30 +10,41 @@ from pydantic import BeforeValidator, Field, RootModel
 from edgepress_server.api.answers import Answer, Asked, answer, section
 from edgepress_server.api.auth import needs
 from edgepress_server.api.context import context
+from edgepress_server.api.export_formats import MIMETYPES, ExportFormat, written
+from edgepress_server.api.sample_rows import SAMPLE_COLUMNS, sample_rows
 from edgepress_server.api.samples import SampleAnswer
+from edgepress_server.api.telemetry_desk import desk
+from edgepress_server.api.telemetry_times import Time, read_range
 from edgepress_server.errors import InvalidInputError
-from edgepress_server.store.telemetry_read import METRICS, Metric, Rates
+from edgepress_server.store.series.keys import SeriesKey
+from edgepress_server.store.telemetry_read import Rates
+from edgepress_server.telemetry_query.device_series import NAMES_MAX, device_series, series_key
+from edgepress_server.telemetry_query.plan import RANGE_MAX_MS, Tier
 
 api = section("telemetry", "What the devices report.")
 
-TIME_MAX_MS = 2**43  # the year 2248
 _HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * _HOUR_MS
 
-Time = Annotated[int, Field(ge=0, le=TIME_MAX_MS, description="Unix ms")]
 Metrics = Annotated[
-    list[Metric],
+    list[Annotated[str, Field(max_length=80)]],
     BeforeValidator(lambda value: [part for text in value for part in str(text).split(",") if part]),
-    Field(min_length=1, max_length=2 * len(METRICS)),
+    Field(min_length=1, max_length=2 * NAMES_MAX),
 ]
 
 
 class SeriesQuery(Asked):
-    device: Annotated[str, Field(max_length=80)]
-    metric: Metrics = Field(description=f"One or several, with commas: {', '.join(METRICS)}")
+    device: Annotated[str, Field(max_length=80)] | None = Field(None, description="Or `group`")
+    group: Annotated[str, Field(max_length=120)] | None = Field(
+        None, description="fleet, profile:ID or artifact:DIGEST: all its devices, merged"
+    )
+    metric: Metrics = Field(
+        description="One or several, with commas: names of /telemetry/metrics; of counts also NAME_per_s; "
+        "latency, queue, pre or post with _p50_us, _p90_us, _p95_us, _p99_us; error_ratio, mem_ratio, agreement"
+    )
     from_: Time | None = Field(None, alias="from", description="Unix ms; default: an hour before `to`")
     to: Time | None = Field(None, description="Unix ms; default: now")
-    step_ms: Annotated[int, Field(ge=1, le=_DAY_MS)] | None = Field(
+    step_ms: Annotated[int, Field(ge=1, le=RANGE_MAX_MS)] | None = Field(
         None, description="default: about 600 points"
     )
 
@@ -46,7 +53,7 @@ class ExportQuery(Asked):
     device: Annotated[str, Field(max_length=80)] | None = Field(None, description="default: all")
     from_: Time | None = Field(None, alias="from", description="Unix ms; default: a day before `to`")
     to: Time | None = Field(None, description="Unix ms; default: now")
-    format: Literal["csv", "json"] = "csv"
+    format: ExportFormat = "csv"
 
 
 class Latest(RootModel[dict[str, SampleAnswer]]):
@@ -56,8 +63,9 @@ class Latest(RootModel[dict[str, SampleAnswer]]):
 class SeriesAnswer(Answer):
     t: list[int] = Field(description="Unix ms: where each step begins")
     step_ms: int = Field(description="As used; may be larger than asked for")
-    series: dict[Metric, list[float | None]] = Field(description="null: nothing was measured in that step")
-    methods: dict[Metric, str] = Field(description="power_mw, energy_mj: where the newest figure came from")
+    series: dict[str, list[float | None]] = Field(description="null: nothing was measured in that step")
+    methods: dict[str, str] = Field(description="power_mw, energy_mj: where the newest figure came from")
+    tier: Tier = Field(description="Which rows were read: single samples, minutes or hours")
 
 
 class FleetDevices(Answer):
@@ -98,23 +106,40 @@ class FleetAnswer(Answer):
 @needs("viewer")
 def get_latest() -> Response:
     """The newest sample of every device"""
-    found = context().store.telemetry_read.latest()
+    found = context().store.series_read.latest()
     return answer(Latest({name: SampleAnswer.of(sample) for name, sample in sorted(found.items())}))
 
 
 @api.get("/telemetry/series", responses={200: SeriesAnswer})
 @needs("viewer")
 def get_series(query: SeriesQuery) -> Response:
-    """Metrics of one device over time
+    """Figures of one device, or of a group, over time
 
-    Up to an hour of the last day in steps of at least a second, anything else in steps of whole minutes.
+    Up to an hour of the last day in steps of at least a second, up to two days in minutes, anything else in
+    hours; in minutes too where the step asks for it. Memory and temperature are the most of each step.
     """
     store = context().store
-    store.devices.get(query.device)
-    from_ms, to_ms = _range(query.from_, query.to, _HOUR_MS)
-    metrics = list(dict.fromkeys(query.metric))
-    found = store.telemetry_read.series(query.device, metrics, from_ms, to_ms, query.step_ms)
-    return answer(SeriesAnswer.model_validate(found))
+    if (query.device is None) == (query.group is None):
+        raise InvalidInputError("series_of", "Name a `device` or a `group`, and not both.")
+    now_ms = store.now_ms()
+    from_ms, to_ms = read_range(query.from_, query.to, None, _HOUR_MS, now_ms)
+    methods: dict[str, str] = {}
+    if query.device is not None:
+        store.devices.get(query.device)
+        key = SeriesKey("device", query.device)
+        methods = store.series_read.methods(query.device)
+    else:
+        key = series_key(query.group or "")
+    found = device_series(desk().source, key, query.metric, from_ms, to_ms, query.step_ms, now_ms)
+    return answer(
+        SeriesAnswer.model_construct(
+            t=found.t,
+            step_ms=found.step_ms,
+            series=found.series,
+            methods={name: how for name, how in methods.items() if name in found.series},
+            tier=found.tier,
+        )
+    )
 
 
 @api.get("/telemetry/fleet", responses={200: FleetAnswer})
@@ -144,37 +169,22 @@ def get_fleet() -> Response:
 @api.get(
     "/telemetry/export",
     responses={
-        200: {
-            "content": {
-                "text/csv": {"schema": {"type": "string"}},
-                "application/json": {"schema": {"type": "array", "items": {"type": "object"}}},
-            }
-        }
+        200: {"content": {mimetype: {"schema": {"type": "string"}} for mimetype in MIMETYPES.values()}}
     },
 )
 @needs("viewer")
 def export_telemetry(query: ExportQuery) -> Response:
-    """Samples as CSV or JSON, streamed; single samples are kept for 24 hours"""
+    """Samples as CSV, JSON or Parquet, streamed; single samples are kept for 24 hours"""
     store = context().store
     if query.device is not None:
         store.devices.get(query.device)
-    from_ms, to_ms = _range(query.from_, query.to, _DAY_MS)
-    rows = (
-        {"device": name, **_flat(SampleAnswer.of(sample))}
-        for name, sample in store.telemetry_read.export(query.device, from_ms, to_ms)
+    from_ms, to_ms = read_range(query.from_, query.to, None, _DAY_MS, store.now_ms())
+    rows = sample_rows(store.series_read.export(query.device, from_ms, to_ms))
+    response = current_app.response_class(
+        written(query.format, SAMPLE_COLUMNS, rows), mimetype=MIMETYPES[query.format]
     )
-    text, mimetype = (_csv(rows), "text/csv") if query.format == "csv" else (_json(rows), "application/json")
-    response = current_app.response_class(text, mimetype=mimetype)
     response.headers["Content-Disposition"] = f"attachment; filename=telemetry.{query.format}"
     return response
-
-
-def _range(from_ms: int | None, to_ms: int | None, default_ms: int) -> tuple[int, int]:
-    to_ms = context().store.now_ms() + 1 if to_ms is None else to_ms
-    from_ms = max(0, to_ms - default_ms) if from_ms is None else from_ms
-    if from_ms >= to_ms:
-        raise InvalidInputError("time_range", "`from` must lie before `to`; both are Unix milliseconds.")
-    return from_ms, to_ms
 
 
 def _group(rates: Rates) -> Group:
@@ -187,48 +197,3 @@ def _group(rates: Rates) -> Group:
         power_devices=rates.power_devices,
         power_estimated=rates.power_estimated,
     )
-
-
-def _flat(sample: SampleAnswer) -> dict[str, Any]:
-    """One row: readings become three columns."""
-    row: dict[str, Any] = {}
-    for name, value in sample.model_dump(exclude={"power_mw", "energy_mj"}).items():
-        row[name] = value
-    for name, reading in (("power_mw", sample.power_mw), ("energy_mj", sample.energy_mj)):
-        row[name] = reading.value if reading is not None else None
-        row[f"{name}_method"] = reading.method if reading is not None else None
-        row[f"{name}_scope"] = reading.scope if reading is not None else None
-    return row
-
-
-_COLUMNS = (
-    "device",
-    *(name for name in SampleAnswer.model_fields if name not in ("power_mw", "energy_mj")),
-    *(f"{name}{suffix}" for name in ("power_mw", "energy_mj") for suffix in ("", "_method", "_scope")),
-)
-
-
-def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    line = io.StringIO()
-    writer = csv.DictWriter(line, _COLUMNS)
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
-        if line.tell() > 16_384:
-            yield line.getvalue()
-            line.seek(0)
-            line.truncate()
-    yield line.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A device chose the text of a method: a spreadsheet must not take it for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
-
-
-def _json(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    separator = "[\n"
-    for row in rows:
-        yield separator + json.dumps(row)
-        separator = ",\n"
-    yield "[]\n" if separator == "[\n" else "\n]\n"

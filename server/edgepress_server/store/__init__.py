@@ -49,6 +49,7 @@ from edgepress_server.store.quarantine import Quarantine
 from edgepress_server.store.refits import Refits
 from edgepress_server.store.releases import Releases
 from edgepress_server.store.renewals import Renewals
+from edgepress_server.store.rollout_arms import RolloutArms
 from edgepress_server.store.rollout_figures import RolloutFigures
 from edgepress_server.store.rollout_moves import RolloutMoves
 from edgepress_server.store.rollout_pages import RolloutPages
@@ -154,6 +155,7 @@ class Store:
         self.running = Running(self.database, self.series_read)
         self.fleet_pages = FleetPages(self.database)
         self.annotations = Annotations(self.database)
+        self.rollout_arms = RolloutArms(self.database)
         self.alerts = Alerts(self.database, self.events, self.facts)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:

@@ -7,7 +7,7 @@ kinds the newest ROWS_MAX of the range.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -89,7 +89,7 @@ class Annotations:
         )
         return "" if row is None else str(row["model"])  # no model has this name: of none there are none
 
-    def _releases(self, asked: dict[str, object]) -> Sequence[Annotation]:
+    def _releases(self, asked: Mapping[str, object]) -> Sequence[Annotation]:
         rows = self._database.rows(
             "SELECT r.id, r.model, r.counter, r.note, r.created_at FROM releases r"
             " WHERE r.created_at >= :from AND r.created_at < :to AND (:model IS NULL OR r.model = :model)"
@@ -110,7 +110,7 @@ class Annotations:
             for row in rows
         ]
 
-    def _rollouts(self, asked: dict[str, object]) -> Sequence[Annotation]:
+    def _rollouts(self, asked: Mapping[str, object]) -> Sequence[Annotation]:
         rows = self._database.rows(
             "SELECT o.id, r.model, r.counter, d.at, d.wave, d.what, d.why FROM rollout_decisions d"
             " JOIN rollouts o ON o.id = d.rollout JOIN releases r ON r.id = o.release"
@@ -135,7 +135,7 @@ class Annotations:
             for row in rows
         ]
 
-    def _devices(self, asked: dict[str, object]) -> Sequence[Annotation]:
+    def _devices(self, asked: Mapping[str, object]) -> Sequence[Annotation]:
         if asked["model"] is not None and asked["device"] is None:
             return []
         found = []
@@ -163,7 +163,7 @@ class Annotations:
             ]
         return found
 
-    def _alerts(self, asked: dict[str, object]) -> Sequence[Annotation]:
+    def _alerts(self, asked: Mapping[str, object]) -> Sequence[Annotation]:
         rows = self._database.rows(
             "SELECT id, title, sentence, severity, since, resolved_at, model, profile, first_subject"
             " FROM alert_incidents WHERE since < :to AND coalesce(resolved_at, :to) >= :from"
@@ -190,7 +190,7 @@ class Annotations:
             for row in rows
         ]
 
-    def _findings(self, asked: dict[str, object]) -> Sequence[Annotation]:
+    def _findings(self, asked: Mapping[str, object]) -> Sequence[Annotation]:
         rows = self._database.rows(
             "SELECT id, model, profile, kind, sentence, since, ended_at FROM findings"
             " WHERE since < :to AND coalesce(ended_at, :to) >= :from"

@@ -63,6 +63,15 @@ class ReleaseRow:
     artifacts: dict[str, str]  # profile -> digest
 
 
+@dataclass(frozen=True)
+class PredictedRow:
+    """Of an artifact on a profile, before it ran there."""
+
+    latency_us: float
+    basis: str  # "datasheet" | "calibration"
+    error: float | None  # relative, that the prediction itself claims
+
+
 class FleetPages:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -92,6 +101,18 @@ class FleetPages:
             ReleaseRow(row["id"], row["counter"], row["created_at"], json.loads(row["artifacts"]))
             for row in rows
         ]
+
+    def predictions(self, model: str) -> dict[tuple[str, str], PredictedRow]:
+        """(profile, digest) -> what was predicted of the model's artifacts."""
+        rows = self._database.rows(
+            "SELECT p.profile, p.digest, p.latency_us, p.basis, p.error FROM artifact_predictions p"
+            " JOIN artifacts a ON a.digest = p.digest WHERE a.model = ? AND p.latency_us IS NOT NULL",
+            (model,),
+        )
+        return {
+            (row["profile"], row["digest"]): PredictedRow(row["latency_us"], row["basis"], row["error"])
+            for row in rows
+        }
 
     def devices(self) -> list[DeviceRow]:
         """All, by name, revoked ones too: one query, however many there are."""

@@ -26,7 +26,7 @@ def _mean(metric: str) -> Measure:
     return lambda frame: frame.mean(metric)
 
 
-def _most(metric: str) -> Measure:
+def most(metric: str) -> Measure:
     return lambda frame: frame.highest(metric)
 
 
@@ -60,9 +60,9 @@ def _table() -> dict[str, tuple[str | None, Measure]]:
             found[f"{metric.name}_per_s"] = (None, _rate(metric.name))
         else:
             found[metric.name] = (None, _mean(metric.name))
-    found["rss_most_bytes"] = (None, _most("rss_bytes"))
-    found["mem_used_most_bytes"] = (None, _most("mem_used_bytes"))
-    found["temp_most_c"] = (None, _most("temp_c"))
+    found["rss_most_bytes"] = (None, most("rss_bytes"))
+    found["mem_used_most_bytes"] = (None, most("mem_used_bytes"))
+    found["temp_most_c"] = (None, most("temp_c"))
     found["error_ratio"] = (None, _ratio("errors"))
     found["mem_ratio"] = (None, _ratio("mem_used_bytes"))
     found["agreement"] = (None, _ratio("agreed"))
@@ -128,6 +128,17 @@ def whole(frame: Frame, names: Sequence[str] = OF_A_SERIES) -> dict[str, float |
         return dict.fromkeys(names)
     joined = frame.grouped(np.zeros(len(frame), np.int64), frame.span_ms)
     return {name: figure(float(MEASURES[name][1](joined)[0])) for name in names}
+
+
+def told(frame: Frame, devices: int) -> dict[str, float | None]:
+    """`whole`, with how many devices it is of; where nothing was counted, that is none and not unknown."""
+    found = whole(frame)
+    return {
+        "devices": float(devices),
+        **found,
+        "inferences": found["inferences"] or 0.0,
+        "errors": found["errors"] or 0.0,
+    }
 
 
 def over_time(frame: Frame, made: Plan, names: Sequence[str] = OVER_TIME) -> dict[str, list[float | None]]:

@@ -266,7 +266,7 @@ def _moved(now: Figures, usual: Figures) -> list[tuple[str, float, float, float,
 
 
 def _with(mover: Mover, **changes: object) -> Mover:
-    return Mover(**{**vars(mover), **changes})  # type: ignore[arg-type]
+    return Mover(**{**vars(mover), **changes})
 
 
 def _sentence(mover: Mover, since: int | None) -> str:

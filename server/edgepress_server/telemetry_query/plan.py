@@ -74,6 +74,8 @@ def plan(
     series: int = 1,
     grouped: bool = False,
     least_ms: int = SECOND_MS,
+    points_wanted: int = POINTS_WANTED,
+    points_max: int = POINTS_MAX,
 ) -> Plan:
     """How to read ``series`` series, of groups or of devices. Raises InvalidInputError (range, step).
 
@@ -86,16 +88,16 @@ def plan(
     tier = _tier(from_ms, to_ms, step_ms, max(step_ms or 0, least_ms), now_ms, max(1, series), grouped)
     unit_ms = TIER_MS[tier]
     if step_ms is None:
-        chosen_ms = nice(max(-(-span_ms // POINTS_WANTED), unit_ms, least_ms))
+        chosen_ms = nice(max(-(-span_ms // points_wanted), unit_ms, least_ms))
     else:
-        chosen_ms = max(step_ms, -(-span_ms // (POINTS_MAX - 2)), unit_ms, least_ms)
+        chosen_ms = max(step_ms, -(-span_ms // (points_max - 2)), unit_ms, least_ms)
         chosen_ms = -(-chosen_ms // unit_ms) * unit_ms
     notes = []
     if step_ms is not None and chosen_ms != step_ms:
         why = (
             f"this range is kept in {tier}s"
             if chosen_ms == unit_ms and tier != "raw"
-            else f"at most {POINTS_MAX} points are answered, in whole {'seconds' if tier == 'raw' else tier + 's'}"
+            else f"at most {points_max} points are answered, in whole {'seconds' if tier == 'raw' else tier + 's'}"
         )
         notes.append(f"Steps of {words(chosen_ms)} instead of {words(step_ms)}: {why}.")
     first = from_ms // chosen_ms * chosen_ms
