@@ -5,7 +5,6 @@ import type { Channel, ChannelTest } from "../api/alerts";
 import { del, post } from "../api/client";
 import { asApiError, touches, useResource } from "../api/resource";
 import { useMay } from "../api/session";
-import { severityWords } from "../text/alerts";
 import { channelWords } from "../text/channel_form";
 import { ago, plural } from "../text/format";
 import { Confirm } from "../ui/dialog";
@@ -52,6 +51,7 @@ export function AlertChannelsPage() {
   );
 }
 
+const TOLD = { info: "everything", warning: "warnings and worse", critical: "critical alerts only" } as const;
 const KIND = { webhook: "Webhook", email: "E-mail", mqtt: "MQTT" } as const;
 
 function ChannelCard({ channel, may, onEdit, reload }: { channel: Channel; may: boolean; onEdit: () => void; reload: () => void }) {
@@ -110,7 +110,7 @@ function ChannelCard({ channel, may, onEdit, reload }: { channel: Channel; may: 
         </Notice>
       )}
       <p class="note">
-        From {severityWords[channel.least_severity].text} on. Last sent {ago(channel.sent_at, now)}.
+        Told of {TOLD[channel.least_severity]}. {channel.sent_at === null ? "Nothing was sent yet." : `Last sent ${ago(channel.sent_at, now)}.`}
         {channel.waiting > 0 && ` ${plural(channel.waiting, "notice")} ${channel.waiting === 1 ? "waits" : "wait"} to be sent.`}
         {failing && ` Failed ${ago(channel.failed_at, now)}: ${channel.failure}`}
       </p>

@@ -56,56 +56,58 @@ function RuleForm({ kept, may, choices, onClose, reload }: { kept: KeptRule | nu
         if (may && problem === null) save.run();
       }}
     >
-      <fieldset class="dialog-body" disabled={!may}>
-        {(save.error ?? reset.error) && <Failure error={(save.error ?? reset.error)!} />}
-        {kept && !may && <p>{kept.words}</p>}
-        <div class="pair-fields">
-          <Field label="Title">
-            {(ids) => (
-              <input
-                {...ids}
-                autofocus={!kept}
-                maxLength={80}
-                value={rule.title}
-                onInput={(event) => {
-                  const title = event.currentTarget.value;
-                  set(named ? { title } : { title, name: nameFor(title) });
-                }}
-                data-testid="rule-title"
-              />
-            )}
-          </Field>
-          {!kept && (
-            <Field label="Name" hint="For commands and links; it stays.">
+      <div class="dialog-body">
+        <fieldset class="stack" disabled={!may}>
+          {(save.error ?? reset.error) && <Failure error={(save.error ?? reset.error)!} />}
+          {kept && !may && <p>{kept.words}</p>}
+          <div class="pair-fields">
+            <Field label="Title">
               {(ids) => (
                 <input
                   {...ids}
-                  class="mono"
-                  maxLength={63}
-                  value={rule.name}
+                  autofocus={!kept}
+                  maxLength={80}
+                  value={rule.title}
                   onInput={(event) => {
-                    setNamed(true);
-                    set({ name: event.currentTarget.value });
+                    const title = event.currentTarget.value;
+                    set(named ? { title } : { title, name: nameFor(title) });
                   }}
-                  data-testid="rule-name"
+                  data-testid="rule-title"
                 />
               )}
             </Field>
-          )}
-        </div>
-        <div class="row apart">
-          <Choice label="Severity" value={rule.severity} options={SEVERITIES} onChange={(severity) => set({ severity })} testid="rule-severity" />
-          <label class="check">
-            <input type="checkbox" checked={rule.enabled} onChange={(event) => set({ enabled: event.currentTarget.checked })} />
-            Switched on
-          </label>
-        </div>
-        <Kinds rule={rule} choices={choices} onChange={(kind) => setRule(withKind(rule, kind, choices))} fixed={kept?.shipped ?? false} />
-        <Watches rule={rule} choices={choices} set={set} setRule={setRule} />
-        {rule.kind !== "server" && <Scope rule={rule} set={set} />}
-        <Tells rule={rule} channels={choices.channels} set={set} />
-      </fieldset>
-      {tested !== null && <DryRun key={tested} body={JSON.parse(tested) as Rule} />}
+            {!kept && (
+              <Field label="Name" hint="For commands and links; it stays.">
+                {(ids) => (
+                  <input
+                    {...ids}
+                    class="mono"
+                    maxLength={63}
+                    value={rule.name}
+                    onInput={(event) => {
+                      setNamed(true);
+                      set({ name: event.currentTarget.value });
+                    }}
+                    data-testid="rule-name"
+                  />
+                )}
+              </Field>
+            )}
+          </div>
+          <div class="row apart">
+            <Choice label="Severity" value={rule.severity} options={SEVERITIES} onChange={(severity) => set({ severity })} testid="rule-severity" />
+            <label class="check">
+              <input type="checkbox" checked={rule.enabled} onChange={(event) => set({ enabled: event.currentTarget.checked })} />
+              Switched on
+            </label>
+          </div>
+          <Kinds rule={rule} choices={choices} onChange={(kind) => setRule(withKind(rule, kind, choices))} fixed={kept?.shipped ?? false} />
+          <Watches rule={rule} choices={choices} set={set} setRule={setRule} />
+          {rule.kind !== "server" && <Scope rule={rule} set={set} />}
+          <Tells rule={rule} channels={choices.channels} set={set} />
+        </fieldset>
+        {tested !== null && <DryRun key={tested} body={JSON.parse(tested) as Rule} />}
+      </div>
       <footer>
         {problem && may && <span class="footer-note">{problem}</span>}
         {may && kept?.shipped && kept.changed && (

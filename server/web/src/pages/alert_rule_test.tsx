@@ -1,5 +1,6 @@
 // What a rule would have said over the last day, asked without saving it.
 
+import { useEffect, useRef } from "preact/hooks";
 import type { Rule, RuleTest } from "../api/alerts";
 import { usePreview } from "../api/use_preview";
 import { subjectWords } from "../text/alerts";
@@ -11,11 +12,12 @@ const HOURS = 24;
 export function DryRun({ body }: { body: Rule }) {
   const found = usePreview<RuleTest>(`/alert-rules/test?hours=${HOURS}`, body);
   const test = found.value;
+  const box = useRef<HTMLDivElement>(null);
+  // It stands below the fields: who asked for it sees it.
+  useEffect(() => box.current?.scrollIntoView({ block: "nearest" }), [test, found.error]);
   return (
-    <div class="dialog-body">
-      <div class="dry-run" role="status" data-testid="rule-dry-run">
-        {found.error ? <Failure error={found.error} /> : test ? <Said test={test} /> : <Skeleton lines={2} />}
-      </div>
+    <div class="dry-run" role="status" data-testid="rule-dry-run" ref={box}>
+      {found.error ? <Failure error={found.error} /> : test ? <Said test={test} /> : <Skeleton lines={2} />}
     </div>
   );
 }

@@ -74,8 +74,8 @@ function RuleTable({ rules, may, reload, onOpen }: TableProps) {
               <th scope="col">Rule</th>
               <th scope="col">Severity</th>
               <th scope="col">When it fires</th>
-              <th scope="col">Now</th>
               <th scope="col">On</th>
+              <th scope="col">Now</th>
               <th scope="col">
                 <span class="visually-hidden">Actions</span>
               </th>
@@ -103,15 +103,15 @@ function RuleTable({ rules, may, reload, onOpen }: TableProps) {
                   <Badge word={severityWords[rule.severity]} />
                 </td>
                 <td class="grow">{rule.words}</td>
-                <td class="tight">
+                <td>
+                  <Enabled rule={rule} may={may} reload={reload} />
+                </td>
+                <td>
                   {rule.firing > 0 ? (
                     <Link href={`/alerts?rule=${encodeURIComponent(rule.name)}`}>{plural(rule.firing, "alert")}</Link>
                   ) : (
                     <span class="note">{rule.enabled ? "quiet" : "off"}</span>
                   )}
-                </td>
-                <td>
-                  <Enabled rule={rule} may={may} reload={reload} />
                 </td>
                 <td class="tight">
                   <span class="row tight">
@@ -165,6 +165,7 @@ function Enabled({ rule, may, reload }: { rule: KeptRule; may: boolean; reload: 
           aria-label={`${rule.title} is on`}
           data-testid={`rule-enabled-${rule.name}`}
         />
+        <span class="phone">switched {rule.enabled ? "on" : "off"}</span>
       </label>
       {toggle.error && <Failure error={toggle.error} />}
     </>

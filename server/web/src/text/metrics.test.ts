@@ -31,6 +31,7 @@ test("a change says its direction; from nothing there is none", () => {
   expect(changeWords(change(120, 100))).toBe("+20 %");
   expect(changeWords(change(90, 100))).toBe("−10 %");
   expect(changeWords(change(100.2, 100))).toBe("same");
+  expect(changeWords(change(20, 1.1))).toBe("18 times");
   expect(change(5, 0)).toBeNull();
   expect(changeWords(change(null, 4))).toBe("–");
 });

@@ -72,9 +72,10 @@ export function change(now: number | null, before: number | null): number | null
   return (now / before - 1) * 100;
 }
 
-/** "+12 %", "−3.4 %", "same". */
+/** "+12 %", "−3.4 %", "18 times", "same". */
 export function changeWords(percentage: number | null): string {
   if (percentage === null) return "–";
+  if (percentage >= 300) return `${short(Number((1 + percentage / 100).toPrecision(2)))} times`;
   if (Math.abs(percentage) < 0.5) return "same";
   const sign = percentage > 0 ? "+" : "−";
   return `${sign}${short(Math.round(Math.abs(percentage) * 10) / 10)} %`;
