@@ -34,14 +34,14 @@ _UNITS: Final = {
     "dBm": _Unit("_dbm", "dbm", 1.0, "dB[mW]"),
 }
 _NONE: Final = _Unit("", "", 1.0, "1")
-_CLEARER: Final = {
-    "energy": "inference_energy",
-    "rss": "agent_memory",
-    "mem_used": "memory_used",
-    "mem_total": "memory_size",
-    "cpu": "cpu_used",
-    "gpu": "gpu_used",
-    "disk_free": "disk_free",
+_CLEARER: Final = {  # by the catalogue's name
+    "energy_mj": "inference_energy",
+    "rss_bytes": "agent_memory",
+    "mem_used_bytes": "memory_used",
+    "mem_total_bytes": "memory_size",
+    "cpu_percent": "cpu_used",
+    "cpu_mhz": "cpu_clock",
+    "gpu_percent": "gpu_used",
 }
 
 
@@ -51,7 +51,7 @@ def _unit(metric: Metric) -> _Unit:
 
 def plain_name(metric: Metric) -> str:
     """Without the unit: ``temp_c`` -> ``temp``."""
-    return metric.name.removesuffix(_unit(metric).suffix)
+    return _CLEARER.get(metric.name) or metric.name.removesuffix(_unit(metric).suffix)
 
 
 def factor(metric: Metric) -> float:
@@ -68,12 +68,11 @@ def prometheus_name(metric: Metric, *, scope: str = "", statistic: str = "") -> 
     word = _unit(metric).word
     if metric.kind == "flag" and statistic:
         word, statistic = "ratio", ""
-    return "_".join(filter(None, (PREFIX, scope, _CLEARER.get(plain, plain), statistic, word)))
+    return "_".join(filter(None, (PREFIX, scope, plain, statistic, word)))
 
 
 def otlp_name(metric: Metric) -> str:
-    plain = plain_name(metric)
-    return f"{PREFIX}.{_CLEARER.get(plain, plain)}"
+    return f"{PREFIX}.{plain_name(metric)}"
 
 
 def ucum(metric: Metric) -> str:
