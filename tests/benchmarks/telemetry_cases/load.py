@@ -14,14 +14,15 @@ import select
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
 
 import numpy as np
-from delivery_cases.mqtt_session import _connect_packet
+from delivery_cases.mqtt_session import _connect_packet, _length
 
-from edgepress_devices.protocol import PREFIX
+from edgepress_devices.protocol import PREFIX, State, to_json, up_topic
 from telemetry_cases.packets import ROWS, SAMPLES, Template, device, digits
 
 CONNECTIONS: Final = 8
@@ -270,6 +271,23 @@ class Load:
         if self._process.is_alive():
             self._process.terminate()
         self._process.join(10.0)
+
+
+def announce(port: int, credentials: tuple[str, str] | None, numbers: Sequence[int]) -> None:
+    """Retained states of these devices: they are there, and run what their telemetry says."""
+    user, password = credentials or ("load", "load")
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(_connect_packet("load-states", user, password, (f"{PREFIX}/d/load/up/state", b"")))
+        connection.recv(4)
+        for n in numbers:
+            digest = ARTIFACTS[n // ROWS % len(ARTIFACTS)]
+            state = State(online=True, at_ms=_now_ms(), agent="0.7.0", running=digest, step="committed")
+            topic, payload = up_topic(device(n), "state").encode(), to_json(state)
+            body = len(topic).to_bytes(2, "big") + topic + payload
+            connection.sendall(b"\x31" + _length(len(body)) + body)  # QoS 0, retained
+        connection.sendall(b"\xc0\x00")  # what was sent before the answer to this ping has been read
+        while not connection.recv(64).endswith(b"\xd0\x00"):
+            pass
 
 
 def names(devices: int) -> list[str]:
