@@ -106,6 +106,6 @@ def _spread(expected: Counts, actual: Counts) -> float:
 
 
 def _chi_squared(freedom: int, share: float) -> float:
-    """The quantile, within 1 % from two degrees of freedom on (Wilson and Hilferty, PNAS 17(12), 1931)."""
+    """The quantile, within 2 % from two degrees of freedom on (Wilson and Hilferty, PNAS 17(12), 1931)."""
     spread = 2.0 / (9.0 * freedom)
     return float(freedom * (1.0 - spread + NormalDist().inv_cdf(share) * math.sqrt(spread)) ** 3)

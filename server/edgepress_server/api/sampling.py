@@ -251,9 +251,9 @@ def _clear(whose: str) -> Response:
 def _npz(name: str, array: np.ndarray) -> bytes:
     """As numpy.savez, which cannot take an input that is called `file`."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open(f"{name.replace('/', '_') or 'input'}.npy", "w") as member:
-            np.lib.format.write_array(member, array, allow_pickle=False)
+    inside = f"{name.replace('/', '_') or 'input'}.npy"
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(inside, "w") as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)
     return stream.getvalue()
 
 

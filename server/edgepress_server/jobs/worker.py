@@ -136,7 +136,6 @@ class Worker:
             self._store.facts.heartbeat("worker")
             self._heartbeat_due_s = time.monotonic() + HEARTBEAT_MS / 1000
             self._renew_keys()
-            self._store.sampled_inputs.prune()
         advance_pushes(self._store, self._keys)
         self._refitter.tick()
         self._deltas.tick()
