@@ -8,6 +8,7 @@ import { AlertsPage } from "./pages/alerts";
 import { AuditPage } from "./pages/audit";
 import { DevicePage } from "./pages/device";
 import { DevicesPage } from "./pages/devices";
+import { ArtifactDriftPage, DeviceDriftPage } from "./pages/drift";
 import { FindingPage } from "./pages/finding";
 import { FindingsPage } from "./pages/findings";
 import { GroupsPage } from "./pages/groups";
@@ -40,6 +41,8 @@ const ROUTES: readonly (readonly [string, Render])[] = [
   ["/", () => <OverviewPage />],
   ["/devices", () => <DevicesPage />],
   ["/devices/:name", ({ name = "" }) => <DevicePage key={name} name={name} />],
+  ["/devices/:name/drift", ({ name = "" }) => <DeviceDriftPage key={name} name={name} />],
+  ["/artifacts/:digest/drift", ({ digest = "" }) => <ArtifactDriftPage key={digest} digest={digest} />],
   ["/models", () => <ModelsPage />],
   ["/models/:name", ({ name = "" }) => <ModelPage key={name} name={name} />],
   ["/jobs", () => <JobsPage />],

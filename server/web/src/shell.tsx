@@ -102,6 +102,7 @@ const BELONGS: Record<string, string> = {
 function isHere(href: string, path: string): boolean {
   if (BELONGS[path] === href) return true;
   if (href === "/rollouts" && path.startsWith("/push/")) return true;
+  if (href === "/models" && path.startsWith("/artifacts/")) return true;
   if (href === "/alerts" && path.startsWith("/runbooks/")) return true;
   return href === "/" ? path === "/" : path === href || path.startsWith(href + "/");
 }
