@@ -204,14 +204,15 @@ def usual(values: Floats, whose: Ints, subjects: int) -> tuple[Floats, Floats]:
     values, whose = values[known], whose[known]
     order = np.argsort(whose, kind="stable")
     values, whose = values[order], whose[order]
-    starts = np.flatnonzero(np.r_[True, whose[1:] != whose[:-1]]) if len(whose) else np.zeros(0, np.int64)
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(whose)], strict=True):
+    found, starts = np.unique(whose, return_index=True)
+    ends = np.append(starts[1:], len(whose))
+    for place, start, end in zip(found.tolist(), starts.tolist(), ends[: len(found)].tolist(), strict=True):
         if end - start < BASELINE_ROWS_MIN:
             continue
         own = values[start:end]
         middle = float(np.median(own))
-        median[whose[start]] = middle
-        spread[whose[start]] = MAD_TO_SIGMA * float(np.median(np.abs(own - middle)))
+        median[place] = middle
+        spread[place] = MAD_TO_SIGMA * float(np.median(np.abs(own - middle)))
     return median, spread
 
 

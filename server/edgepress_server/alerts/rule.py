@@ -54,6 +54,8 @@ SERVER_CHECKS: Final[dict[str, tuple[str, str]]] = {  # name -> title, unit
 }
 WINDOW_MAX_S: Final = 7 * 24 * 3600
 RULES_MAX: Final = 200
+ALSO_MAX: Final = 3
+LIMIT_MAX: Final = 1e15
 
 
 class Also(msgspec.Struct, frozen=True):
@@ -186,12 +188,30 @@ def _check_baseline(rule: Rule, baseline: Baseline) -> None:
 
 
 def _check_limits(rule: Rule) -> None:
+    for name, value in (("fire_at", rule.fire_at), ("resolve_at", rule.resolves_at)):
+        if not abs(value) <= LIMIT_MAX:  # nan, too
+            raise _bad(name, f"a number of at most {LIMIT_MAX:g}")
+    _check_order(rule)
+    _check_times(rule)
+    if len(rule.also) > ALSO_MAX:
+        raise _bad("also", f"at most {ALSO_MAX} further conditions")
+    for also in rule.also:
+        if also.metric not in BY_NAME:
+            raise _bad("also.metric", "one of GET /telemetry/metrics that is no histogram")
+        if not abs(also.value) <= LIMIT_MAX:
+            raise _bad("also.value", f"a number of at most {LIMIT_MAX:g}")
+
+
+def _check_order(rule: Rule) -> None:
     if rule.kind == "absence" and (rule.fire_at < 30 or rule.direction != "above" or rule.per != "device"):
         raise _bad("fire_at", "at least 30 seconds above, per device, for absence")
     if rule.is_beyond(rule.resolves_at, rule.fire_at):
         raise _bad("resolve_at", f"{rule.fire_at:g} or {'less' if rule.direction == 'above' else 'more'}")
     if rule.kind == "baseline" and rule.fire_at <= 0:
         raise _bad("fire_at", "a ratio to what is usual, above 0")
+
+
+def _check_times(rule: Rule) -> None:
     for name, value, most in (
         ("window_s", rule.window_s, WINDOW_MAX_S),
         ("for_s", rule.for_s, 7 * 24 * 3600),
@@ -206,11 +226,6 @@ def _check_limits(rule: Rule) -> None:
         raise _bad("repeat_s", "0 (never) or at least 300")
     if not 1 <= rule.least <= 1_000_000_000:
         raise _bad("least", "1 or more")
-    if len(rule.also) > 3:
-        raise _bad("also", "at most 3 further conditions")
-    for also in rule.also:
-        if also.metric not in BY_NAME:
-            raise _bad("also.metric", "one of GET /telemetry/metrics that is no histogram")
 
 
 def _check_scope(rule: Rule) -> None:

@@ -42,26 +42,21 @@ class Teller:
         channels = alerts.channels.list()
         lately = alerts.channels.sent_since(now - RATE_MS)
         for incident in unsettled:
+            silenced = self._is_silenced(incident, silences, fleet)
+            rule = rules.get(incident.rule)
+            changes = silenced != incident.silenced and incident.state == "firing"
+            if not changes and next_notice(_case(incident, rule), now) is None:
+                continue  # as nearly always: no write
             with self._store.transaction():
-                self._silence(incident, self._is_silenced(incident, silences, fleet))
-                self._tell(alerts.get(incident.id), rules.get(incident.rule), channels, lately, now)
+                current = alerts.get(incident.id)  # somebody may have acknowledged it meanwhile
+                if changes:
+                    current = self._silence(current, silenced)
+                self._tell(current, rule, channels, lately, now)
 
     def _tell(
         self, incident: Incident, rule: Rule | None, channels: list[Channel], lately: dict[str, int], now: int
     ) -> None:
-        case = Case(
-            is_firing=incident.state == "firing",
-            told=cast(Told, incident.told),
-            told_at=incident.told_at or 0,
-            told_subjects=incident.told_subjects,
-            subjects=incident.subjects,
-            since=incident.since,
-            is_flapping=incident.flapping,
-            is_silenced=incident.silenced,
-            is_acknowledged=incident.acknowledged_by is not None,
-            repeat_s=0 if rule is None else rule.repeat_s,
-        )
-        what = next_notice(case, now)
+        what = next_notice(_case(incident, rule), now)
         if what is None:
             return
         wanted = () if rule is None else rule.channels
@@ -83,15 +78,14 @@ class Teller:
             updated_at=incident.updated_at,
         )
 
-    def _silence(self, incident: Incident, silenced: bool) -> None:
-        if silenced == incident.silenced or incident.state != "firing":
-            return
+    def _silence(self, incident: Incident, silenced: bool) -> Incident:
         alerts = self._store.alerts
         alerts.change(incident.id, silenced=int(silenced))
         if silenced:
             alerts.tell(incident, "silenced", "silenced: it goes on, and nobody is told")
         else:
             alerts.tell(incident, "unsilenced", "not silenced any more")
+        return alerts.get(incident.id)
 
     def _is_silenced(self, incident: Incident, silences: list[Silence], fleet: Fleet) -> bool:
         """Whether silences fit every subject that fires."""
@@ -133,6 +127,21 @@ class Teller:
             "url": f"{url}/alerts/{incident.id}",
             "runbook": incident.runbook if incident.runbook.startswith("http") else url + incident.runbook,
         }
+
+
+def _case(incident: Incident, rule: Rule | None) -> Case:
+    return Case(
+        is_firing=incident.state == "firing",
+        told=cast(Told, incident.told),
+        told_at=incident.told_at or 0,
+        told_subjects=incident.told_subjects,
+        subjects=incident.subjects,
+        since=incident.since,
+        is_flapping=incident.flapping,
+        is_silenced=incident.silenced,
+        is_acknowledged=incident.acknowledged_by is not None,
+        repeat_s=0 if rule is None else rule.repeat_s,
+    )
 
 
 def _is_query(text: str) -> bool:

@@ -126,7 +126,7 @@ class TransitionAnswer(Answer):
     alert: str | None
     what: str = Field(
         description="pending, cleared, fired, resolving, resolved; of an alert: opened, grew, flapping, calm, "
-        "reopened, resolved, acknowledged, unacknowledged, silenced, unsilenced"
+        "reopened, acknowledged, unacknowledged, silenced, unsilenced"
     )
     value: float | None
     fire_at: float | None
