@@ -60,7 +60,7 @@ from edgepress_agent.work import Connected, ServerRoots, Stop, Work, route
 from edgepress_agent.work import Event as WorkEvent
 from edgepress_devices import protocol
 from edgepress_devices.energy import EnergyMeter
-from edgepress_devices.microbench.report import forms_of
+from edgepress_devices.microbench.plan import forms_of
 from edgepress_devices.protocol import Ack, ErrorKinds, ProtocolError, ServerState, from_json
 from edgepress_devices.sensors import Sensors, describe_hardware
 

@@ -5,7 +5,6 @@ import warnings
 from typing import Any, Final, TypeVar
 
 import msgspec
-import urllib3
 
 from edgepress_agent.errors import EnrolmentError
 from edgepress_agent.tls import client_context, in_words
@@ -63,11 +62,13 @@ def fetch_authority(server: str, fingerprint: str) -> str:
             "the fingerprint at the end of that address is damaged: copy the whole line that `edgepress"
             " device register` printed, in quotes"
         )
+    from urllib3.exceptions import InsecureRequestWarning
+
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE  # what comes is compared before anything is sent
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # it is meant
+        warnings.simplefilter("ignore", InsecureRequestWarning)  # it is meant
         status, body = _exchange("GET", f"{server}/api/v1/ca.pem", server, unverified, None, CA_MAX_BYTES)
     try:
         pem = body.decode("ascii")
@@ -95,6 +96,8 @@ def _exchange(
     method: str, url: str, server: str, tls: ssl.SSLContext | None, body: bytes | None, most: int
 ) -> tuple[int, bytes]:
     """(status, at most ``most`` + 1 bytes)."""
+    import urllib3  # megabytes that a device needs when it enrols and, years later, when it renews
+
     pool = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S, ssl_context=tls)
     options: dict[str, Any] = {"preload_content": False, "redirect": False}
     try:

@@ -8,38 +8,47 @@ The names are new for each certificate, so what ``enrolment.json`` names is whol
 """
 
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import NameOID
+from typing import TYPE_CHECKING
 
 from edgepress_agent.durable import Disk
 from edgepress_agent.errors import EnrolmentError
 
+if TYPE_CHECKING:  # megabytes that a running agent needs once in years
+    from cryptography.hazmat.primitives.asymmetric import ec
 
-def new_key() -> ec.EllipticCurvePrivateKey:
+
+def new_key() -> "ec.EllipticCurvePrivateKey":
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def certificate_request(key: ec.EllipticCurvePrivateKey) -> str:
+def certificate_request(key: "ec.EllipticCurvePrivateKey") -> str:
     """PKCS #10 in PEM. The name in it means nothing: the server knows who asks."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import NameOID
+
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edgepress device")])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return request.public_bytes(Encoding.PEM).decode("ascii")
 
 
-def write_certificate(folder: Path, disk: Disk, pem: str, key: ec.EllipticCurvePrivateKey) -> tuple[str, str]:
+def write_certificate(
+    folder: Path, disk: Disk, pem: str, key: "ec.EllipticCurvePrivateKey"
+) -> tuple[str, str]:
     """Write both; the names of the files. Raises EnrolmentError when the certificate is not for this key,
     OSError.
     """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
     except ValueError as error:  # UnicodeEncodeError too
@@ -54,8 +63,11 @@ def write_certificate(folder: Path, disk: Disk, pem: str, key: ec.EllipticCurveP
     return f"{stem}.pem", f"{stem}.key"
 
 
-def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def read_key(path: Path) -> "ec.EllipticCurvePrivateKey":
     """Raises EnrolmentError."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         key = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:

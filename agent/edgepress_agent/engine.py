@@ -9,14 +9,13 @@ so both are measured in the same conditions. Nothing is switched here.
 import logging
 import math
 import os
+import shutil
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
-
-import psutil
 
 from edgepress_agent.delta import apply_delta, read_base, read_header
 from edgepress_agent.errors import InferenceError, ModelRefusedError, NotNowError
@@ -203,7 +202,7 @@ def check_room(folder: Path, artifact_bytes: int, have_bytes: int, unpacked_byte
     """
     margin = max(DISK_MARGIN_BYTES, artifact_bytes // 10)  # the journal, telemetry and everybody else
     needed = artifact_bytes - have_bytes + unpacked_bytes + margin
-    free = psutil.disk_usage(str(folder)).free
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise NotNowError(
             f"{needed} bytes of disk are needed for this artifact, {free} are"
@@ -238,7 +237,7 @@ def _decode_beside(artifact: Path, onnx_bytes: int, target: Path) -> bool:
     """Whether the disk took the decoded model. Raises ArtifactError."""
     from edgepress_compression.artifact.read import decode_file
 
-    if psutil.disk_usage(str(target.parent)).free < onnx_bytes + DISK_MARGIN_BYTES:
+    if shutil.disk_usage(target.parent).free < onnx_bytes + DISK_MARGIN_BYTES:
         return False
     done = False
     try:
@@ -255,6 +254,8 @@ def _decode_beside(artifact: Path, onnx_bytes: int, target: Path) -> bool:
 
 
 def _need_memory(needed: int, what: str) -> None:
+    import psutil  # a megabyte, needed when a model is fetched or loaded
+
     available = int(psutil.virtual_memory().available)
     if available < needed:
         raise NotNowError(f"{needed} bytes of memory are needed {what}, {available} are available")
@@ -305,4 +306,6 @@ def _p95(values: list[float]) -> float:
 
 
 def _rss_bytes() -> int:
+    import psutil
+
     return int(psutil.Process().memory_info().rss)

@@ -13,7 +13,7 @@ from edgepress_agent.enrolment import read_enrolment
 from edgepress_agent.errors import EnrolmentError, ProfilingError
 from edgepress_agent.profile_process import ProfileProcess, ProfileTask
 from edgepress_agent.slots import Slots
-from edgepress_devices.microbench.report import forms_of
+from edgepress_devices.microbench.plan import forms_of
 from edgepress_devices.profile import DeviceProfile, ProfileError, load_profile
 from edgepress_devices.protocol import ProfilingReport
 

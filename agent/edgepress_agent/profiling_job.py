@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from edgepress_devices.microbench.nets import PLAN_VERSION
+from edgepress_devices.microbench.plan import PLAN_VERSION
 from edgepress_devices.protocol import ProfilingJob
 
 STARTS_MAX: Final = 2

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgepress_agent.ask_server import RefusedError, ask
 from edgepress_agent.credentials import certificate_request, new_key, read_key, write_certificate
@@ -138,6 +136,9 @@ def _challenge(enrolment: Enrolment) -> str:
 def _proof(folder: Path, purpose: Purpose, device: str, shown: Mqtt, challenge: str, csr: str) -> str:
     transcript = renewal_transcript(purpose, device, challenge, csr)
     if shown.key is not None:
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
         signature = read_key(folder / shown.key).sign(transcript, ec.ECDSA(hashes.SHA256()))
         return base64.b64encode(signature).decode("ascii")
     if shown.password is None:

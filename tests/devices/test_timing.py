@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress_devices.microbench import report
+from edgepress_devices.microbench import plan, report
 from edgepress_devices.microbench.kernel_profile import KernelRuns
 from edgepress_devices.microbench.timed import Look, Timed, kernel_times, mean_reading, net_time
 from edgepress_devices.microbench.timing import SLOWED, WITHIN, Candidate, CannotRunError, time_nets
@@ -274,6 +274,6 @@ def test_a_report_of_too_many_kernels_keeps_the_slowest_and_fits_a_batch() -> No
 
 
 def test_a_profile_names_the_forms_that_are_timed() -> None:
-    assert report.forms_of(load_profile("x86-pc")) == ("fp32", "u8")
-    assert report.forms_of(load_profile("raspberry-pi-4")) == ("fp32", "s8")
-    assert report.forms_of(load_profile("iphone-browser")) == ("fp32",)
+    assert plan.forms_of(load_profile("x86-pc")) == ("fp32", "u8")
+    assert plan.forms_of(load_profile("raspberry-pi-4")) == ("fp32", "s8")
+    assert plan.forms_of(load_profile("iphone-browser")) == ("fp32",)

@@ -14,7 +14,8 @@ import psutil
 
 from edgepress_compression.evaluate import ORT_ERRORS
 from edgepress_devices.microbench.board_look import BoardLook
-from edgepress_devices.microbench.report import calibration_nets, forms_of, make_report, reference_net
+from edgepress_devices.microbench.plan import forms_of
+from edgepress_devices.microbench.report import calibration_nets, make_report, reference_net
 from edgepress_devices.microbench.session_runner import SessionRunner
 from edgepress_devices.microbench.timed import Timed
 from edgepress_devices.microbench.timing import Candidate, CannotRunError, Runner, Session, time_nets

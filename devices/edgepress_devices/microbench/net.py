@@ -8,11 +8,10 @@ for time.
 from __future__ import annotations
 
 import struct
-from typing import Final, Literal
+from typing import Final
 
 from edgepress_devices.microbench import onnx_writer as onnx
-
-Form = Literal["fp32", "u8", "s8"]  # u8, s8: integers, of the activations; weights are s8
+from edgepress_devices.microbench.plan import Form
 
 _SCALE: Final = 1 / 64  # of activations
 _WEIGHT: Final = 1 / 128  # every fp32 constant; in integers the scale of every weight

@@ -13,12 +13,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgepress_devices.microbench.net import Form, Net
+from edgepress_devices.microbench.net import Net
+from edgepress_devices.microbench.plan import FORMS, PLAN_VERSION, Form
 
 __all__ = ["FORMS", "NAMES", "PLAN_VERSION", "Form", "write_net"]
-
-PLAN_VERSION: Final = 1
-FORMS: Final[tuple[Form, ...]] = ("fp32", "u8", "s8")
 
 
 def plain(net: Net, size: int, widths: tuple[int, ...], kernel: int = 3) -> None:

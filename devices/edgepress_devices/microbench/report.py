@@ -10,18 +10,11 @@ import msgspec
 from edgepress_devices.microbench.nets import NAMES, PLAN_VERSION, Form, write_net
 from edgepress_devices.microbench.timed import Timed
 from edgepress_devices.microbench.timing import Candidate, Runner, Session
-from edgepress_devices.profile import DeviceProfile
 from edgepress_devices.profiling_messages import KERNELS_MAX, REPORT_MAX_BYTES, ProfilingWhat
 from edgepress_devices.protocol import ProfilingReport
 
 REFERENCE_NET: Final = "residual-32"  # half a millisecond on a PC, some ten on the smallest boards
 MODEL_NET: Final = ""  # the artifact itself
-
-
-def forms_of(profile: DeviceProfile) -> tuple[Form, ...]:
-    """fp32, and the integers that run fast on this kind of device, if any do."""
-    integers = profile.int8.activations
-    return ("fp32",) if integers is None else ("fp32", integers)
 
 
 def calibration_nets(

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
 from edgepress_devices.say_once import say_once
 from edgepress_devices.sensors.kernel_file import KernelFile
 
@@ -49,10 +47,13 @@ class PsutilCpuUse:
     """The same where there is no /proc (macOS, Windows)."""
 
     def __init__(self) -> None:
-        psutil.cpu_percent(interval=None)  # the first call only starts the count
+        import psutil  # Linux, where agents run, does without its megabyte
+
+        self._cpu_percent = psutil.cpu_percent
+        self._cpu_percent(interval=None)  # the first call only starts the count
 
     def percent(self) -> float | None:
-        return float(psutil.cpu_percent(interval=None))
+        return float(self._cpu_percent(interval=None))
 
 
 class AgentCpuUse:

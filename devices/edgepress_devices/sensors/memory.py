@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import psutil
-
 from edgepress_devices.say_once import say_once
 from edgepress_devices.sensors.kernel_file import KernelFile
 
@@ -48,6 +46,8 @@ class PsutilMemory:
     """The same where there is no /proc (macOS, Windows)."""
 
     def read(self) -> MemoryUse | None:
+        import psutil  # Linux, where agents run, does without its megabyte
+
         memory = psutil.virtual_memory()
         swap = psutil.swap_memory()
         return MemoryUse(
@@ -72,6 +72,8 @@ class ProcessMemory:
 
 class PsutilProcessMemory:
     def __init__(self) -> None:
+        import psutil
+
         self._process = psutil.Process()
 
     def rss_bytes(self) -> int | None:
