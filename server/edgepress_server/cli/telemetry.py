@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .output import ago, api, emit_json, micros, server_options, size, table, writing
+from .telemetry_top import top
 
 HOURS = click.FloatRange(min=0, min_open=True, max=10 * 365 * 24)
 
@@ -15,6 +16,9 @@ HOURS = click.FloatRange(min=0, min_open=True, max=10 * 365 * 24)
 @click.group()
 def telemetry() -> None:
     """See what the devices report."""
+
+
+telemetry.add_command(top)
 
 
 @telemetry.command()
