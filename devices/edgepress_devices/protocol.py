@@ -170,6 +170,7 @@ def root_topic(version: int) -> str:
 
 
 ALL_UP_TOPICS: Final = f"{PREFIX}/d/+/up/#"
+UP_TOPICS: Final = tuple(f"{PREFIX}/d/+/up/{leaf}" for leaf in ("state", "need", "telemetry"))
 
 _UP = re.compile(rf"{PREFIX}/d/({DEVICE_NAME.pattern})/up/(state|telemetry|need)")
 _CHUNK = re.compile(rf"{PREFIX}/c/({DIGEST.pattern})/(0|[1-9][0-9]{{0,6}})")
@@ -310,7 +311,7 @@ BUCKET_COUNT_MAX: Final = 2**40  # a sum over thousands of buckets still is a 64
 BucketCount = Annotated[int, msgspec.Meta(ge=0, le=BUCKET_COUNT_MAX)]
 
 
-class Histogram(msgspec.Struct, array_like=True):
+class Histogram(msgspec.Struct, array_like=True, gc=False):
     """A base-2 exponential histogram as OpenTelemetry defines it (data model, ExponentialHistogram).
 
     Bucket i of ``counts`` holds values v with ``base**(offset+i) < v <= base**(offset+i+1)``, where
@@ -326,13 +327,15 @@ class Histogram(msgspec.Struct, array_like=True):
     zero_count: BucketCount = 0
 
     def __post_init__(self) -> None:
+        if self.scale == 5 and self.offset >= -4096 and self.offset + len(self.counts) <= 4096:
+            return  # what our agents send, told quickly: within 2**-128 .. 2**128
         width = math.ldexp(1.0, -self.scale)  # log2 of base
         low, high = self.offset * width, (self.offset + len(self.counts)) * width  # log2 of the outer bounds
         if self.counts and not (-128 - width <= low and high <= 128 + width):
             raise ValueError(f"buckets from {self.offset} at scale {self.scale} hold no latency")
 
 
-class ErrorKinds(msgspec.Struct, array_like=True):
+class ErrorKinds(msgspec.Struct, array_like=True, gc=False):
     """Failed requests of one interval by what was wrong."""
 
     input: Count = 0  # the request does not fit the model
@@ -341,7 +344,7 @@ class ErrorKinds(msgspec.Struct, array_like=True):
     busy: Count = 0  # turned away: too many were waiting
 
 
-class Sample(msgspec.Struct, array_like=True):
+class Sample(msgspec.Struct, array_like=True, gc=False):
     """What one device saw during one interval. None = this board cannot tell (never 0, never -1)."""
 
     at_ms: Count  # end of the interval, device clock, Unix milliseconds
@@ -377,7 +380,7 @@ class Sample(msgspec.Struct, array_like=True):
     model: ModelStats | None = None  # about once a minute: what the model saw and said since the last
 
 
-class TelemetryBatch(msgspec.Struct, array_like=True):
+class TelemetryBatch(msgspec.Struct, array_like=True, gc=False):
     """``up/telemetry``. (device, epoch, number) names a batch for ever: the server stores each once."""
 
     v: int

@@ -12,7 +12,7 @@ Finite = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
 Text = Annotated[str, msgspec.Meta(max_length=500)]
 
 
-class Reading(msgspec.Struct, array_like=True):
+class Reading(msgspec.Struct, array_like=True, gc=False):
     """A number with where it came from; an estimate never wears a measurement's name."""
 
     value: Finite

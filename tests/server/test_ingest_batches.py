@@ -12,7 +12,6 @@ from server_story import START_MS, Clock
 
 from edgepress_devices.protocol import (
     Ack,
-    Histogram,
     Sample,
     TelemetryBatch,
     encode_batch,
@@ -23,7 +22,8 @@ from edgepress_server.errors import DiskFullError
 from edgepress_server.link import ingest as ingest_module
 from edgepress_server.link.ingest import Ingest, read_batch, read_name
 from edgepress_server.store import Store
-from edgepress_server.store.telemetry import Quarantined, Received
+from edgepress_server.store.quarantine import Quarantined
+from edgepress_server.store.telemetry import Received
 
 TOPIC = up_topic("pi", "telemetry")
 
@@ -51,14 +51,7 @@ def test_a_batch_is_read() -> None:
         ("number 0", msgspec.msgpack.encode([1, "e", 0, []]), None),
         ("a negative number", msgspec.msgpack.encode([1, "e", -5, []]), None),
         ("a map", msgspec.msgpack.encode({"v": 1}), None),
-        ("impossible counts", payload(9, Sample(START_MS, 1000, inferences=10**12)), ("e", 9)),
-        ("a sample of a month", payload(9, Sample(START_MS, 10**10)), ("e", 9)),
         ("NaN", payload(9, Sample(START_MS, 1000, temp_c=float("nan"))), ("e", 9)),
-        (
-            "more latencies than time",
-            payload(9, Sample(START_MS, 1000, latency_us=Histogram(5, 0, [10**9, 10**9]))),
-            ("e", 9),
-        ),
         ("deep nesting", b"\x91" * 100_000, None),
     ],
 )
@@ -80,6 +73,10 @@ def test_no_bytes_stop_it(data: bytes) -> None:
 @given(st.text(max_size=60))
 def test_a_topic_of_nobody_is_ignored(topic: str) -> None:
     assert read_batch(topic, payload(), START_MS) is None
+
+
+def samples_of(store: Store) -> int:
+    return len(list(store.series_read.export(None, 0, START_MS + 10**6)))
 
 
 class Acks:
@@ -119,7 +116,7 @@ def test_batches_are_acknowledged_after_they_are_stored(store: Store, clock: Clo
     finally:
         ingest.stop()
     assert {topic for topic, _ in acks.seen} == {"ep/1/d/pi/down/ack"}
-    assert len(store.database.rows("SELECT 1 FROM samples")) == 3
+    assert samples_of(store) == 3
     assert len(store.database.rows("SELECT 1 FROM quarantine")) == 1
 
 
@@ -152,7 +149,7 @@ def test_a_full_disk_loses_nothing_and_acknowledges_nothing(
         acks.wait_for(lambda: acks.highest() == 2)
     finally:
         ingest.stop()
-    assert len(store.database.rows("SELECT 1 FROM samples")) == 2
+    assert samples_of(store) == 2
 
 
 def test_what_comes_too_fast_is_dropped_unacknowledged(
@@ -170,4 +167,4 @@ def test_what_comes_too_fast_is_dropped_unacknowledged(
         acks.wait_for(lambda: acks.highest() == 3)
     finally:
         ingest.stop()
-    assert len(store.database.rows("SELECT 1 FROM samples")) == 3
+    assert samples_of(store) == 3

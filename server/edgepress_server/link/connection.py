@@ -13,7 +13,7 @@ import random
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,15 +23,16 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepress_devices.protocol import (
-    ALL_UP_TOPICS,
     NEED_MAX_BYTES,
     SERVER_STATE_TOPIC,
+    UP_TOPICS,
     ProtocolError,
     ServerState,
     parse_up_topic,
     to_json,
 )
 from edgepress_server.broker.address import BrokerAddress
+from edgepress_server.link.quick_client import QuickClient
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Connection:
         broker: BrokerAddress,
         take_telemetry: Callable[[str, bytes], None],
         *,
-        topics: str = ALL_UP_TOPICS,
+        topics: Sequence[str] = UP_TOPICS,
         will: bytes = to_json(ServerState(online=False)),
     ) -> None:
         self.events: queue.Queue[Event] = queue.Queue()
@@ -138,10 +139,10 @@ class Connection:
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     def subscribe(self, *topics: str) -> None:
-        """QoS 1; lost with the connection."""
+        """Lost with the connection."""
         client = self._client
         if client is not None and topics:
-            client.subscribe([(topic, 1) for topic in topics])
+            client.subscribe([(topic, _qos(topic)) for topic in topics])
 
     def unsubscribe(self, *topics: str) -> None:
         client = self._client
@@ -195,7 +196,7 @@ class Connection:
 
     def _make_client(self) -> paho.Client:
         version = MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311
-        client = paho.Client(
+        client = QuickClient(
             CallbackAPIVersion.VERSION2,
             client_id=f"edgepress-link-{secrets.token_hex(6)}",
             protocol=version,
@@ -276,7 +277,7 @@ class Connection:
             return
         self._was_connected = True
         log.info("connected to the MQTT broker with MQTT %s", "5" if self._mqtt5 else "3.1.1")
-        client.subscribe(self._topics, qos=1)
+        client.subscribe([(topic, _qos(topic)) for topic in self._topics])
         limit = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
         self.events.put(Connected(number, limit))
 
@@ -321,3 +322,10 @@ class Connection:
         self._dropped += 1
         if self._dropped % 10_000 == 1:
             log.error("messages come faster than they are handled; %s were dropped", self._dropped)
+
+
+def _qos(topic: str) -> int:
+    """Of a subscription. Telemetry is acknowledged by number, to the device: the broker need not keep it for
+    us as well, and mosquitto loses less of it so (a lone subscriber at saturation).
+    """
+    return 0 if topic.endswith("/telemetry") else 1

@@ -33,7 +33,7 @@ from edgepress_server.store.telemetry import Received
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 0.15
-FLUSH_MESSAGES: Final = 10_000
+FLUSH_MESSAGES: Final = 1000  # what is decoded together is still in the processor's cache when it is stored
 QUEUE_BYTES: Final = 128 * 1024 * 1024
 QUARANTINE_PER_FLUSH: Final = 20  # a broken device must not fill the disk
 RETRY_FIRST_S: Final = 0.25

@@ -21,9 +21,9 @@ from collections import deque
 from typing import Final
 
 from edgepress_devices.protocol import (
-    ALL_UP_TOPICS,
     PREFIX,
     SERVER_STATE_TOPIC,
+    UP_TOPICS,
     Need,
     ProtocolError,
     ServerState,
@@ -74,7 +74,7 @@ class Link:
         self._connection = Connection(
             broker,
             self._ingest.put,
-            topics=SERVER_TOPICS,
+            topics=(SERVER_TOPICS,),
             will=to_json(self._state(online=False)),
         )
         self._contents = Contents(store, self._connection, self._handshake.identity)
@@ -240,7 +240,7 @@ class Link:
         self._is_placed, self._told_occupied = True, False
         self._connection.farewell = to_json(self._state(online=False))
         self._say(SERVER_STATE_TOPIC, to_json(self._state(online=True)), retain=True)
-        self._connection.subscribe(ALL_UP_TOPICS)
+        self._connection.subscribe(*UP_TOPICS)
         self._ask_one_by_one()
         self._presence_due = now + PRESENCE_GRACE_S
         self._due.update(tick=0.0, heartbeat=0.0)
@@ -281,7 +281,7 @@ class Link:
             self._say(PRESENCE_TOPIC, answer)
         if self._is_placed and self._handshake.standing == "occupied":
             log.error("%s", self._occupied())
-            self._connection.unsubscribe(ALL_UP_TOPICS)
+            self._connection.unsubscribe(*UP_TOPICS)
             number = self._connected
             self._leave_place(now)
             self._connected, self._told_occupied = number, True

@@ -6,6 +6,7 @@ to show); standard input then stays open as the lifeline. FD is the listening so
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -70,6 +71,8 @@ def _link(settings: Settings, stop: threading.Event) -> int:
 
     lifeline.watch(lifeline.end_group)
     broker = driver(settings).address(settings)
+    # Batches are many objects without cycles: looking for some among them took longer than all the rest.
+    gc.set_threshold(100_000, 20, 100)
     Link(open_store(settings.data_dir), load_keys(settings.keys_dir), broker).run(stop)
     return 0
 

@@ -11,13 +11,13 @@ Times of the samples are the device's, made true where its clock is wrong:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from edgepress_devices.protocol import Sample, TelemetryBatch
 from edgepress_server.store.clock_flags import ClockFlags
@@ -28,7 +28,7 @@ from edgepress_server.store.model_stats import ModelStatsHours
 from edgepress_server.store.profiling import Profiling
 from edgepress_server.store.quarantine import Quarantine, Quarantined
 from edgepress_server.store.sampled_inputs import SampledInputs
-from edgepress_server.store.series.intake import implausible, table_of, values_of
+from edgepress_server.store.series.intake import SampleFields
 from edgepress_server.store.series.texts import Texts
 from edgepress_server.store.series.write import DeviceRow, SeriesWrite
 
@@ -40,7 +40,7 @@ EVENT_NAMES: Final = 200
 PRUNE_EVERY_MS: Final = 60_000
 
 
-Floats = NDArray[np.float64]
+_at_ms = attrgetter("at_ms")
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -102,17 +102,17 @@ class Telemetry:
             for item in received
             if ledger.take(item.device, item.batch.epoch, item.batch.number, item.batch.oldest)
         ]
-        samples = list(chain.from_iterable(item.batch.samples for item in new))
-        values = values_of(samples)
-        new, samples, values, refused = _plausible(new, samples, values)
-        self._mend_times(new)
-        for item in new:
-            refused += self._parts(item)
-        if samples:
-            table = table_of(samples, values, self._texts.code)
-            self._series.keep(
-                table, [known[item.device] for item in new], [len(item.batch.samples) for item in new]
-            )
+        fields = SampleFields(list(chain.from_iterable(item.batch.samples for item in new)))
+        wrong = fields.implausible()
+        refused: list[Quarantined] = []
+        if wrong:
+            new, refused = _without(new, wrong)
+            fields = SampleFields(list(chain.from_iterable(item.batch.samples for item in new)))
+        counts = [len(item.batch.samples) for item in new]
+        self._mend_times(new, counts, fields)
+        self._hand_on(new, counts, fields, refused)
+        if len(fields):
+            self._series.keep(fields.table(self._texts.code), [known[item.device] for item in new], counts)
             self._write_latest(new)
         if spoilt or refused:
             self._quarantine.add([*spoilt, *refused])
@@ -120,21 +120,25 @@ class Telemetry:
         self._announce(item.device for item in new)
         return ledger.acknowledge()
 
-    def _parts(self, item: Received) -> list[Quarantined]:
-        """Hand on what is no sample; what was refused of it, to be looked at."""
-        refused = []
-        for report in item.batch.reports:
-            reason = self._profiling.receive(item.device, item.at, report)
-            if reason is not None:
-                refused.append(Quarantined(item.device, item.at, reason, msgspec.msgpack.encode(report)))
-        for given in item.batch.inputs:
-            reason = self._sampled_inputs.receive(item.device, item.at, given)
-            if reason is not None:  # what was given without leave is not kept, here or anywhere
-                refused.append(Quarantined(item.device, item.at, reason, b""))
-        for sample in item.batch.samples:
-            if sample.model is not None:
-                self._model_stats.add(item.device, sample)
-        return refused
+    def _hand_on(
+        self, new: Sequence[Received], counts: Sequence[int], fields: SampleFields, refused: list[Quarantined]
+    ) -> None:
+        """What is no figure goes where it belongs; what is refused there is not the samples' fault."""
+        for item in new:
+            for report in item.batch.reports:
+                reason = self._profiling.receive(item.device, item.at, report)
+                if reason is not None:
+                    spoilt = Quarantined(item.device, item.at, reason, msgspec.msgpack.encode(report))
+                    refused.append(spoilt)
+            for given in item.batch.inputs:
+                reason = self._sampled_inputs.receive(item.device, item.at, given)
+                if reason is not None:  # what was given without leave is not kept, here or anywhere
+                    refused.append(Quarantined(item.device, item.at, reason, b""))
+        with_stats = fields.where("model")
+        if with_stats:
+            owner = np.repeat(np.arange(len(new)), counts).tolist()
+            for row in with_stats:
+                self._model_stats.add(new[owner[row]].device, fields.samples[row])
 
     def _known(self, devices: set[str]) -> dict[str, DeviceRow]:
         """Those of them that are enrolled and not revoked; nobody else has telemetry here."""
@@ -145,17 +149,27 @@ class Telemetry:
         )
         return {row[0]: DeviceRow(row[0], row[1], row[2]) for row in rows}
 
-    def _mend_times(self, received: Iterable[Received]) -> None:
-        for item in received:
+    def _mend_times(self, new: Sequence[Received], counts: Sequence[int], fields: SampleFields) -> None:
+        if not len(fields):
+            return
+        there = [i for i, count in enumerate(counts) if count]
+        first = np.cumsum([0, *(counts[i] for i in there)])[:-1]
+        low = np.minimum.reduceat(fields.at, first).tolist()
+        high = np.maximum.reduceat(fields.at, first).tolist()
+        for i, start, least, most in zip(there, first.tolist(), low, high, strict=True):
+            item = new[i]
             offset_ms = _offset_ms(item)
             self._clocks.saw(item.device, item.at, offset_ms)
-            _move(item.batch.samples, item.at, offset_ms)
+            if offset_ms or least < CLOCK_UNSET_MS or most > item.at + CLOCK_WRONG_MS:
+                _move(item.batch.samples, item.at, offset_ms)
+                fields.at[start : start + counts[i]] = [sample.at_ms for sample in item.batch.samples]
         self._clocks.write()
 
     def _write_latest(self, received: Iterable[Received]) -> None:
         latest: dict[str, tuple[int, Sample]] = {}
         for item in received:
-            for sample in item.batch.samples:
+            if item.batch.samples:
+                sample = max(item.batch.samples, key=_at_ms)
                 if item.device not in latest or latest[item.device][1].at_ms <= sample.at_ms:
                     latest[item.device] = item.at, sample
         with self._database.transaction() as connection:
@@ -199,31 +213,17 @@ def _without_stats(sample: Sample) -> Sample:
     return sample if sample.model is None else msgspec.structs.replace(sample, model=None)
 
 
-def _plausible(
-    received: Sequence[Received], samples: Sequence[Sample], values: Floats
-) -> tuple[list[Received], list[Sample], Floats, list[Quarantined]]:
-    """Without the batches in which something cannot be true; and those, with the reason."""
-    wrong = implausible(values)
-    if not wrong:
-        return list(received), list(samples), values, []
+def _without(
+    received: Sequence[Received], wrong: Mapping[int, str]
+) -> tuple[list[Received], list[Quarantined]]:
+    """The batches in which everything can be true, and the others. ``wrong``: rows of all samples -> why."""
     owner = np.repeat(np.arange(len(received)), [len(item.batch.samples) for item in received])
-    reasons = {int(owner[row]): reason for row, reason in reversed(wrong.items())}
-    kept = ~np.isin(owner, list(reasons))
+    reasons = {int(owner[row]): reason for row, reason in reversed(list(wrong.items()))}
     refused = [
-        Quarantined(
-            received[i].device,
-            received[i].at,
-            reason,
-            msgspec.msgpack.encode(received[i].batch),
-        )
+        Quarantined(received[i].device, received[i].at, reason, msgspec.msgpack.encode(received[i].batch))
         for i, reason in reasons.items()
     ]
-    return (
-        [item for i, item in enumerate(received) if i not in reasons],
-        [sample for sample, keep in zip(samples, kept.tolist(), strict=True) if keep],
-        values[kept],
-        refused,
-    )
+    return [item for i, item in enumerate(received) if i not in reasons], refused
 
 
 def _offset_ms(item: Received) -> int:
@@ -237,8 +237,6 @@ def _offset_ms(item: Received) -> int:
 def _move(samples: Sequence[Sample], received_at: int, offset_ms: int) -> None:
     """Give the samples times that can be true."""
     latest_true = received_at + CLOCK_WRONG_MS
-    if not offset_ms and all(CLOCK_UNSET_MS <= sample.at_ms <= latest_true for sample in samples):
-        return
     unset = max((s.at_ms for s in samples if s.at_ms < CLOCK_UNSET_MS), default=0)
     ahead = max((s.at_ms + offset_ms for s in samples if s.at_ms >= CLOCK_UNSET_MS), default=0)
     for sample in samples:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from edgepress_devices.histogram import MAX_BUCKETS, SCALE
 from edgepress_devices.protocol import BUCKET_COUNT_MAX, Histogram
 
 Ints = NDArray[np.int64]
+_parts = attrgetter("scale", "offset", "zero_count", "counts")
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,18 @@ class HistogramColumn(Sequence[Histogram | None]):
     @staticmethod
     def of(histograms: Sequence[Histogram | None]) -> HistogramColumn:
         """From the wire's form."""
-        heads = np.array(
-            [
-                (SCALE, 0, 0, 0) if h is None else (h.scale, h.offset, len(h.counts), h.zero_count)
-                for h in histograms
-            ],
-            np.int64,
-        ).reshape(-1, 4)
-        total = int(heads[:, 2].sum())
-        flat = chain.from_iterable(h.counts for h in histograms if h is not None)
-        return HistogramColumn(
-            heads[:, 0], heads[:, 1], heads[:, 2], heads[:, 3], np.fromiter(flat, np.int64, total)
+        there = [i for i, h in enumerate(histograms) if h is not None]
+        found = HistogramColumn.empty(len(histograms))
+        if not there:
+            return found
+        scales, offsets, zeros, counts = zip(*[_parts(histograms[i]) for i in there], strict=True)
+        scale, offset, length, zero = (
+            np.array(each) for each in (found.scale, found.offset, found.length, found.zeros)
         )
+        lengths = list(map(len, counts))
+        scale[there], offset[there], length[there], zero[there] = scales, offsets, lengths, zeros
+        flat = np.fromiter(chain.from_iterable(counts), np.int64, sum(lengths))
+        return HistogramColumn(scale, offset, length, zero, flat)
 
     @staticmethod
     def joined(columns: Sequence[HistogramColumn]) -> HistogramColumn:

@@ -111,7 +111,8 @@ class SeriesWrite:
         told: dict[int, list[int]] = {}
         for i, codes in enumerate((table.power_how, table.energy_how)):
             rows = np.flatnonzero(codes)
-            for number, code in set(zip(series[rows].tolist(), codes[rows].tolist(), strict=True)):
+            pairs = np.unique(np.stack([series[rows], codes[rows]], axis=1), axis=0)
+            for number, code in pairs.tolist():
                 if self._methods.get((number, i)) != code:
                     self._methods[number, i] = code
                     told.setdefault(number, [0, 0])[i] = code
@@ -119,19 +120,25 @@ class SeriesWrite:
             self.tables.write_methods((number, codes[0], codes[1]) for number, codes in told.items())
 
     def _add_to_groups(self, minutes: MinuteRows, owner: Mapping[int, DeviceRow]) -> None:
-        mine = [(series, _groups(device.profile, device.labels)) for series, device in owner.items()]
+        # Devices of the same groups first become one: there are few such sets, and many devices.
+        sets: dict[tuple[SeriesKey, ...], int] = {}
+        of = {
+            series: sets.setdefault(_groups(device.profile, device.labels), len(sets) + 1)
+            for series, device in owner.items()
+        }
+        rows = MinuteRows(_looked_up(minutes.series, of), minutes.frame).merged()
+        members = [(number, groups) for groups, number in sets.items()]
         parts = []
-        widest = max((len(groups) for _, groups in mine), default=0)
-        for i in range(widest):
-            of = {series: self.ids.id(groups[i]) for series, groups in mine if i < len(groups)}
-            parts.append(_owned(minutes, _looked_up(minutes.series, of)))
-        codes = {code: self._artifact(code) for code in np.unique(minutes.frame.artifact).tolist()}
-        parts.append(_owned(minutes, _looked_up(minutes.frame.artifact, codes)))
-        rows = MinuteRows.joined(parts).merged()
-        missing = self._groups.missing(rows)
+        for i in range(max((len(groups) for _, groups in members), default=0)):
+            ids = {number: self.ids.id(groups[i]) for number, groups in members if i < len(groups)}
+            parts.append(_owned(rows, _looked_up(rows.series, ids)))
+        codes = {code: self._artifact(code) for code in np.unique(rows.frame.artifact).tolist()}
+        parts.append(_owned(rows, _looked_up(rows.frame.artifact, codes)))
+        added = MinuteRows.joined(parts).merged()
+        missing = self._groups.missing(added)
         keys = zip(missing.series.tolist(), missing.frame.at.tolist(), strict=True)
         read = from_stored(self.tables.open_of(keys)) if len(missing) else MinuteRows.empty()
-        self.tables.write_open(self._groups.added(rows, read).stored())
+        self.tables.write_open(self._groups.added(added, read).stored())
 
     def _artifact(self, code: int) -> int | None:
         """The series of an artifact that the server knows: a device may name any other."""
