@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .output import ago, api, emit_json, micros, server_options, size, table, writing
+from .telemetry_query import query
 from .telemetry_top import top
 
 HOURS = click.FloatRange(min=0, min_open=True, max=10 * 365 * 24)
@@ -65,7 +66,7 @@ def show(device: str | None, url: str, token: str | None, as_json: bool) -> None
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "json"]),
+    type=click.Choice(["csv", "json", "parquet"]),
     default="csv",
     show_default=True,
     help="File format.",
@@ -81,7 +82,7 @@ def show(device: str | None, url: str, token: str | None, as_json: bool) -> None
 def export(
     device: str | None, hours: float, form: str, out: Path | None, url: str, token: str | None, as_json: bool
 ) -> None:
-    """Export samples as CSV or JSON."""
+    """Export the single samples of the last 24 hours as CSV, JSON or Parquet."""
     now_ms = int(time.time() * 1000)
     query: dict[str, Any] = {
         "device": device,
