@@ -24,7 +24,8 @@ from werkzeug.serving import make_server
 REPOSITORY = Path(__file__).parents[2]
 sys.path[:0] = [str(REPOSITORY / "tests" / "server"), str(REPOSITORY / "tests" / "agent")]
 
-from rollout_stories import RolloutStories  # noqa: E402 - they stand in the tests' folders
+from dashboard_story import DashboardStory  # noqa: E402 - they stand in the tests' folders
+from rollout_stories import RolloutStories  # noqa: E402
 from screenshots import CHROMIUM, CHROMIUM_ARGS, settle, sign_in  # noqa: E402
 
 from edgepress_server.api import create_app  # noqa: E402
@@ -40,7 +41,7 @@ MAX_BYTES: Final = 220_000
 
 
 @contextmanager
-def pages_of(story: RolloutStories) -> Iterator[str]:
+def pages_of(story: RolloutStories | DashboardStory) -> Iterator[str]:
     """The web application on the story's store; its address."""
     story.until_now()
     store = story.store

@@ -133,7 +133,7 @@ interface AgainstProps {
 /** How far from the mean of the last 24 hours. */
 function Against({ now, usual, more, what }: AgainstProps) {
   const said = change(now, usual, more);
-  if (said === null) return <span>{now === null ? "nothing was reported" : "no day to compare with yet"}</span>;
+  if (said === null) return <span>{now === null ? "nothing was reported" : "no day to compare yet"}</span>;
   return (
     <span class={said.tone === "idle" ? "" : `told ${said.tone}`} title="Against the last 24 hours">
       {what ? `${what} ` : ""}
