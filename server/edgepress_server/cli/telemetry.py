@@ -19,6 +19,7 @@ def telemetry() -> None:
     """See what the devices report."""
 
 
+telemetry.add_command(query)
 telemetry.add_command(top)
 
 
