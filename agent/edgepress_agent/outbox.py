@@ -16,9 +16,9 @@ batch once, stores each sample once. The epoch is drawn at every start: numbers 
 names.
 
 While the server listens, each sample is its own batch. While it does not, samples gather in files of
-SAMPLES_PER_BATCH, on the medium when full. Past MAX_BYTES the older half of them is thinned: two neighbouring
-samples become one of twice the interval, counts and latencies added (``thinning``; ``level`` counts how
-often); then the oldest go.
+SAMPLES_PER_BATCH, on the medium when full. Past MAX_BYTES all but the newest quarter of them is thinned: two
+neighbouring samples become one of twice the interval, counts and latencies added (``thinning``; ``level``
+counts how often); then the oldest go.
 """
 
 import errno
@@ -46,7 +46,7 @@ BLOCK_BYTES: Final = 4096  # what a small file takes
 REPORTS_MAX: Final = 16  # of a server that asks and never takes, the oldest are given up
 INPUT_BATCHES_MAX: Final = 32  # at most 4 MB: a device that is away keeps the newest
 EPOCH_BATCHES_MAX: Final = 64
-LEVEL_MAX: Final = 3  # 60 samples are 8 then, in one block: thinner saves nothing
+LEVEL_MAX: Final = 4  # 60 samples are 4 then, in one block: thinner saves nothing
 _FRAME: Final = struct.Struct("<II")
 BATCH_MAX_BYTES: Final = 120_000  # the smallest packet that a broker of ours takes is 128 KB
 _SAMPLE_MAX_BYTES: Final = BATCH_MAX_BYTES // 2
@@ -249,7 +249,7 @@ class Outbox:
     def _make_room(self) -> None:
         sizes = {seq: _blocks(self._open_path(seq)) for seq in self._open}
         while sum(sizes.values()) > self._max_bytes:
-            older = sorted(self._open)[: max(1, len(self._open) // 2)]  # the newer half stays whole
+            older = sorted(self._open)[: max(1, 3 * len(self._open) // 4)]  # the newest quarter stays whole
             seq = min(older, key=lambda s: (self._open[s], s))
             if self._open[seq] >= LEVEL_MAX:
                 seq = older[0]

@@ -108,7 +108,7 @@ class Telemetry:
         return len(self._outbox.batches())
 
     def run(self) -> None:
-        last = time.monotonic()
+        last = took = time.monotonic()
         self._sensors.read()  # averages begin here
         self._listen_to(ReportReady())  # one that was finished before the restart
         while not self._stop.is_set():
@@ -117,7 +117,8 @@ class Telemetry:
             if self._listen(due - time.monotonic()):
                 continue
             now = time.monotonic()
-            self.tick(now - last, now)
+            self.tick(now - took, now)
+            took = now  # and not when it was due: the intervals of all samples add up to the time that passed
             # A machine that slept does not catch up on samples it did not take.
             last = due if now - due < self.interval_s else now
 
