@@ -20,9 +20,9 @@ from edgepress_server.alerts.figures import (
     HOUR_MS,
     MINUTE_MS,
     Figures,
+    Span,
     aggregate,
     enough,
-    place_rows,
     slopes,
     usual,
 )
@@ -153,11 +153,10 @@ def _grid(store: Store, rule: Rule, fleet: Fleet, from_ms: int, step_ms: int, st
     else:
         keys = tuple(SeriesKey("device", name) for subject in subjects for name in groups[subject])
         codes = np.repeat(np.arange(len(subjects)), [len(groups[subject]) for subject in subjects])
-    span = "hour" if step_ms >= _LONG_MS else "minute"
+    span: Span = "hour" if step_ms >= _LONG_MS else "minute"
     wanted = () if rule.histogram is None else (rule.histogram,)
     to_ms = from_ms + steps * step_ms
-    frames = store.series_read.frames(keys, from_ms, to_ms, span=span, histograms=wanted)  # type: ignore[arg-type]
-    rows, times = place_rows(keys, frames, wanted)
+    rows, times = store.alerts.windows.rows(keys, from_ms, to_ms, span=span, histograms=wanted)
     cells = codes[rows.at] * steps + np.clip((times - from_ms) // step_ms, 0, steps - 1)
     size = len(subjects) * steps
     if rule.kind == "absence":
@@ -232,7 +231,7 @@ def _normal(
     if baseline is None:
         raise ValueError("of a rule against a baseline")
     if baseline.against == "own":
-        rows = Figures(store.series_read, from_ms).hours(keys, baseline.hours, rule.histogram)
+        rows = Figures(store.alerts.windows, from_ms).hours(keys, baseline.hours, rule.histogram)
         figure = np.where(enough(rows, rule), aggregate(rows, rule), np.nan)
         return usual(figure, rows.at, len(keys))
     if baseline.against == "predicted":

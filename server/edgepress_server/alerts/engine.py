@@ -107,7 +107,7 @@ class AlertEngine:
         store.alerts.facts.note_boots(now - RESTARTS_KEPT_MS)
         rules = {kept.rule.name: kept.rule for kept in store.alerts.rules.list()}
         fleet = self._fleet.read()
-        figures = Figures(store.series_read, now)
+        figures = Figures(store.alerts.windows, now)
         link_is_well = self._is_link_settled(now)
         states: dict[str, dict[str, StateRow]] = {}
         for row in store.alerts.states():

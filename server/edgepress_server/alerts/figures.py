@@ -6,7 +6,7 @@ Rows of many series are put together once for each window and then merged by sub
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final, Literal, Protocol
 
@@ -25,21 +25,22 @@ SLOPE_ROWS_MIN: Final = 3
 SLOPE_SPAN_MIN: Final = 0.5  # of the window that rows have to cover
 LONG_WINDOW_S: Final = 3 * 3600  # from here on hours, not minutes
 
-Span = Literal["raw", "minute", "hour"]
+Span = Literal["minute", "hour"]
 
 
 class Reader(Protocol):
-    """What `store.series_read` offers of this."""
+    """What `store.alerts.windows` offers."""
 
-    def frames(
+    def rows(
         self,
         keys: Sequence[SeriesKey],
         from_ms: int,
         to_ms: int,
         *,
-        span: Span | None = None,
+        span: Span,
         histograms: Collection[str] = (),
-    ) -> dict[SeriesKey, Frame]: ...
+    ) -> tuple[Frame, Ints]:
+        """(rows of all series, ``at`` being the place in ``keys``; when each row begins)."""
 
 
 class Figures:
@@ -98,11 +99,8 @@ class Figures:
         """Whole hours before this one, one row each; ``at`` is the place in ``keys``."""
         to_ms = self._now_ms // HOUR_MS * HOUR_MS
         wanted = () if histogram is None else (histogram,)
-        frames = self._reader.frames(keys, to_ms - hours * HOUR_MS, to_ms, span="hour", histograms=wanted)
-        each = {
-            key: frame.steps(HOUR_MS) for key, frame in frames.items()
-        }  # several artifacts in an hour: one
-        return place_rows(keys, each, wanted)[0]
+        rows, times = self._reader.rows(keys, to_ms - hours * HOUR_MS, to_ms, span="hour", histograms=wanted)
+        return by_step(rows, times)
 
     def _rate(self, rule: Rule, keys: tuple[SeriesKey, ...]) -> Floats:
         """Events an hour of the time covered; or the slope of a gauge, by least squares, an hour."""
@@ -110,10 +108,9 @@ class Figures:
             frame = self.window(keys, rule.window_s, None)
             found = np.where(enough(frame, rule), frame.rate(rule.metric) * 3600, np.nan)
             return _spread(frame.at, found, len(keys))
-        span, step = ("hour", HOUR_MS) if rule.window_s >= LONG_WINDOW_S else ("minute", MINUTE_MS)
+        span: Span = "hour" if rule.window_s >= LONG_WINDOW_S else "minute"
         from_ms = self._now_ms - 1000 * rule.window_s
-        frames = self._reader.frames(keys, from_ms, self._now_ms, span=span, histograms=())  # type: ignore[arg-type]
-        rows, times = place_rows(keys, {key: f.steps(step) for key, f in frames.items()}, ())
+        rows, times = self._reader.rows(keys, from_ms, self._now_ms, span=span)
         return slopes(times, rows.mean(rule.metric), rows.at, len(keys), 1000 * rule.window_s)
 
     def _read(self, keys: tuple[SeriesKey, ...], window_s: int, histogram: str | None) -> Frame:
@@ -122,10 +119,9 @@ class Figures:
         from_ms = self._now_ms - 1000 * window_s
         start = from_ms // (HOUR_MS if long else MINUTE_MS) * (HOUR_MS if long else MINUTE_MS)
         wanted = () if histogram is None else (histogram,)
-        frames = self._reader.frames(
+        return self._reader.rows(
             keys, start, self._now_ms + MINUTE_MS, span="hour" if long else "minute", histograms=wanted
-        )
-        return place_rows(keys, frames, wanted)[0]
+        )[0]
 
 
 class _GroupFigures(Figures):
@@ -223,12 +219,10 @@ def _spread(places: Ints, values: Floats, subjects: int, *, absent: float = np.n
     return found
 
 
-def place_rows(
-    keys: Sequence[SeriesKey], frames: Mapping[SeriesKey, Frame], histograms: Sequence[str]
-) -> tuple[Frame, Ints]:
-    """(all rows, whose ``at`` is the place of their series in ``keys``; when each row is of)."""
-    there = [(place, frames[key]) for place, key in enumerate(keys) if key in frames and len(frames[key])]
-    if not there:
-        return Frame.empty(histograms=list(histograms)), np.zeros(0, np.int64)
-    placed = [replace(frame, at=np.full(len(frame), place, np.int64)) for place, frame in there]
-    return Frame.merged(placed), np.concatenate([frame.at for _, frame in there])
+def by_step(rows: Frame, times: Ints) -> Frame:
+    """One row for each series and time: several artifacts of an hour, and what came late, are one."""
+    if not len(rows):
+        return rows
+    steps, number = np.unique(times, return_inverse=True)
+    merged = rows.grouped(rows.at * len(steps) + number, rows.span_ms)
+    return replace(merged, at=merged.at // len(steps))

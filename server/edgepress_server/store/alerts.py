@@ -22,6 +22,7 @@ from edgepress_server.store.alert_silences import AlertSilences
 from edgepress_server.store.database import Database
 from edgepress_server.store.events import Events
 from edgepress_server.store.facts import Facts
+from edgepress_server.store.series.windows import SeriesWindows
 
 StateName = Literal["pending", "firing", "resolving"]
 IncidentState = Literal["firing", "resolved"]
@@ -94,7 +95,7 @@ Line = tuple[str, str, str | None, str, float | None, float | None, str, str | N
 
 
 class Alerts:
-    """``rules``, ``silences``, ``channels`` and ``facts`` stand beside it."""
+    """``rules``, ``silences``, ``channels``, ``facts`` and ``windows`` stand beside it."""
 
     def __init__(self, database: Database, events: Events, facts: Facts) -> None:
         self._database = database
@@ -103,6 +104,7 @@ class Alerts:
         self.silences = AlertSilences(database, events)
         self.channels = AlertChannels(database, events)
         self.facts = AlertFacts(database)
+        self.windows = SeriesWindows(database)
 
     # --- states -------------------------------------------------------------------------------------------
 
