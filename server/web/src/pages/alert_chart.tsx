@@ -7,7 +7,7 @@ import type { Catalogue, QueryAnswer } from "../api/telemetry";
 import { useAnnotations, useKept } from "../api/use_annotations";
 import { Chart, type Level } from "../plot/chart";
 import { alertQuestion } from "../text/alert_question";
-import { severityWords, valueWords } from "../text/alerts";
+import { firingTimes, severityWords, valueWords } from "../text/alerts";
 import { formatOf } from "../text/metrics";
 import { metricOf, type Question, questionHref, questionPath } from "../text/question";
 import { Link } from "../ui/link";
@@ -53,9 +53,9 @@ function Measure({ alert, question, catalogue }: { alert: AlertDetail; question:
         now={to}
         holes={answer?.tier === "raw" ? 3 : 1}
         height={220}
-        zero
+        zero={!/^(temp_c|wifi_dbm|confidence|.*_bytes)$/.test(question.metric)}
         levels={levels}
-        spans={[{ from: alert.opened_at, to: alert.resolved_at, tone: severityWords[alert.severity].tone }]}
+        spans={firingTimes(alert).map((each) => ({ ...each, tone: severityWords[alert.severity].tone }))}
         annotations={annotations}
         loading={found.loading}
         testid="alert-chart"

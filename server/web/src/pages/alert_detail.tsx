@@ -95,8 +95,11 @@ function Now({ alert }: { alert: AlertDetail }) {
       </p>
       <dl class="facts">
         <Fact name="Since">
-          {date(alert.opened_at)}
-          <span class="sub">{lastedWords(alert, now)}</span>
+          {date(alert.state === "firing" ? alert.since : alert.opened_at)}
+          <span class="sub">
+            {lastedWords(alert, now)}
+            {alert.since > alert.opened_at && `, first ${date(alert.opened_at)}`}
+          </span>
         </Fact>
         {alert.resolved_at !== null && <Fact name="Resolved">{date(alert.resolved_at)}</Fact>}
         <Fact name={alert.state === "firing" ? "Concerns" : "Concerned at most"}>
@@ -235,7 +238,7 @@ function Told({ notices }: { notices: readonly SentNotice[] }) {
             </tr>
           </thead>
           <tbody>
-            {[...notices].reverse().map((each) => (
+            {[...notices].sort((a, b) => b.created_at - a.created_at).map((each) => (
               <tr key={each.id}>
                 <th scope="row">{each.channel}</th>
                 <td>
@@ -270,7 +273,12 @@ function WhatToDo({ alert }: { alert: AlertDetail }) {
       {runbook.value ? (
         <Markdown text={withoutTitle(runbook.value.text)} />
       ) : own ? (
-        runbook.error && <Failure error={runbook.error} retry={runbook.reload} />
+        runbook.error &&
+        (runbook.error.status === 404 ? (
+          <p class="note">Nobody has written down yet what to do. Give its rule a runbook: one of ours, or an address of yours.</p>
+        ) : (
+          <Failure error={runbook.error} retry={runbook.reload} />
+        ))
       ) : alert.runbook ? (
         <a href={alert.runbook} rel="noopener noreferrer" target="_blank">
           {alert.runbook}

@@ -161,8 +161,9 @@ function List({ list, offset, state, filtered, onPage }: ListProps) {
               </div>
               <p class="alert-sentence">{alert.sentence}</p>
               <p class="alert-about note">
-                <span title={date(alert.opened_at)}>
-                  {ago(alert.opened_at, now)}, {lastedWords(alert, now)}
+                <span title={date(alert.since)}>
+                  {lastedWords(alert, now)}
+                  {alert.resolved_at !== null && `, over ${ago(alert.resolved_at, now)}`}
                 </span>
                 <Where alert={alert} />
                 {alert.acknowledged_by && (

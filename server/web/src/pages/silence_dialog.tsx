@@ -28,8 +28,8 @@ function queryOf(alert: Alert | null): string {
   if (!alert) return "";
   if (alert.subjects === 1 && alert.first_subject.startsWith("device:")) return `name = ${alert.first_subject.slice(7)}`;
   return Object.entries(alert.scope)
-    .filter(([key, value]) => value !== "" && (key === "profile" || key === "model" || key.startsWith("label:")))
-    .map(([key, value]) => `${key.replace("label:", "label.")} = ${/^[\w.-]+$/.test(value) ? value : JSON.stringify(value)}`)
+    .filter(([key, value]) => value !== "" && key !== "artifact" && key !== "rollout")
+    .map(([key, value]) => `${key === "profile" || key === "model" ? key : `label.${key.replace("label:", "")}`} = ${/^[\w.-]+$/.test(value) ? value : JSON.stringify(value)}`)
     .join(" and ");
 }
 

@@ -76,14 +76,17 @@ export function drawOver(u: uPlot, view: Over, style: CSSStyleDeclaration): void
   ctx.textBaseline = "alphabetic";
   ctx.font = `${11 * ratio}px ${style.fontFamily}`;
   ctx.lineWidth = 1.5 * ratio;
-  for (const level of view.levels) {
+  let written = -Infinity; // where the last label on the left was
+  for (const level of [...view.levels].sort((a, b) => b.value - a.value)) {
     const y = u.valToPos(level.value, "y", true);
     ctx.strokeStyle = ctx.fillStyle = toneOf(style, level.tone);
     ctx.setLineDash([6 * ratio, 4 * ratio]);
     stroke(ctx, bbox.left, y, bbox.left + bbox.width, y);
-    ctx.textAlign = "left";
-    const below = y - bbox.top < 16 * ratio; // no room above: the label goes under its line
-    ctx.fillText(level.label, bbox.left + 4 * ratio, below ? y + 12 * ratio : y - 4 * ratio);
+    const label = y - bbox.top < 16 * ratio ? y + 12 * ratio : y - 4 * ratio; // no room above: under its line
+    const near = label - written < 13 * ratio; // two close levels: the lower one is named on the right
+    if (!near) written = label;
+    ctx.textAlign = near ? "right" : "left";
+    ctx.fillText(level.label, near ? bbox.left + bbox.width - 4 * ratio : bbox.left + 4 * ratio, label);
   }
   ctx.textAlign = "right";
   for (const zone of view.zones) {

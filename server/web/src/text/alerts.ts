@@ -1,6 +1,6 @@
 // Alerts in plain words.
 
-import type { Alert, Firing, RuleKind, SentNotice, Severity, Silence } from "../api/alerts";
+import type { Alert, AlertDetail, Firing, RuleKind, SentNotice, Severity, Silence } from "../api/alerts";
 import { date, span } from "./format";
 import { formatOf } from "./metrics";
 import type { Tone, Word } from "./words";
@@ -83,9 +83,20 @@ export function badgeTone(firing: Firing): Tone {
   return firing.critical > 0 ? "bad" : firing.warning > 0 ? "warn" : "busy";
 }
 
-export function lastedWords(alert: Pick<Alert, "opened_at" | "resolved_at">, now: number): string {
-  const lasted = span((alert.resolved_at ?? now) - alert.opened_at);
-  return alert.resolved_at === null ? `for ${lasted}` : `lasted ${lasted}`;
+export function lastedWords(alert: Pick<Alert, "opened_at" | "since" | "resolved_at">, now: number): string {
+  return alert.resolved_at === null ? `for ${span(now - alert.since)}` : `lasted ${span(alert.resolved_at - alert.opened_at)}`;
+}
+
+/** The times in which an alert fired, oldest first: one that comes again within a while is the same alert. */
+export function firingTimes(alert: Pick<AlertDetail, "since" | "resolved_at" | "timeline">): { from: number; to: number | null }[] {
+  const times: { from: number; to: number | null }[] = [];
+  for (const { what, at } of alert.timeline.filter((each) => each.subject === "").sort((a, b) => a.at - b.at || a.id - b.id)) {
+    const last = times[times.length - 1];
+    if ((what === "opened" || what === "reopened") && (!last || last.to !== null)) times.push({ from: at, to: null });
+    else if (what === "resolved" && last?.to === null) last.to = at;
+  }
+  // A long story is not kept from its beginning: what is left says at least how it stands now.
+  return times.length > 0 ? times : [{ from: alert.since, to: alert.resolved_at }];
 }
 
 export const silencedUntil = (silence: Silence): string =>
