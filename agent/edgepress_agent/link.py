@@ -28,7 +28,7 @@ from edgepress_devices import protocol
 from edgepress_devices.protocol import State, to_json
 
 BACK_OFF_FIRST_S: Final = 1.0
-BACK_OFF_MAX_S: Final = 60.0
+BACK_OFF_MAX_S: Final = 30.0  # so a fleet is whole again half a minute after an outage
 STEADY_S: Final = 30.0  # a connection that held this long starts the back-off anew
 CONNECT_TIMEOUT_S: Final = 10.0
 KEEPALIVE_S: Final = 30
