@@ -182,6 +182,11 @@ function Body({ device }: { device: Device }) {
           <div>
             <h2>Model</h2>
             <Running device={device} />
+            {device.running && (
+              <p class="note">
+                <Link href={`/devices/${encodeURIComponent(device.name)}/drift`}>Drift and sampled inputs</Link>
+              </p>
+            )}
           </div>
           <div class="device-model-doing">
             <p data-testid="device-doing">{deviceDoing(device)}</p>

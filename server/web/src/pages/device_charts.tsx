@@ -11,7 +11,6 @@ import { type DeviceChart, METRICS, spansOf, told } from "../text/device_charts"
 import { ago, date, span } from "../text/format";
 import { between, lastOf, readRange } from "../text/range";
 import { method } from "../text/words";
-import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Failure, Notice } from "../ui/parts";
 import { RangePicker } from "../ui/range_picker";
@@ -63,11 +62,6 @@ export function DeviceCharts({ device }: { device: Device }) {
                   <One key={chart.key} chart={chart} history={history} annotations={annotations} zoom={zoom} />
                 ))}
                 {group.key === "latency" && <LatencySpread device={device.name} history={history} live={range.live} />}
-                {group.key === "drift" && (
-                  <p class="note chart-more">
-                    <Link href={`/devices/${encodeURIComponent(device.name)}/drift`}>Distributions and sampled inputs</Link>
-                  </p>
-                )}
               </div>
             )}
           </details>
