@@ -100,7 +100,7 @@ class SamplingPolicies:
             self._groups.check([whose.removeprefix(GROUP)])
         elif whose != FLEET and not self._targets.rows([name := whose.removeprefix(DEVICE)]):
             raise NotFoundError(
-                "no_such_device", f"There is no device {name[:80]!r}; `edgepress device list` shows them."
+                "device_unknown", f"There is no device {name[:80]!r}; `edgepress device list` shows them."
             )
 
     def _told(self, whose: str, action: str, actor: str | None) -> None:
