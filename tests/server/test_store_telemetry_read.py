@@ -62,9 +62,9 @@ def test_the_p99_of_a_step_is_that_of_all_its_inferences(store: Store) -> None:
 def test_steps_without_samples_are_null_and_never_zero(store: Store) -> None:
     enrolled(store, "pi")
     now = store.now_ms()
-    Reporter(store, "pi").report(sample(now, [5.0], rss_bytes=7, temp_c=0.0), sample(now + 2000))
+    Reporter(store, "pi").report(sample(now, [5.0], rss_bytes=7 * 1024, temp_c=0.0), sample(now + 2000))
     found = store.telemetry_read.series("pi", list(METRICS), now, now + 3000, 1000)
-    assert found.series["rss_bytes"] == [7, None, None]
+    assert found.series["rss_bytes"] == [7 * 1024, None, None]
     assert found.series["temp_c"] == [0.0, None, None]
     assert found.series["latency_p50_us"][1:] == [None, None]
     assert found.series["inferences_per_s"] == [1.0, None, 0.0]
@@ -142,14 +142,16 @@ def test_the_fleet_is_merged_and_split_by_profile(store: Store) -> None:
     assert fleet.by_profile["raspberry-pi-5"].p99_us is None
 
 
-def test_export_gives_every_sample_once_in_order_whatever_the_page_size(
+def test_export_gives_every_sample_once_in_order_whatever_the_window(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgepress_server.store.telemetry_read._PAGE_ROWS", 3)
+    monkeypatch.setattr("edgepress_server.store.series.read.EXPORT_WINDOW_MS", 3)
     now = store.now_ms()
     for name in ("a", "b"):
         enrolled(store, name)
-        Reporter(store, name).report(*(sample(now + n // 2, [1.0], rss_bytes=n) for n in range(10)))
-    rows = [(name, s.rss_bytes) for name, s in store.telemetry_read.export(None, now, now + 100)]
+        Reporter(store, name).report(*(sample(now + n // 2, [1.0], rss_bytes=n * 1024) for n in range(10)))
+    rows = [
+        (name, (s.rss_bytes or 0) // 1024) for name, s in store.telemetry_read.export(None, now, now + 100)
+    ]
     assert rows == [(name, n) for name in ("a", "b") for n in range(10)]
-    assert [s.rss_bytes for _, s in store.telemetry_read.export("b", now + 1, now + 2)] == [2, 3]
+    assert [s.rss_bytes for _, s in store.telemetry_read.export("b", now + 1, now + 2)] == [2048, 3072]
