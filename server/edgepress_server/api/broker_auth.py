@@ -104,7 +104,7 @@ def _rules() -> Rules:
         good = secret_of(username) or ""
         return bool(good) and hmac.compare_digest(password.encode(), good.encode())
 
-    return Rules(knows, is_known, server_user)
+    return Rules(knows, is_known, server_user, here.settings.home_assistant_prefix)
 
 
 _told: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
     device NAME   publishes     d/NAME/up/state, telemetry, need
                   subscribes    below d/NAME/down; single chunks, or with + in place of a level; below server
-    the server    publishes and subscribes below ep/1
+    the server    publishes and subscribes below ep/1; publishes below Home Assistant's prefix
 
 Everything else is denied: other devices' topics, $SYS, $CONTROL, anything shared ($share hands messages to
 one of several, so a device could take what is another's).
@@ -24,15 +24,19 @@ CLIENT_ID_PREFIX: Final = "edgepress-"  # agents connect as edgepress-NAME
 _LEVEL: Final = re.compile(r"[^+#\x00]*|\+|#")
 
 
-def may(username: str, action: Action, topic: str, *, server_user: str | None) -> bool:
-    """``topic``: a topic to publish on, or a filter to subscribe to."""
+def may(
+    username: str, action: Action, topic: str, *, server_user: str | None, announces: str | None = None
+) -> bool:
+    """``topic``: a topic to publish on, or a filter to subscribe to. ``announces``: Home Assistant's prefix,
+    below which the server may publish."""
     if not 0 < len(topic) <= TOPIC_MAX_CHARS:
         return False
     levels = topic.split("/")
     if not _is_filter(levels) or (action == "publish" and {"+", "#"} & set(levels)):
         return False
     if server_user is not None and username == server_user:
-        return covers(f"{PREFIX}/#", topic)
+        announced = announces is not None and action == "publish" and covers(f"{announces}/#", topic)
+        return announced or covers(f"{PREFIX}/#", topic)
     if not DEVICE_NAME.fullmatch(username):
         return False
     own = f"{PREFIX}/d/{username}"

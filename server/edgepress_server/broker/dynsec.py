@@ -5,7 +5,8 @@ device has a role of its own beside the one that all share:
 
     role device          receive and subscribe to chunks (no #) and server/#; unsubscribe anything
     role device/NAME     publish below d/NAME/up; receive and subscribe below d/NAME/down
-    role server          everything below ep/1: the link
+    role server          everything below ep/1: the link; publish below Home Assistant's prefix
+    role reader          receive and subscribe to what is announced to Home Assistant
     role control         $CONTROL/dynamic-security/# and nothing else: who drives the plugin
 
 All four default ACLs deny, so nobody reaches $SYS, $CONTROL or another device's topics.
@@ -28,6 +29,7 @@ import msgspec
 from edgepress_devices.protocol import PREFIX
 from edgepress_server.broker.access import CLIENT_ID_PREFIX
 from edgepress_server.broker.mosquitto_files import PBKDF2_ROUNDS, pbkdf2
+from edgepress_server.broker.reader import READER_USER, Reader
 from edgepress_server.settings import SERVER_USER
 
 CONTROL_USER: Final = "edgepress_control"  # "_" is in no device's name
@@ -45,11 +47,24 @@ HARMLESS: Final = {
 }
 
 
-def initial_state(users: Mapping[str, str], server_password: str, control_password: str) -> bytes:
+def initial_state(
+    users: Mapping[str, str],
+    server_password: str,
+    control_password: str,
+    reader: Reader | None = None,
+) -> bytes:
     """The plugin's file: ``users`` is device -> secret; "" where a device shows a certificate instead."""
+    reader = reader or Reader()
     roles = [
         _role("control", _acls("$CONTROL/dynamic-security/#", "send", "receive", "subscribe")),
-        _role("server", _acls(f"{PREFIX}/#", "send", "receive", "subscribe", "unsubscribe")),
+        _role(
+            "server",
+            [
+                *_acls(f"{PREFIX}/#", "send", "receive", "subscribe", "unsubscribe"),
+                *_acls(f"{reader.prefix}/#", "send"),
+            ],
+        ),
+        _role("reader", [acl for topic in reader.filters for acl in _acls(topic, "receive", "subscribe")]),
         _role(
             DEVICE_ROLE,
             [
@@ -63,6 +78,7 @@ def initial_state(users: Mapping[str, str], server_password: str, control_passwo
     clients = [
         _client(CONTROL_USER, control_password, "control"),
         _client(SERVER_USER, server_password, "server"),
+        *([] if reader.password is None else [_client(READER_USER, reader.password, "reader")]),
         *(
             {**_client(device, secret, DEVICE_ROLE, role_of(device)), "clientid": client_id_of(device)}
             for device, secret in users.items()

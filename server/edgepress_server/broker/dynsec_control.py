@@ -23,6 +23,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgepress_server.broker.dynsec import CONTROL_USER, Command, changes, failures, initial_state
+from edgepress_server.broker.reader import Reader
 from edgepress_server.errors import StoreError
 from edgepress_server.files import replace_file
 
@@ -121,11 +122,19 @@ class _Answer(msgspec.Struct):
 class DynamicSecurity:
     """Keeps the plugin's clients equal to the store's devices."""
 
-    def __init__(self, folder: Path, plugin: Path, server_password: str, control_password: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        plugin: Path,
+        server_password: str,
+        control_password: str,
+        reader: Reader | None = None,
+    ) -> None:
         self._file = folder / "dynamic-security.json"
         self._plugin = plugin
         self._server_password = server_password
         self._control_password = control_password
+        self._reader = reader
         self._control = Control(folder / "control.sock", control_password)
         self._known: dict[str, str | None] = {}  # device -> secret; None: a command about it was not answered
         self._batch = 4
@@ -136,7 +145,8 @@ class DynamicSecurity:
 
     def begin(self, users: Mapping[str, str]) -> None:
         """Before mosquitto starts: the whole state as its file."""
-        replace_file(self._file, initial_state(users, self._server_password, self._control_password))
+        state = initial_state(users, self._server_password, self._control_password, self._reader)
+        replace_file(self._file, state)
         self._known = dict(users)
 
     def update(self, users: Mapping[str, str]) -> bool:

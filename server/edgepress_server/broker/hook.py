@@ -51,13 +51,15 @@ class Rules:
     knows: Callable[[str, str], bool]
     is_known: Callable[[str], bool]  # enrolled and not revoked, or the server
     server_user: str | None
+    announces: str | None = None  # Home Assistant's prefix
 
     def may_connect(self, username: str, password: str, client_id: str) -> bool:
         return may_use_client_id(username, client_id) and self.knows(username, password)
 
     def may(self, username: str, action: Action, topic: str) -> bool:
         # Somebody revoked may still be connected: nothing is allowed any more.
-        return may(username, action, topic, server_user=self.server_user) and self.is_known(username)
+        allowed = may(username, action, topic, server_user=self.server_user, announces=self.announces)
+        return allowed and self.is_known(username)
 
 
 def reply(broker: BrokerName, question: str, headers: Mapping[str, str], body: bytes, rules: Rules) -> Reply:

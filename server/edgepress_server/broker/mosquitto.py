@@ -3,6 +3,7 @@
     DIR/broker/mosquitto.conf          written at each start
     DIR/broker/dynamic-security.json   users and roles; passwords and acl where the plugin is missing
     DIR/broker/server-password         the link's own password, drawn once
+    DIR/broker/reader-password        of Home Assistant's account, where that is on
     DIR/broker/control-password        of the user that drives the plugin
     DIR/broker/control.sock            where server and control connect: no network, no TLS, only this user
     DIR/broker/mosquitto.db            retained messages, by mosquitto
@@ -29,6 +30,7 @@ from typing import Final, Protocol
 
 from edgepress_server.broker.dynsec_control import DynamicSecurity
 from edgepress_server.broker.mosquitto_files import AccessFiles
+from edgepress_server.broker.reader import PASSWORD_FILE, Reader
 from edgepress_server.errors import InvalidInputError, ServerError, StoreError
 from edgepress_server.files import replace_file
 from edgepress_server.settings import Settings
@@ -99,6 +101,12 @@ def find_plugin() -> Path | None:
 def server_password(settings: Settings) -> str:
     """The password of the server's own user, drawn at the first call."""
     return draw_once(settings.broker_dir / "server-password")
+
+
+def reader_of(settings: Settings) -> Reader:
+    """Home Assistant's account; its password is drawn when it is first asked for."""
+    password = draw_once(settings.broker_dir / PASSWORD_FILE) if settings.home_assistant else None
+    return Reader(settings.home_assistant_prefix, password)
 
 
 def socket_path(settings: Settings) -> Path:
@@ -188,7 +196,9 @@ class Mosquitto:
         folder, plugin = self._settings.broker_dir, find_plugin()
         password = server_password(self._settings)
         if plugin is not None:
-            return DynamicSecurity(folder, plugin, password, draw_once(folder / "control-password"))
+            return DynamicSecurity(
+                folder, plugin, password, draw_once(folder / "control-password"), reader_of(self._settings)
+            )
         if self._settings.device_auth == "certificate":
             raise InvalidInputError(
                 "no_plugin",
@@ -197,7 +207,7 @@ class Mosquitto:
                 "devices secrets instead.",
             )
         log.warning("mosquitto's dynamic security plugin is not here; users are kept in its files instead")
-        return AccessFiles(folder, password, self._reload)
+        return AccessFiles(folder, password, self._reload, reader_of(self._settings))
 
     def start(self) -> None:
         """Raises InvalidInputError when mosquitto is missing, StoreError when its files cannot be written."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from edgepress_devices.protocol import PREFIX
+from edgepress_server.broker.reader import READER_USER, Reader
 from edgepress_server.files import replace_file
 from edgepress_server.settings import SERVER_USER
 
@@ -34,6 +35,13 @@ pattern read {PREFIX}/server/#
 """
 
 
+def access_text(reader: Reader) -> str:
+    """ACCESS, what the server may announce to Home Assistant, and what its account hears."""
+    server = f"user {SERVER_USER}\ntopic write {reader.prefix}/#\n"
+    heard = "".join(f"topic read {topic}\n" for topic in reader.filters)
+    return f"{ACCESS}\n{server}" + ("" if reader.password is None else f"\nuser {READER_USER}\n{heard}")
+
+
 def pbkdf2(password: str, salt: bytes) -> bytes:
     """64 bytes, as mosquitto_passwd and the dynamic security plugin hash (PBKDF2-HMAC-SHA512)."""
     return hashlib.pbkdf2_hmac("sha512", password.encode("utf-8"), salt, PBKDF2_ROUNDS, dklen=64)
@@ -48,10 +56,17 @@ def hash_password(password: str, salt: bytes) -> str:
 class AccessFiles:
     """``reload`` tells mosquitto to read its files again."""
 
-    def __init__(self, folder: Path, server_password: str, reload: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server_password: str,
+        reload: Callable[[], None],
+        reader: Reader | None = None,
+    ) -> None:
         self._folder = folder
         self._server_password = server_password
         self._reload = reload
+        self._reader = reader or Reader()
         self._secrets: dict[str, str] = {}
         self._lines: dict[str, str] = {}
 
@@ -61,7 +76,7 @@ class AccessFiles:
 
     def begin(self, users: Mapping[str, str]) -> None:
         """Before mosquitto starts."""
-        replace_file(self._folder / "acl", ACCESS.encode())
+        replace_file(self._folder / "acl", access_text(self._reader).encode())
         self._write(users)
 
     def update(self, users: Mapping[str, str]) -> bool:
@@ -76,6 +91,8 @@ class AccessFiles:
     def _write(self, users: Mapping[str, str]) -> bool:
         """Write the password file; False when nothing changed since the last time."""
         everyone = {**users, SERVER_USER: self._server_password}
+        if self._reader.password is not None:
+            everyone[READER_USER] = self._reader.password
         if everyone == self._secrets:
             return False
         # A line is made once: a new salt would look to mosquitto like a changed password.

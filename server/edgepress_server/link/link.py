@@ -34,6 +34,7 @@ from edgepress_devices.protocol import (
     up_topic,
 )
 from edgepress_server.broker.address import BrokerAddress
+from edgepress_server.ecosystem.home_announcer import HomeAnnouncer
 from edgepress_server.errors import ServerError, StoreError
 from edgepress_server.link.connection import (
     Acknowledged,
@@ -49,6 +50,7 @@ from edgepress_server.link.handshake import PRESENCE_TOPIC, SERVER_TOPICS, Hands
 from edgepress_server.link.ingest import Ingest
 from edgepress_server.link.looks import TICK_S, Looks
 from edgepress_server.rollout.engine import Engine
+from edgepress_server.settings import Settings
 from edgepress_server.store import Store
 from edgepress_server.trust.keys import Keys, keys_changed, load_keys
 
@@ -65,7 +67,10 @@ FAULT_WAIT_S: Final = 1.0
 
 
 class Link:
-    def __init__(self, store: Store, keys: Keys, broker: BrokerAddress) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, broker: BrokerAddress, settings: Settings | None = None
+    ) -> None:
+        """``settings``: of what is announced to others on the broker; None: nothing is."""
         self._store = store
         self._engine = Engine(store, keys)
         self._ingest = Ingest(store, lambda topic, payload: self._connection.publish(topic, payload, qos=0))
@@ -78,6 +83,11 @@ class Link:
             will=to_json(self._state(online=False)),
         )
         self._contents = Contents(store, self._connection, self._handshake.identity)
+        self._home = HomeAnnouncer(
+            Settings(data_dir=store.data_dir) if settings is None else settings,
+            store,
+            lambda topic, payload: self._connection.publish(topic, payload, retain=True),
+        )
         self._is_placed = False  # connected, and no other server is there
         self._told_occupied = False
         self._asked: list[str] = []  # topics of states that were subscribed to one by one
@@ -125,6 +135,7 @@ class Link:
             self._take_place(now)
             if self._is_placed:
                 self._contents.send(now)
+                self._home.tick(now)
         except ServerError as error:  # disk full, store locked: what came is kept, and tried again
             log.error("the store cannot be used now, trying again: %s", error)
             stop.wait(FAULT_WAIT_S)
@@ -236,6 +247,9 @@ class Link:
             log.error("%s", self._occupied())
 
     def _begin(self, now: float) -> None:
+        # Before the first mark, or with an older one, the broker has lost what it held.
+        newest = self._store.broker_contents.last_mark()
+        self._home.begin(kept=0 < newest <= self._handshake.mark)
         self._contents.begin(self._handshake.mark)
         self._is_placed, self._told_occupied = True, False
         self._connection.farewell = to_json(self._state(online=False))

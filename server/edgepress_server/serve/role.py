@@ -73,7 +73,7 @@ def _link(settings: Settings, stop: threading.Event) -> int:
     broker = driver(settings).address(settings)
     # Batches are many objects without cycles: looking for some among them took longer than all the rest.
     gc.set_threshold(100_000, 20, 100)
-    Link(open_store(settings.data_dir), load_keys(settings.keys_dir), broker).run(stop)
+    Link(open_store(settings.data_dir), load_keys(settings.keys_dir), broker, settings).run(stop)
     return 0
 
 

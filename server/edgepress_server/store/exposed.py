@@ -47,6 +47,21 @@ class Exposed:
         )
         return [(r["name"], r["profile"], r["agent_version"], json.loads(r["labels"])) for r in rows]
 
+    def for_home_assistant(
+        self, limit: int
+    ) -> list[tuple[str, str, bool, str | None, str | None, str | None, str | None, str | None]]:
+        """(name, profile, online, agent, board, model that runs, artifact that runs, artifact wanted)."""
+        rows = self._database.rows(
+            "SELECT d.name, d.profile, d.online, d.agent_version,"
+            " json_extract(d.hardware, '$.board') AS board,"
+            " a.model, json_extract(d.state, '$.running') AS running, w.digest AS wanted"
+            " FROM devices d LEFT JOIN wants w ON w.device = d.name"
+            " LEFT JOIN artifacts a ON a.digest = json_extract(d.state, '$.running')"
+            " WHERE d.revoked_at IS NULL AND d.enrolled_at IS NOT NULL ORDER BY d.name LIMIT ?",
+            (limit,),
+        )
+        return [(r[0], r[1], bool(r[2]), r[3], r[4], r[5], r[6], r[7]) for r in rows]
+
     def agents(self) -> dict[str, int]:
         """Version of the agent -> enrolled devices."""
         rows = self._database.rows(
