@@ -34,4 +34,9 @@ def read_fleet(store: Store) -> Fleet:
     with store.database.snapshot():
         rows = store.fleet_pages.devices()
         models = {digest: row.model for digest, row in store.fleet_pages.artifacts().items()}
-        return Fleet([subject(row, models) for row in rows], models, store.groups.membership())
+        return Fleet(
+            [subject(row, models) for row in rows],
+            models,
+            store.groups.membership(),
+            frozenset(store.series_read.labels()),
+        )

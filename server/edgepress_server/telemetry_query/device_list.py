@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from edgepress_devices.protocol import Sample
@@ -26,8 +26,8 @@ from edgepress_server.telemetry_query.directory import subject
 
 log = logging.getLogger(__name__)
 
-KEPT_S: Final = 2.0
-STALE_S: Final = 10.0  # older is never shown
+KEPT_S: Final = 3.0
+STALE_S: Final = 15.0  # older is never shown
 LIMIT_MAX: Final = 500
 
 
@@ -66,6 +66,20 @@ class DeviceList:
     in_group: InGroup
     statuses: dict[str, int]
     profiles: dict[str, int]  # without revoked devices
+    matching: dict[str, Sequence[ListedDevice]] = field(default_factory=dict)  # by target query
+
+    def where(self, text: str) -> Sequence[ListedDevice]:
+        """Those that fit; all for "". Raises QueryError."""
+        if not text.strip():
+            return self.devices
+        if text not in self.matching:
+            query = parse(text)
+            self.matching[text] = [
+                device
+                for device in self.devices
+                if query.matches(subject(device.row, self.models), self.in_group)
+            ]
+        return self.matching[text]
 
 
 @dataclass(frozen=True)
@@ -115,14 +129,9 @@ def page(
         raise InvalidInputError(
             "sort", f"sort: {sort[:40]!r} is none. Take {', '.join(SORTS)}, with - before it for descending."
         )
-    devices = found.devices
+    devices = found.where(where)
     for word in q.lower().split():
         devices = [device for device in devices if word in device.haystack]
-    if where.strip():
-        query = parse(where)
-        devices = [
-            device for device in devices if query.matches(subject(device.row, found.models), found.in_group)
-        ]
     if sort != "name":
         there = [device for device in devices if key(device) is not None]
         absent = [device for device in devices if key(device) is None]

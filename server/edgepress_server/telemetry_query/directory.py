@@ -6,13 +6,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
 from edgepress_server.errors import InvalidInputError
 from edgepress_server.rollout.query import InGroup, Subject, parse
 from edgepress_server.store.fleet_pages import DeviceRow
+from edgepress_server.store.series.keys import LABELS_OF_A_DEVICE
 
 KEPT_S: Final = 2.0  # changes of labels show within this time
 DIGEST_CHARS_MIN: Final = 8
@@ -25,13 +26,17 @@ class Fleet:
     devices: Sequence[Subject]
     models: Mapping[str, str]  # digest of an artifact -> its model
     in_group: InGroup
+    live_labels: frozenset[str] = frozenset()  # "key=value" whose devices the store adds up as they report
+    _found: dict[str, Sequence[Subject]] = field(default_factory=dict)  # by target query
 
     def where(self, text: str) -> Sequence[Subject]:
         """Those that fit; all for "". Raises QueryError."""
         if not text.strip():
             return self.devices
-        query = parse(text)
-        return [device for device in self.devices if query.matches(device, self.in_group)]
+        if text not in self._found:
+            query = parse(text)
+            self._found[text] = [device for device in self.devices if query.matches(device, self.in_group)]
+        return self._found[text]
 
     def artifact(self, text: str) -> str:
         """The digest that begins so. Raises InvalidInputError."""
@@ -56,6 +61,15 @@ class Fleet:
                 f"model: there is no artifact of {model[:80]!r}. `edgepress model list` shows models.",
             )
         return found
+
+    def is_live(self, key: str) -> bool:
+        """Whether the store adds up every device that has this label, under whatever value."""
+        return all(
+            f"{key}={device.labels[key]}" in self.live_labels
+            and sorted(device.labels).index(key) < LABELS_OF_A_DEVICE
+            for device in self.devices
+            if key in device.labels
+        )
 
     @cached_property
     def labels(self) -> list[tuple[str, int]]:

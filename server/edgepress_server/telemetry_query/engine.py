@@ -34,6 +34,9 @@ Floats = NDArray[np.float64]
 
 PART_ROWS: Final = 50_000  # read and merged at a time: some 60 MB of all columns
 PART_SERIES: Final = 500
+LIVE_LABELS_FROM: Final = (
+    200  # devices: of fewer, their own rows are as quick and follow a changed label at once
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Engine:
     def plan(self, query: Query) -> Plan:
         """Which rows it reads, and the steps that it is answered in. Raises InvalidInputError."""
         fleet = self._directory.fleet()
-        live = self._is_live(query)
+        live = self._is_live(query, fleet)
         series = 1 if live else len(fleet.where(query.where))
         return plan(
             query.from_ms,
@@ -96,10 +99,15 @@ class Engine:
 
     # --- which series ---------------------------------------------------------------------------------
 
-    def _is_live(self, query: Query) -> bool:
+    def _is_live(self, query: Query, fleet: Fleet) -> bool:
         """Whether groups that the store merges live answer it."""
-        if query.where or query.group_by == "device" or query.group_by.startswith("label:"):
+        if query.where or query.group_by == "device":
             return False
+        if query.group_by.startswith("label:"):
+            if query.artifact or query.model or len(fleet.devices) < LIVE_LABELS_FROM:
+                return False
+            key = query.group_by.removeprefix("label:")
+            return fleet.is_live(key) and all(key in device.labels for device in fleet.devices)
         return not (query.group_by == "profile" and (query.artifact or query.model))
 
     def _artifacts(self, query: Query, fleet: Fleet) -> list[str] | None:
@@ -110,7 +118,7 @@ class Engine:
 
     def _groups(self, query: Query, fleet: Fleet, wanted: list[str] | None, made: Plan) -> _Groups:
         by_artifact = query.group_by in ("artifact", "model")
-        if self._is_live(query):
+        if self._is_live(query, fleet):
             if by_artifact or wanted is not None:
                 digests = sorted(fleet.models) if wanted is None else wanted
                 names = _row_names(query, digests, fleet) if by_artifact else [""]
@@ -126,6 +134,8 @@ class Engine:
                 names = sorted({device.profile for device in fleet.devices})
                 members = [_Member(SeriesKey("profile", name), i) for i, name in enumerate(names)]
                 return _Groups(names, members, live=True, devices=len(fleet.devices))
+            if query.group_by.startswith("label:"):
+                return _live_labels(query, fleet)
             return _Groups([""], [_Member(SeriesKey("fleet", ""), 0)], live=True, devices=len(fleet.devices))
         devices = fleet.where(query.where)
         if by_artifact:
@@ -279,6 +289,21 @@ def _of_devices(
         for device in devices
     ]
     return _Groups(list(index), members, False, left_out, left_out_devices, total)
+
+
+def _live_labels(query: Query, fleet: Fleet) -> _Groups:
+    key = query.group_by.removeprefix("label:")
+    counted = Counter(device.labels[key] for device in fleet.devices)
+    names = sorted(counted, key=lambda name: (-counted[name], name))
+    kept = names[: query.limit]
+    return _Groups(
+        kept,
+        [_Member(SeriesKey("label", f"{key}={name}"), i) for i, name in enumerate(kept)],
+        True,
+        len(names) - len(kept),
+        sum(counted[name] for name in names[query.limit :]),
+        len(fleet.devices),
+    )
 
 
 def _group_of(group_by: str) -> Callable[[Subject], str]:

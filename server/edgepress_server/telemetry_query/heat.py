@@ -5,32 +5,41 @@ Names stand once, values as an array beside them: 10,000 devices are some 200 KB
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from edgepress_devices.histogram import HistogramError, quantile
 from edgepress_devices.protocol import Sample
 from edgepress_server.errors import InvalidInputError
 from edgepress_server.store.fleet_pages import DeviceRow
+from edgepress_server.store.series.histograms import HistogramColumn
 
 CELLS_MAX: Final = 10_000
 
 
-def p95_us(sample: Sample) -> float | None:
-    if sample.latency_us is None:
-        return None
-    try:
-        return quantile(sample.latency_us, 0.95)
-    except HistogramError:  # ingest refuses such; a store from elsewhere may hold one
-        return None
+Samples = Sequence[Sample | None]
+Values = list[float | None]
 
 
-def error_ratio(sample: Sample) -> float | None:
+def p95_us(samples: Samples) -> Values:
+    column = HistogramColumn.of([None if sample is None else sample.latency_us for sample in samples])
+    return [None if math.isnan(value) else value for value in column.quantiles(0.95).tolist()]
+
+
+def _each(of: Callable[[Sample], float | None]) -> Callable[[Samples], Values]:
+    return lambda samples: [None if sample is None else of(sample) for sample in samples]
+
+
+def _error_ratio(sample: Sample) -> float | None:
     requests = sample.inferences + sample.errors
     return sample.errors / requests if requests else None
+
+
+def _power(sample: Sample) -> float | None:
+    return None if sample.power_mw is None else sample.power_mw.value
 
 
 @dataclass(frozen=True)
@@ -38,18 +47,16 @@ class HeatMeasure:
     name: str
     title: str
     unit: str
-    of: Callable[[Sample], float | None]
+    of: Callable[[Samples], Values]
 
 
 HEAT: Final = (
     HeatMeasure("latency_p95_us", "Latency, p95", "us", p95_us),
-    HeatMeasure("cpu_percent", "CPU", "%", lambda sample: sample.cpu_percent),
-    HeatMeasure("temp_c", "Temperature", "°C", lambda sample: sample.temp_c),
-    HeatMeasure("rss_bytes", "Agent's memory", "B", lambda sample: sample.rss_bytes),
-    HeatMeasure(
-        "power_mw", "Power", "mW", lambda sample: None if sample.power_mw is None else sample.power_mw.value
-    ),
-    HeatMeasure("error_ratio", "Share of failed requests", "", error_ratio),
+    HeatMeasure("cpu_percent", "CPU", "%", _each(lambda sample: sample.cpu_percent)),
+    HeatMeasure("temp_c", "Temperature", "°C", _each(lambda sample: sample.temp_c)),
+    HeatMeasure("rss_bytes", "Agent's memory", "B", _each(lambda sample: sample.rss_bytes)),
+    HeatMeasure("power_mw", "Power", "mW", _each(_power)),
+    HeatMeasure("error_ratio", "Share of failed requests", "", _each(_error_ratio)),
 )
 _BY_NAME: Final = {one.name: one for one in HEAT}
 _LETTERS: Final = {"online": "o", "offline": "f", "registered": "r"}
@@ -91,27 +98,21 @@ def heat(
     problems: Mapping[str, int],
 ) -> Heat:
     """``devices``: without revoked ones. ``problems``: device -> 1 warning, 2 critical."""
-    groups: dict[str, HeatGroup] = {}
     shown = devices[:CELLS_MAX]
-    values: list[float] = []
-    letters: dict[str, list[str]] = {}
-    digits: dict[str, list[str]] = {}
-    for device in shown:
-        group = groups.get(device.profile)
-        if group is None:
-            group = groups[device.profile] = HeatGroup(device.profile, [], "", [], "")
-            letters[device.profile], digits[device.profile] = [], []
-        sample = latest.get(device.name) if device.status == "online" else None
-        value = None if sample is None else measure.of(sample)
-        group.names.append(device.name)
-        group.values.append(None if value is None else float(f"{value:.5g}"))
-        letters[device.profile].append(_LETTERS.get(device.status, "f"))
-        digits[device.profile].append(str(problems.get(device.name, 0)))
-        if value is not None:
-            values.append(value)
-    low, high = (float(each) for each in np.percentile(values, (5, 95))) if values else (None, None)
-    found = [
-        HeatGroup(one.profile, one.names, "".join(letters[name]), one.values, "".join(digits[name]))
-        for name, one in sorted(groups.items())
+    values = measure.of([latest.get(one.name) if one.status == "online" else None for one in shown])
+    places: dict[str, list[int]] = {}
+    for place, device in enumerate(shown):
+        places.setdefault(device.profile, []).append(place)
+    there = [value for value in values if value is not None]
+    low, high = (float(each) for each in np.percentile(there, (5, 95))) if there else (None, None)
+    groups = [
+        HeatGroup(
+            profile,
+            [shown[i].name for i in mine],
+            "".join(_LETTERS.get(shown[i].status, "f") for i in mine),
+            [None if (value := values[i]) is None else float(f"{value:.5g}") for i in mine],
+            "".join(str(problems.get(shown[i].name, 0)) for i in mine),
+        )
+        for profile, mine in sorted(places.items())
     ]
-    return Heat(measure.name, measure.title, measure.unit, low, high, found, len(devices) - len(shown))
+    return Heat(measure.name, measure.title, measure.unit, low, high, groups, len(devices) - len(shown))

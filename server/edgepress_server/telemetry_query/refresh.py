@@ -40,6 +40,9 @@ class Refresh:
         self._asked_s = 0.0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self.prepare: Callable[[Overview], None] = lambda _found: (
+            None
+        )  # before it is shown: answers made of it
 
     def newest(self) -> tuple[Overview, float]:
         """(the overview, its age in seconds). Raises StoreError where the first look fails."""
@@ -61,6 +64,7 @@ class Refresh:
                 return self._found
             # Devices are read with the overview; the watch looks at those of the look before.
             found = overview(self._store, self._source, self._watch.seen)
+            self.prepare(found)
             with self._lock:
                 self._found, self._at_s = found, self._clock()
             return found
