@@ -294,18 +294,23 @@ def test_a_sample_that_no_batch_could_carry_loses_its_shapes_and_keeps_its_count
     assert (kept.inferences, kept.latency_us) == (7, None)
 
 
-def far_apart(at_ms: int) -> Sample:
-    """Neighbours whose latencies share no bucket, and lie as far from one another as we keep buckets."""
-    latency = Histogram(5, 0 if at_ms % 2 else 600, [2**20] * 20)
+def wide(at_ms: int, offset: int) -> Sample:
+    latency = Histogram(5, offset, [2**20] * 60)
     return sample(at_ms, inferences=1, latency_us=latency, queue_us=latency, pre_us=latency, post_us=latency)
 
 
-def test_thinned_files_still_fit_a_batch(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path, Disk(), max_bytes=100_000)
-    for i in range(20 * SAMPLES_PER_BATCH):
-        outbox.add(far_apart(i))
+def test_a_thinned_file_fits_a_batch_where_one_histogram_is_longer_than_the_two_it_is_made_of(
+    tmp_path: Path,
+) -> None:
+    outbox = Outbox(tmp_path, Disk(), max_bytes=280_000)
+    for i in range(4 * SAMPLES_PER_BATCH):
+        outbox.add(wide(i, 570 if i < SAMPLES_PER_BATCH and i % 2 else 0))
+    counted = 0
     while name := outbox.close_oldest():
-        assert len(outbox.payload(name)) <= BATCH_MAX_BYTES
+        payload = outbox.payload(name)
+        assert len(payload) <= BATCH_MAX_BYTES
+        counted += sum(one.inferences for one in decode_batch(payload).samples)
+    assert counted == 4 * SAMPLES_PER_BATCH
 
 
 # --- inputs that the privacy policy lets out --------------------------------------------------------------
