@@ -302,7 +302,7 @@ def wide(at_ms: int, offset: int) -> Sample:
 def test_a_thinned_file_fits_a_batch_where_one_histogram_is_longer_than_the_two_it_is_made_of(
     tmp_path: Path,
 ) -> None:
-    outbox = Outbox(tmp_path, Disk(), max_bytes=280_000)
+    outbox = Outbox(tmp_path, Disk(), max_bytes=300_000)
     for i in range(4 * SAMPLES_PER_BATCH):
         outbox.add(wide(i, 570 if i < SAMPLES_PER_BATCH and i % 2 else 0))
     counted = 0
