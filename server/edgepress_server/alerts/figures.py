@@ -42,6 +42,17 @@ class Reader(Protocol):
     ) -> tuple[Frame, Ints]:
         """(rows of all series, ``at`` being the place in ``keys``; when each row begins)."""
 
+    def merged(
+        self,
+        keys: Sequence[SeriesKey],
+        from_ms: int,
+        to_ms: int,
+        *,
+        span: Span,
+        histograms: Collection[str] = (),
+    ) -> Frame:
+        """One row a series."""
+
 
 class Figures:
     """Made for one look at one moment: what was read for one rule is there for the next."""
@@ -49,7 +60,6 @@ class Figures:
     def __init__(self, reader: Reader, now_ms: int) -> None:
         self._reader = reader
         self._now_ms = now_ms
-        self._rows: dict[tuple[tuple[SeriesKey, ...], int, str | None], Frame] = {}
         self._merged: dict[tuple[tuple[SeriesKey, ...], int, str | None], Frame] = {}
 
     def of_groups(self, devices: tuple[SeriesKey, ...], codes: Ints) -> Figures:
@@ -91,8 +101,7 @@ class Figures:
         """One row for each subject that had data; ``at`` is its place in ``keys``."""
         key = (keys, window_s, histogram)
         if key not in self._merged:
-            frame = self._read(keys, window_s, histogram)
-            self._merged[key] = frame.grouped(frame.at, 0)
+            self._merged[key] = self._read(keys, window_s, histogram)
         return self._merged[key]
 
     def hours(self, keys: tuple[SeriesKey, ...], hours: int, histogram: str | None) -> Frame:
@@ -114,14 +123,13 @@ class Figures:
         return slopes(times, rows.mean(rule.metric), rows.at, len(keys), 1000 * rule.window_s)
 
     def _read(self, keys: tuple[SeriesKey, ...], window_s: int, histogram: str | None) -> Frame:
-        """All rows; ``at`` says whose (place in ``keys``)."""
         long = window_s >= LONG_WINDOW_S
         from_ms = self._now_ms - 1000 * window_s
         start = from_ms // (HOUR_MS if long else MINUTE_MS) * (HOUR_MS if long else MINUTE_MS)
         wanted = () if histogram is None else (histogram,)
-        return self._reader.rows(
+        return self._reader.merged(
             keys, start, self._now_ms + MINUTE_MS, span="hour" if long else "minute", histograms=wanted
-        )[0]
+        )
 
 
 class _GroupFigures(Figures):

@@ -99,7 +99,7 @@ def _states(store: Store, channel: Channel, payload: dict[str, Any]) -> dict[str
     return found
 
 
-def test_notice(settings: Settings, channel: Channel, now_ms: int) -> dict[str, Any]:
+def trial_notice(settings: Settings, channel: Channel, now_ms: int) -> dict[str, Any]:
     """What `edgepress alert channel test` sends: a real message that says that it is none."""
     return {
         "id": f"test-{now_ms}-{channel.name}",
@@ -132,7 +132,7 @@ def try_channel(store: Store, settings: Settings, name: str) -> tuple[bool, str,
         raise NotFoundError("channel_unknown", f"There is no alert channel {name[:80]!r}.")
     began = time.monotonic()
     try:
-        answer, ok = deliver(store, settings, channel, test_notice(settings, channel, store.now_ms())), True
+        answer, ok = deliver(store, settings, channel, trial_notice(settings, channel, store.now_ms())), True
     except DeliveryError as error:
         answer, ok = str(error), False
     return ok, answer, round(1000 * (time.monotonic() - began))

@@ -8,9 +8,10 @@ from flask import Response
 from pydantic import Field, RootModel
 
 from edgepress_server.alerts.words import clock
-from edgepress_server.api.answers import Asked, answer, answers, section
+from edgepress_server.api.answers import Answer, Asked, answer, answers, section
 from edgepress_server.api.auth import needs, person
 from edgepress_server.api.context import context
+from edgepress_server.errors import InvalidInputError
 from edgepress_server.store.alert_silences import Repeats, Silence
 
 api = section("alert silences", "While one holds, what it fits fires and nobody is told.")
@@ -30,15 +31,24 @@ class SilenceAsked(Asked):
         "", description="Which devices; empty: all, and what is no device"
     )
     starts_at: UnixMs | None = Field(None, description="null: now")
-    ends_at: UnixMs = Field(description="Of windows that repeat: of the first")
+    ends_at: UnixMs | None = Field(None, description="Of windows that repeat: of the first")
+    for_s: Annotated[int, Field(ge=1, le=10**8)] | None = Field(
+        None, description="Instead of ends_at: how long"
+    )
     repeats: Repeats = Field("no", description="A window at the same time of day, or of the week (UTC)")
     until: UnixMs | None = Field(None, description="Of windows that repeat; null: until somebody ends it")
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
-class SilenceAnswer(SilenceAsked):
+class SilenceAnswer(Answer):
     id: str
+    rule: str
+    query: str
     starts_at: int
+    ends_at: int
+    repeats: Repeats
+    until: int | None
+    reason: str
     created_by: str
     created_at: int
     ended_by: str | None
@@ -80,7 +90,19 @@ def list_alert_silences() -> Response:
 @needs("operator")
 def add_alert_silence(body: SilenceAsked) -> Response:
     """Tell nobody for a while"""
-    made = context().store.alerts.silences.add(**body.model_dump(), actor=person().name)
+    starts_at = body.starts_at if body.starts_at is not None else context().store.now_ms()
+    if (body.ends_at is None) == (body.for_s is None):
+        raise InvalidInputError("bad_silence", "Say when it ends: ends_at, or for_s, how long it lasts.")
+    made = context().store.alerts.silences.add(
+        rule=body.rule,
+        query=body.query,
+        starts_at=starts_at,
+        ends_at=body.ends_at if body.ends_at is not None else starts_at + 1000 * (body.for_s or 0),
+        repeats=body.repeats,
+        until=body.until,
+        reason=body.reason,
+        actor=person().name,
+    )
     return answer(_answer(made), 201)
 
 

@@ -1,6 +1,5 @@
 """``edgepress alert silence``: tell nobody for a while."""
 
-import time
 from datetime import UTC, datetime
 
 import click
@@ -61,7 +60,7 @@ def add(
             "rule": rule_name,
             "query": query,
             "starts_at": starts_at,
-            "ends_at": (starts_at or int(time.time() * 1000)) + 1000 * for_s,
+            "for_s": for_s,  # by the server's clock
             "repeats": {None: "no", "day": "daily", "week": "weekly"}[every],
             "reason": reason,
         },
