@@ -1,6 +1,6 @@
 // What is watched: each rule in a sentence, whether it is on, and what it finds now.
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { KeptRule } from "../api/alerts";
 import { del, post } from "../api/client";
 import { touches, useResource } from "../api/resource";
@@ -152,16 +152,26 @@ function RuleTable({ rules, may, reload, onOpen }: TableProps) {
 }
 
 function Enabled({ rule, may, reload }: { rule: KeptRule; may: boolean; reload: () => void }) {
-  const toggle = useAction(() => post(`/alert-rules/${encodeURIComponent(rule.name)}/enable`, { enabled: !rule.enabled }), reload);
+  const [wanted, setWanted] = useState(rule.enabled); // shown at once; what the server says counts in the end
+  useEffect(() => setWanted(rule.enabled), [rule.enabled, rule.updated_at]);
+  const set = (enabled: boolean) =>
+    post(`/alert-rules/${encodeURIComponent(rule.name)}/enable`, { enabled }).catch((failed: unknown) => {
+      setWanted(rule.enabled);
+      throw failed;
+    });
+  const toggle = useAction(() => set(!rule.enabled), reload);
   if (!may) return <span class="note">{rule.enabled ? "on" : "off"}</span>;
   return (
     <>
       <label class="switch">
         <input
           type="checkbox"
-          checked={rule.enabled}
+          checked={wanted}
           disabled={toggle.busy}
-          onChange={toggle.run}
+          onChange={() => {
+            setWanted(!rule.enabled);
+            toggle.run();
+          }}
           aria-label={`${rule.title} is on`}
           data-testid={`rule-enabled-${rule.name}`}
         />

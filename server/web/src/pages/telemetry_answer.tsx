@@ -2,13 +2,14 @@
 
 import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
+import type { ApiError } from "../api/client";
 import { useResource } from "../api/resource";
 import type { MetricFacts, QueryAnswer } from "../api/telemetry";
 import { useAnnotations, useKept } from "../api/use_annotations";
 import { Chart } from "../plot/chart";
 import { MAX_LINES } from "../plot/colors";
 import { plural, span } from "../text/format";
-import { aggregateWord, formatOf } from "../text/metrics";
+import { formatOf, gravestFirst } from "../text/metrics";
 import { over, type Question, questionPath, renewMs } from "../text/question";
 import { Card, Empty, Failure, Notice, Skeleton } from "../ui/parts";
 import { SeriesTable } from "./telemetry_series";
@@ -28,17 +29,20 @@ export function Answer({ question, metric, set, zoom, zoomOut, actions }: Props)
   const poll = renewMs(question);
   const fresh = useResource<QueryAnswer>(questionPath(question), poll ? { pollMs: poll, everyMs: 1000 } : {});
   const answer = useKept(fresh.value);
-  if (answer === undefined) {
-    return (
-      <Card>{fresh.error ? <Failure error={fresh.error} retry={fresh.reload} /> : <Skeleton lines={3} tall />}</Card>
-    );
-  }
+  const failure = fresh.error && <QueryFailure error={fresh.error} retry={fresh.reload} />;
+  if (answer === undefined) return <Card>{failure ?? <Skeleton lines={3} tall />}</Card>;
   return (
     <>
-      {fresh.error && <Failure error={fresh.error} retry={fresh.reload} />}
+      {failure}
       <Shown question={question} metric={metric} answer={answer} busy={fresh.value === undefined && !fresh.error} {...{ set, zoom, zoomOut, actions }} />
     </>
   );
+}
+
+/** What is wrong with the question is said where it is asked too; asking it again would not help. */
+function QueryFailure({ error, retry }: { error: ApiError; retry: () => void }) {
+  if (error.code === "bad_query") return <p class="note">The answer waits until it is clear which devices are meant.</p>;
+  return error.status === 400 ? <Failure error={error} /> : <Failure error={error} retry={retry} />;
 }
 
 function Shown({ question, metric, answer, busy, set, zoom, zoomOut, actions }: Props & { answer: QueryAnswer; busy: boolean }) {
@@ -51,7 +55,7 @@ function Shown({ question, metric, answer, busy, set, zoom, zoomOut, actions }: 
   const format = formatOf(answer.unit, answer.aggregate, metric.kind);
   const [picked, setPicked] = useState<readonly string[] | null>(null);
   const names = useMemo(() => {
-    const largest = [...answer.series].sort((a, b) => (b.total ?? -Infinity) - (a.total ?? -Infinity));
+    const largest = gravestFirst(answer.series, answer.aggregate);
     const offered = new Set(answer.series.map((each) => each.name));
     const chosen = picked?.filter((name) => offered.has(name));
     return chosen?.length ? chosen : largest.slice(0, before ? MAX_LINES / 2 : MAX_LINES).map((each) => each.name).sort();
@@ -98,6 +102,9 @@ function Shown({ question, metric, answer, busy, set, zoom, zoomOut, actions }: 
         </Notice>
       )}
       {question.compare && earlier.error && <Failure error={earlier.error} />}
+      {before && before.series.every((each) => each.total === null) && (
+        <p class="note">Nothing was measured in the {span(rangeMs)} before, so there is nothing to compare with.</p>
+      )}
       {question.view === "spread" ? (
         <SpreadView question={question} metric={metric} answer={answer} />
       ) : question.view === "table" ? (
@@ -105,7 +112,6 @@ function Shown({ question, metric, answer, busy, set, zoom, zoomOut, actions }: 
       ) : (
         <Chart
           title={title}
-          note={answer.title.toLowerCase().includes(answer.aggregate) ? null : aggregateWord(answer.aggregate, metric)}
           lines={lines}
           format={format}
           rangeMs={rangeMs}

@@ -4,7 +4,7 @@ import type { MetricFacts, QueryAnswer, QuerySeries } from "../api/telemetry";
 import { lineColor, lineDash, MAX_LINES } from "../plot/colors";
 import { Spark } from "../plot/spark";
 import { plural } from "../text/format";
-import { better, change, changeWords, type Format } from "../text/metrics";
+import { aggregateWord, better, change, changeWords, type Format, gravestFirst } from "../text/metrics";
 import { Link } from "../ui/link";
 import { Card } from "../ui/parts";
 import { useDark } from "../ui/theme";
@@ -21,7 +21,7 @@ interface Props {
 
 export function SeriesTable({ answer, before, metric, format, drawn, onDraw, onOnly }: Props) {
   const dark = useDark();
-  const rows = [...answer.series].sort((a, b) => (b.total ?? -Infinity) - (a.total ?? -Infinity));
+  const rows = gravestFirst(answer.series, answer.aggregate);
   const choosable = onDraw !== null && rows.length > 1;
   const full = drawn.length >= MAX_LINES;
   const toggle = (name: string) =>
@@ -38,7 +38,7 @@ export function SeriesTable({ answer, before, metric, format, drawn, onDraw, onO
             <tr>
               <th scope="col">{answer.group_by === "none" ? "All together" : answer.group_by.replace("label:", "")}</th>
               <th scope="col" class="num">
-                {answer.aggregate}
+                {aggregateWord(answer.aggregate, metric)}
               </th>
               {before && (
                 <th scope="col" class="num">

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { better, change, changeWords, families, formatOf } from "./metrics";
+import { better, change, changeWords, families, formatOf, gravestFirst } from "./metrics";
 
 test("metrics are listed by family, and none is lost", () => {
   const names = ["rss_bytes", "errors", "latency_us", "errors_busy", "newest_thing", "throttled", "input_psi", "net_rx_bytes"];
@@ -42,4 +42,10 @@ test("slower is worse, more requests are better, a clock is neither", () => {
   expect(better("inferences", 30)).toBe(true);
   expect(better("cpu_mhz", 30)).toBeNull();
   expect(better("temp_c", 1)).toBeNull();
+});
+
+test("groups come in the order in which they matter", () => {
+  const some = [{ total: 1 }, { total: null }, { total: 3 }, { total: 2 }];
+  expect(gravestFirst(some, "p95").map((each) => each.total)).toEqual([3, 2, 1, null]);
+  expect(gravestFirst(some, "min").map((each) => each.total)).toEqual([1, 2, 3, null]);
 });

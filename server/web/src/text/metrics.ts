@@ -90,3 +90,9 @@ export function better(metric: string, percentage: number | null): boolean | nul
   if (MORE_IS_GOOD.test(metric)) return percentage > 0;
   return null;
 }
+
+/** Groups by their figure: the most first, or the least where the least is asked for; what has none comes last. */
+export function gravestFirst<S extends { total: number | null }>(series: readonly S[], aggregate: Aggregate): S[] {
+  const sign = aggregate === "min" ? -1 : 1;
+  return [...series].sort((a, b) => (b.total === null ? -Infinity : b.total * sign) - (a.total === null ? -Infinity : a.total * sign) || 0);
+}
