@@ -116,7 +116,15 @@ def _quantiles(figures: dict[str, Any], name: str, said: str) -> str | None:
     found = figures.get(name)
     if found is None:
         return None
-    return f"{said} {found['p50'] / 1000:.3g} ms (p95 {found['p95'] / 1000:.3g})"
+    return f"{said} {_time(found['p50'])} (p95 {_time(found['p95'])})"
+
+
+def _time(us: float) -> str:
+    """Three digits: ``32.3 µs``, ``4.81 ms``, ``1.25 s``."""
+    for unit, size in (("s", 1e6), ("ms", 1e3)):
+        if us >= size:
+            return f"{us / size:.3g} {unit}"
+    return f"{us:.3g} µs"
 
 
 def _prefixed(prefix: str, text: str | None) -> str | None:

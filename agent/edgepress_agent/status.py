@@ -89,9 +89,9 @@ def describe_status(status: dict[str, Any]) -> str:
 
 
 def _describe_requests(requests: dict[str, Any]) -> str:
-    """``1204 answered, 3 failed (2 input, 1 busy), 1 waits``, since the agent started."""
+    """``1204 answered since the start, 3 failed (2 input, 1 busy), 1 waiting``."""
     failed = {kind: count for kind, count in requests["failed"].items() if count}
-    said = f"{requests['answered']} answered"
+    said = f"{requests['answered']} answered since the start"
     if failed:
         kinds = ", ".join(f"{count} {kind}" for kind, count in failed.items())
         said += f", {sum(failed.values())} failed ({kinds})"

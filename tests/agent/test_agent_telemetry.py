@@ -16,6 +16,7 @@ from edgepress_agent.durable import Disk
 from edgepress_agent.newest import describe_board, newest_figures
 from edgepress_agent.outbox import Outbox
 from edgepress_agent.runtime import Model, Runtime, open_session
+from edgepress_agent.status import describe_status
 from edgepress_agent.telemetry import LinkUp, Telemetry
 from edgepress_devices.energy import EnergyMeter
 from edgepress_devices.histogram import total
@@ -253,6 +254,29 @@ def test_status_shows_what_was_measured_and_nothing_that_was_not(tmp_path: Path)
     assert rows["traffic"] == (
         "received 1.5 kB/s, sent 0.1 kB/s, disk read 0.0 kB/s, written 4.1 kB/s, Wi-Fi -52 dBm"
     )
-    assert rows["latency"].startswith("inference 0.") and "waiting" in rows["latency"]
+    assert rows["latency"].startswith("inference ") and " µs), waiting " in rows["latency"]
+    slow = {"interval_ms": 1000, "latency_us": {"p50": 4810.0, "p95": 1_250_000.0}}
+    assert shown(describe_board(slow))["latency"] == "inference 4.81 ms (p95 1.25 s)"
     assert rows["itself"] == "40.0 MB, 0.3 % of a core"
     assert "power" not in shown(describe_board({"interval_ms": 1000, "cpu_percent": 3.0}))
+
+
+def test_status_counts_requests_by_what_was_wrong_with_them() -> None:
+    status = {
+        "device": "pi",
+        "profile": "raspberry-pi-4",
+        "server": "https://hub",
+        "connected": True,
+        "agent_running": True,
+        "url": "http://127.0.0.1:8093",
+        "step": "idle",
+        "requests": {
+            "answered": 1204,
+            "failed": {"input": 2, "runtime": 0, "timeout": 0, "busy": 1},
+            "waiting": 3,
+        },
+    }
+    assert (
+        "requests  1204 answered since the start, 3 failed (2 input, 1 busy), 3 waiting"
+        in describe_status(status)
+    )
