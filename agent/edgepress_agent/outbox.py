@@ -26,6 +26,7 @@ import logging
 import os
 import secrets
 import struct
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -194,7 +195,18 @@ class Outbox:
         # A power cut may take a batch of its own: the server must not wait for what this device lost.
         oldest = min((number for epoch, number in self._batches if epoch == name[0]), default=name[1])
         reports = [] if report is None else [report]
-        return encode_batch(TelemetryBatch(VERSION, name[0], name[1], samples, oldest, reports, inputs))
+        return encode_batch(
+            TelemetryBatch(
+                VERSION,
+                name[0],
+                name[1],
+                samples,
+                oldest,
+                reports,
+                inputs,
+                sent_at_ms=time.time_ns() // 1_000_000,  # the server sees by it how wrong this clock is
+            )
+        )
 
     def forget(self, name: BatchName) -> None:
         """A batch whose file is gone: somebody removed it."""

@@ -207,6 +207,19 @@ def test_a_kill_in_the_middle_of_sealing_counts_nothing_twice(
     story.agrees_everywhere()
 
 
+def test_a_late_sample_of_a_sealed_minute_counts_once(story: Story) -> None:
+    first = Sample(story.now + 1000, 1000, KNOWN, 3, rss_bytes=4096)
+    story.send("a", first)
+    story.now += 2 * SEAL_MS
+    story.work()
+    for again in range(2):
+        story.send("a", msgspec.structs.replace(first, at_ms=first.at_ms + 1000 + again))
+        story.agrees_everywhere()
+        story.now += SEAL_MS
+        story.work()
+        story.agrees_everywhere()
+
+
 class KilledError(BaseException):
     """Nothing of the process runs any more."""
 
