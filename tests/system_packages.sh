@@ -1,9 +1,10 @@
 #!/bin/sh
-# mosquitto, Chromium, gcc (sanitizers) and qemu-user (boards) come from Debian: installed when we are root, named when we are not.
+# mosquitto, Chromium, Prometheus, gcc (sanitizers) and qemu-user (boards) come from Debian: installed when we are root, named when we are not.
 set -eu
 missing=""
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
 command -v gcc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 { command -v qemu-aarch64 && command -v qemu-arm; } >/dev/null 2>&1 || missing="$missing qemu-user"
 [ -n "$missing" ] || exit 0
