@@ -15,6 +15,7 @@ from edgepress_server.store.schema_findings import SCHEMA as FINDINGS
 from edgepress_server.store.schema_model_stats import SCHEMA as MODEL_STATS
 from edgepress_server.store.schema_profiling import SCHEMA as PROFILING
 from edgepress_server.store.schema_rollouts import SCHEMA as ROLLOUTS
+from edgepress_server.store.schema_series import GONE as SERIES_GONE
 from edgepress_server.store.schema_series import SCHEMA as SERIES
 from edgepress_server.store.schema_timeline import SCHEMA as TIMELINE
 from edgepress_server.store.schema_trust import SCHEMA as TRUST
@@ -326,7 +327,13 @@ def m017_timeline(db: Database) -> None:
 
 @migrations()
 def m018_series(db: Database) -> None:
+    from edgepress_server.store.series.convert import (
+        convert_minutes,  # it stands on the store, which is made here
+    )
+
     db.executescript(SERIES)
+    convert_minutes(db.conn)
+    db.executescript(SERIES_GONE)
 
 
 @migrations()

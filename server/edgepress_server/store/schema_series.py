@@ -33,6 +33,9 @@ SCHEMA = """
     CREATE TABLE clocks (     -- devices whose clock is wrong, while it is
         device TEXT PRIMARY KEY, offset_ms INTEGER NOT NULL, since_at INTEGER NOT NULL, seen_at INTEGER NOT NULL
     ) STRICT;
+"""
+
+GONE = """
     DROP TABLE samples;
     DROP TABLE minutes;
 """

@@ -133,7 +133,7 @@ class Sealing:
         for first in range(0, split, ROWS_OF_A_BLOCK):
             part = old.take(np.arange(first, min(first + ROWS_OF_A_BLOCK, split)))
             blocks.append((series, RAW, int(part.at[0]), int(part.at[-1]), len(part), seal_samples(part)))
-        self._tables.add_blocks(blocks)
+        self._tables.addblocks_of(blocks)
         self._add_rollups(series, old.frame().steps(MINUTE_MS, by_artifact=True))
         self._tables.remove_hot(series, cut)
         self._tables.remove_open(series, cut)
@@ -165,7 +165,9 @@ class Sealing:
         """Blocks of these minutes, ascending and one of each artifact, and of their hours."""
         if len(minutes):
             hours = minutes.steps(HOUR_MS, by_artifact=True)
-            self._tables.add_blocks([*_blocks(series, MINUTES, minutes), *_blocks(series, HOURS, hours)])
+            self._tables.addblocks_of(
+                [*blocks_of(series, MINUTES, minutes), *blocks_of(series, HOURS, hours)]
+            )
 
     # --- compaction ---------------------------------------------------------------------------------------
 
@@ -219,11 +221,11 @@ class Sealing:
             log.error("a block of telemetry cannot be read, series %s: %s", series, error)
             return
         merged = Frame.merged(frames).steps(SPAN_MS[tier], by_artifact=True)
-        self._tables.remove_blocks(ids)
-        self._tables.add_blocks(_blocks(series, tier, merged))
+        self._tables.removeblocks_of(ids)
+        self._tables.addblocks_of(blocks_of(series, tier, merged))
 
 
-def _blocks(series: int, tier: int, frame: Frame) -> list[tuple[int, int, int, int, int, bytes]]:
+def blocks_of(series: int, tier: int, frame: Frame) -> list[tuple[int, int, int, int, int, bytes]]:
     """Of a frame that is ascending: one block for each of the tier's largest windows."""
     largest = max(WINDOWS_MS[tier])
     window = frame.at // largest
