@@ -55,7 +55,7 @@ function Shown({ question, metric, answer, busy, set, zoom, zoomOut, actions }: 
   const format = formatOf(answer.unit, answer.aggregate, metric.kind);
   const [picked, setPicked] = useState<readonly string[] | null>(null);
   const names = useMemo(() => {
-    const largest = gravestFirst(answer.series, answer.aggregate);
+    const largest = gravestFirst(answer.series, answer.aggregate).filter((each) => each.total !== null);
     const offered = new Set(answer.series.map((each) => each.name));
     const chosen = picked?.filter((name) => offered.has(name));
     return chosen?.length ? chosen : largest.slice(0, before ? MAX_LINES / 2 : MAX_LINES).map((each) => each.name).sort();
@@ -74,7 +74,7 @@ function Shown({ question, metric, answer, busy, set, zoom, zoomOut, actions }: 
   const annotations = useAnnotations(rangeMs, answer.to, { model: question.model || null });
   const title = `${answer.title}${question.groupBy === "none" ? "" : `, by ${question.groupBy.replace("label:", "")}`}`;
 
-  if (answer.series.length === 0) {
+  if (answer.series.every((each) => each.samples === 0)) {
     return (
       <Card>
         <Empty icon="chart" title="Nothing was measured">
