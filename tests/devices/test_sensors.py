@@ -260,7 +260,7 @@ def test_a_look_at_a_whole_board_takes_less_than_a_fifth_of_a_millisecond(board:
             before = time.thread_time_ns()  # CPU time: other programs on this machine do not count
             sensors.read()
             looks.append((time.thread_time_ns() - before) / 1000)
-    assert statistics.median(looks) < 200, "microseconds; measured 35"
+    assert statistics.median(looks) < 200, "microseconds; measured 40 to 80"
 
 
 def test_this_very_machine_can_be_read() -> None:
