@@ -1,4 +1,4 @@
-"""Alerts over the API and the command line: who may do what, what is refused, what is answered, what is audited."""
+"""Alerts over the API and the command line: who may do what, what is refused, answered and audited."""
 
 from __future__ import annotations
 
@@ -326,7 +326,8 @@ def test_the_command_line_does_all_of_it(
     assert "admin sees to it" in run("list")
     run(f"ack {identity} --undo")
     assert "hot" in run("rules")
-    made = "rule set slow --kind threshold --metric latency_us --aggregate p95 --above 30ms --resolve 25ms --title Slow"
+    made = "rule set slow --kind threshold --metric latency_us --aggregate p95 --title Slow"
+    made += " --above 30ms --resolve 25ms"
     assert "p95 of latency of a device over 5 min is above 30 ms; resolves below 25 ms" in run(made)
     assert "is above 40 ms for 2 min" in run("rule set slow --above 40ms --for 2m")
     assert "resolves" not in run("rule set slow --above 40ms")  # another limit: its old counterpart is gone

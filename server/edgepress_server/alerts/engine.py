@@ -3,9 +3,9 @@
     fleet, telemetry, checks --judge--> verdicts --decide.step--> states --incidents--> incidents
                                                                                 |--notices--> notices in line
 
-A look at a rule is one transaction: its states and incidents change together or not at all; so do what people
-were told of an incident and the notices in line. A kill anywhere leaves what was or what is, and the next look
-goes on from there. Of several workers one looks, by a lease.
+A look at a rule is one transaction: its states and incidents change together or not at all; so do what
+people were told of an incident and the notices in line. A kill anywhere leaves what was or what is, and the
+next look goes on from there. Of several workers one looks, by a lease.
 
 A look that costs much is followed by a longer pause: alerts take BUSY_SHARE of a core, as far as LONGEST_S
 allows.
@@ -166,8 +166,8 @@ class AlertEngine:
                     lines.append((rule.name, subject, before.incident, what, value, rule.fire_at, why, None))
                 continue
             row = StateRow(
-                rule.name, subject, standing.state, standing.since, standing.began_at, standing.data_at, value,
-                sentence, before.incident if before else None,
+                rule.name, subject, standing.state, standing.since, standing.began_at, standing.data_at,
+                value, sentence, before.incident if before else None,
             )  # fmt: skip
             if what == "fired" and row.incident is None:
                 fired.append(row)

@@ -56,7 +56,8 @@ class Incidents:
         if old is not None and now - (old.resolved_at or 0) <= REOPEN_MS:
             reopened = [at for at in old.reopened if now - at < FLAP_MS] + [now]
             alerts.change(
-                old.id, state="firing", since=now, resolved_at=None, reopened=reopened, severity=rule.severity,
+                old.id, state="firing", since=now, resolved_at=None, reopened=reopened,
+                severity=rule.severity,
                 acknowledged_by=None, acknowledged_at=None, acknowledged_note="",
             )  # fmt: skip
             alerts.tell(alerts.get(old.id), "reopened", f"fires again: {first.sentence}", value=first.value)

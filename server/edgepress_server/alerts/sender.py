@@ -1,7 +1,7 @@
 """Brings notices to their receivers, in a thread of its own in the worker role.
 
-A notice is marked as sent after its receiver took it: killed between the two, it is sent again with the same
-id. A receiver that hangs holds up the others for some seconds and no longer; each channel backs off by itself.
+A notice is marked as sent after its receiver took it: killed between the two, it is sent again with the
+same id. A receiver that hangs holds up the others for some seconds; each notice backs off by itself.
 """
 
 from __future__ import annotations

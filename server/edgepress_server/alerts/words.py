@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from edgepress_devices.metrics import BY_NAME, HISTOGRAMS
@@ -50,12 +50,8 @@ def amount(value: float, of: str) -> str:
     for end, words in (("/h", " an hour"), ("/s", " a second")):
         if of.endswith(end):
             return amount(value, of.removesuffix(end)) + words
-    if of == "s":
-        return length(value)
-    if of == "d":
-        return f"{value:.0f} days" if abs(value) >= 2 else f"{value * 24:.0f} hours"
-    if of == "ratio":
-        return f"{_short(100 * value)} %"
+    if of in _SAID:
+        return _SAID[of](value)
     for size, name in _LARGER.get(of, ()):
         if abs(value) >= size:
             return f"{_short(value / size)} {name}"
@@ -161,6 +157,13 @@ def subject_name(subject: str) -> str:
         case "fleet":
             return "the fleet"
     return "this server"
+
+
+_SAID: Final[dict[str, Callable[[float], str]]] = {
+    "s": length,
+    "d": lambda days: f"{days:.0f} days" if abs(days) >= 2 else f"{days * 24:.0f} hours",
+    "ratio": lambda share: f"{_short(100 * share)} %",
+}
 
 
 def incident_sentence(

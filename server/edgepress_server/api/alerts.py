@@ -125,7 +125,8 @@ class TransitionAnswer(Answer):
     subject: str = Field(description="Empty: of the alert as a whole")
     alert: str | None
     what: str = Field(
-        description="pending, cleared, fired, resolving, resolved; of an alert: opened, grew, flapping, calm, "
+        description="pending, cleared, fired, again, resolving, resolved; of an alert: opened, grew, "
+        "flapping, calm, "
         "reopened, acknowledged, unacknowledged, silenced, unsilenced"
     )
     value: float | None

@@ -1,5 +1,6 @@
 """``edgepress alert channel``: whom alerts are told."""
 
+import sys
 from typing import Any
 
 import click
@@ -154,7 +155,7 @@ def _put(
     token: str | None,
     as_json: bool,
 ) -> None:
-    secret = click.get_text_stream("stdin").readline().strip() if secret_stdin else None
+    secret = sys.stdin.readline().strip() if secret_stdin else None
     body = {"kind": kind, "least_severity": least_severity, "options": options, "secret": secret or None}
     made = api(url, token).put(f"/alert-channels/{name}", body)
     if as_json:

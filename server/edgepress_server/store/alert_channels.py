@@ -113,7 +113,8 @@ class AlertChannels:
             connection.execute(
                 "INSERT INTO alert_channels (name, kind, enabled, least_severity, options, secret,"
                 " created_at, updated_at, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET enabled = excluded.enabled, least_severity = excluded.least_severity,"
+                " ON CONFLICT (name) DO UPDATE SET enabled = excluded.enabled,"
+                " least_severity = excluded.least_severity,"
                 " options = excluded.options, secret = coalesce(excluded.secret, secret),"
                 " updated_at = excluded.updated_at, actor = excluded.actor",
                 (name, kind, int(enabled), least_severity, json.dumps(options), secret, now, now, actor),

@@ -1,4 +1,4 @@
-"""Ways to tell people: webhook, e-mail, MQTT. Each brings one notice to one receiver, or says why it could not."""
+"""Ways to tell people: webhook, e-mail, MQTT. Each brings a notice to a receiver, or says why not."""
 
 from edgepress_server.alerts.channels.delivery import DeliveryError
 

@@ -2,8 +2,8 @@
 
     PREFIX/{severity}/{rule}   retained   {"state": "firing" or "ok", "alerts": 2, "subjects": 212, ...}
 
-What is published is the state as it is when it is sent, not as it was when the notice was put in line: sending
-twice, or late, changes nothing. Each message is a connection of its own, closed after the broker's PUBACK.
+What is published is the state as it is when it is sent, not as it was when the notice was put in line:
+sending twice, or late, changes nothing. Each time is a connection of its own, closed after the PUBACK.
 
 Without a host it goes to the broker that this server uses, as the server's own user: devices may neither read
 nor write these topics there (broker/access.py). Another program reads them with an account of its own at that

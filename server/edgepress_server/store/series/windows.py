@@ -92,8 +92,8 @@ class SeriesWindows:
                 except BlockError as error:
                     raise StoreError(
                         "store_damaged",
-                        f"Block {row['id']} of the telemetry cannot be read ({error}). Stop the server and put "
-                        "a back-up of the store in its place.",
+                        f"Block {row['id']} of the telemetry cannot be read ({error}). Stop the server and "
+                        "put a back-up of the store in its place.",
                     ) from error
                 parts.append(_placed(frame, place[row["series"]], span_ms, first_ms, to_ms, histograms))
             open_rows: Sequence[Any] = self._tables.open_rows(some, first_ms, last_ms)
