@@ -143,6 +143,13 @@ def test_the_pieces_that_an_artifact_comes_in_do_not_matter(browser, chunk_bytes
     assert browser.decode(ARTIFACT, chunk_bytes=chunk_bytes) == MODEL
 
 
+def test_a_baseline_of_whatever_version_is_passed_over(browser):
+    for baseline in ({"v": 1, "rows": 3, "looks": [], "features": []}, {"v": 99, "from": "later"}, {}):
+        said = msgspec.json.encode({"baseline": baseline})[:-1] + b","
+        header = said + msgspec.json.encode(read_header(ARTIFACT), order="sorted")[1:]
+        assert browser.decode(rebuilt(header=header)) == decode(rebuilt(header=header)) == MODEL
+
+
 def test_decoding_needs_little_more_memory_than_the_model(browser):
     rng = np.random.default_rng(3)
     book = rng.normal(size=300).astype(np.float32)
@@ -177,6 +184,9 @@ LIES = {
     "a skeleton that is longer than it says": rebuilt(lengths={2: 3}),
     "a skeleton of other length": rebuilt(skeleton=skeleton_of(ARTIFACT) + b"\0"),
     "an unknown key": rebuilt(header=msgspec.json.encode(read_header(ARTIFACT))[:-1] + b',"more":1}'),
+    "a baseline that is no object": rebuilt(
+        header=b'{"baseline":[1],' + msgspec.json.encode(read_header(ARTIFACT), order="sorted")[1:]
+    ),
     "a larger model": with_header(onnx_bytes=len(MODEL) + 1),
     "a model of 3 GiB": with_header(onnx_bytes=3 << 30),
     "another SHA-256": with_header(onnx_sha256="0" * 64),

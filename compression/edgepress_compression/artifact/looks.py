@@ -89,7 +89,8 @@ def plane_features(planes: NDArray[Any]) -> list[float]:
     channels, height, width = planes.shape
     down = -(-height // SIDE_MAX) if height > 1 else 1
     right = -(-width // (SIDE_MAX if height > 1 else SIGNAL_MAX))
-    values = planes[:, ::down, ::right].astype(np.float64).reshape(channels, -1)  # (C, at most 1024)
+    seen = np.ascontiguousarray(planes[:, ::down, ::right], np.float64)  # channels last would stay so, slowly
+    values = seen.reshape(channels, -1)  # (C, at most 1024)
     count = values.shape[1]
     mean = np.add.reduce(values, axis=1) / count
     variance = np.add.reduce(values * values, axis=1) / count - mean * mean
@@ -167,7 +168,7 @@ def _gradient(planes: NDArray[Any], down: int, right: int) -> list[float]:
     if width < 2:
         return [0.0] * channels
     rows = slice(0, height - 1, down) if height > 1 else slice(None)
-    here = planes[:, rows, 0 : width - 1 : right].astype(np.float64)
+    here = np.ascontiguousarray(planes[:, rows, 0 : width - 1 : right], np.float64)
     step = planes[:, rows, 1:width:right] - here
     squares = step * step
     if height > 1:
