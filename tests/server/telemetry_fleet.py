@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from server_story import Clock
 
 from edgepress_devices.histogram import LatencyRecorder
 from edgepress_devices.protocol import Hardware, Histogram, Sample, State, TelemetryBatch
@@ -57,6 +58,13 @@ class Fleet:
         batch = TelemetryBatch(1, "epoch", number, list(samples), 1, sent_at_ms=now)
         self.store.telemetry.store([Received(device, now, batch)])
         self.told += [(device, sample) for sample in samples]
+
+    def settle(self, clock: Clock) -> int:
+        """Let ingest do what it does beside storing: minutes are written, old rows sealed. Returns the time."""
+        clock.forward(3000)
+        while self.store.telemetry.step():
+            pass
+        return clock()
 
     def steady(
         self,

@@ -49,6 +49,7 @@ class ListedAnswer(Answer):
     running: RunsAnswer | None
     step: JobStep
     reason: str | None
+    cloned_at: int | None = Field(description="When two boards were last seen with this identity")
     at_ms: int | None = Field(description="Of the newest sample")
     p50_us: float | None
     p95_us: float | None
@@ -118,6 +119,7 @@ def _listed(device: ListedDevice) -> ListedAnswer:
         ),
         step=row.step,  # type: ignore[arg-type]
         reason=row.reason,
+        cloned_at=row.cloned_at,
         at_ms=None if sample is None else sample.at_ms,
         p50_us=device.p50_us,
         p95_us=device.p95_us,

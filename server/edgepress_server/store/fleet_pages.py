@@ -41,6 +41,7 @@ class DeviceRow:
     board: str | None = None
     system: str | None = None
     machine: str | None = None
+    cloned_at: int | None = None  # two boards were last seen with this identity
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class FleetPages:
             " agent_version, json_extract(state, '$.running') AS running,"
             " json_extract(state, '$.running_release') AS release, json_extract(state, '$.step') AS step,"
             " json_extract(state, '$.reason') AS reason, json_extract(hardware, '$.board') AS board,"
-            " json_extract(hardware, '$.system') AS system, json_extract(hardware, '$.machine') AS machine"
+            " json_extract(hardware, '$.system') AS system, json_extract(hardware, '$.machine') AS machine,"
+            " cloned_at"
             " FROM devices ORDER BY name"
         )
         return [_device(row) for row in rows]
@@ -177,4 +179,5 @@ def _device(row: sqlite3.Row) -> DeviceRow:
         board=row["board"],
         system=row["system"],
         machine=row["machine"],
+        cloned_at=row["cloned_at"],
     )
