@@ -12,7 +12,7 @@ export interface DeviceRow {
   agent_version: string | null;
   running: { digest: string; model: string | null; recipe: string | null; release_counter: number | null } | null;
   step: JobStep;
-  cloned_at?: number | null;
+  cloned_at: number | null; // when two boards were last seen with this identity
   at_ms: number | null; // of the newest sample
   p50_us: number | null;
   p95_us: number | null;

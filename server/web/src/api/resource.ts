@@ -93,9 +93,4 @@ export function touches(kind: string, subject?: string): (change: Change) => boo
   return (change) => change.kind === kind && (subject === undefined || change.subject === subject);
 }
 
-/** The devices a telemetry event is about. */
-export function telemetryDevices(change: Change): string[] {
-  if (change.kind !== "telemetry") return [];
-  const devices = change.data["devices"];
-  return Array.isArray(devices) ? devices.filter((name): name is string => typeof name === "string") : [];
-}
+export { telemetryDevices } from "./telemetry_events";

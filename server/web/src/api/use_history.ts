@@ -6,7 +6,8 @@ import { everyOf, type Range, stepOf } from "../text/range";
 import { useThrottled } from "../ui/throttle";
 import { type ApiError, get, query } from "./client";
 import { onChange } from "./live";
-import { asApiError, telemetryDevices } from "./resource";
+import { asApiError } from "./resource";
+import { telemetryMayBeOf } from "./telemetry_events";
 import type { Series } from "./types";
 
 export interface History {
@@ -65,7 +66,7 @@ export function useHistory(device: string, metrics: readonly string[], range: Ra
     void read();
     const stop = range.live
       ? onChange((change) => {
-          if (change === "missed" || telemetryDevices(change).includes(device)) readSoon();
+          if (change === "missed" || telemetryMayBeOf(change, device)) readSoon();
         })
       : () => undefined;
     // Charts move on in time even when the device says nothing; and what failed is read again.

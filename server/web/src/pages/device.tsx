@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import { del, patch, post } from "../api/client";
-import { telemetryDevices, touches, useResource } from "../api/resource";
+import { touches, useResource } from "../api/resource";
+import { telemetryMayBeOf } from "../api/telemetry_events";
 import { useMay } from "../api/session";
 import type { Device, Profile, Registration } from "../api/types";
 import { ago, bytes, celsius, date, digest, micros, percent, plural } from "../text/format";
@@ -21,7 +22,7 @@ type Asked = "revoke" | "code" | "labels" | null;
 
 export function DevicePage({ name }: { name: string }) {
   const device = useResource<Device>(`/devices/${encodeURIComponent(name)}`, {
-    on: (change) => touches("device", name)(change) || telemetryDevices(change).includes(name),
+    on: (change) => touches("device", name)(change) || telemetryMayBeOf(change, name),
     everyMs: 900,
   });
   const profiles = useResource<Profile[]>("/profiles");

@@ -32,7 +32,7 @@ export function DevicesPage() {
   const read = useResource<DevicesAnswer>(path, {
     on: (change: Change) => touches("device")(change) || change.kind === "artifact" || telemetryDevices(change).some((name) => names.has(name)),
     everyMs: 2000,
-    pollMs: 15_000,
+    pollMs: 6000,
   });
   const answer = useKept(read.value);
   useEffect(() => setNames(new Set(answer?.devices.map((device) => device.name))), [answer]);

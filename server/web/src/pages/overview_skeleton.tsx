@@ -6,7 +6,7 @@ export function OverviewSkeleton() {
       <span class="visually-hidden">Loading</span>
       <div class="bone" style={{ height: "58px" }} aria-hidden="true" />
       <div class="tiles fleet" aria-hidden="true">
-        {Array.from({ length: 6 }, (_, i) => (
+        {Array.from({ length: 7 }, (_, i) => (
           <div class={`tile ${i === 1 ? "double" : ""}`} key={i}>
             <span class="bone" style={{ width: "55%", height: "12px" }} />
             <span class="bone" style={{ width: "75%", height: "22px" }} />

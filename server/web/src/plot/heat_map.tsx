@@ -41,7 +41,7 @@ export function HeatMap({ cells, groups, bounds, say, hrefOf, label }: Props) {
   const narrow = width < NARROW;
   const shape = groups.map((group) => `${group.name} ${group.cells.length}`).join("\n");
   const layout = useMemo(
-    () => layOut(groups, { width, height: narrow ? 460 : 340, names: narrow ? 0 : 168 }),
+    () => layOut(groups, { width, height: narrow ? 460 : 340, names: narrow ? 0 : 200 }),
     [shape, width, narrow],
   );
   // The layout knows how many cells there are where; which device is in which place is today's.
