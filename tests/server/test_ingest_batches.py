@@ -1,7 +1,7 @@
 """Ingest: from payloads to acknowledgements; forged and malformed ones never stop it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -86,9 +86,9 @@ class Acks:
         self.seen: list[tuple[str, Ack]] = []
         self._changed = threading.Condition()
 
-    def __call__(self, topic: str, data: bytes) -> None:
+    def __call__(self, messages: Sequence[tuple[str, bytes]]) -> None:
         with self._changed:
-            self.seen.append((topic, from_json(Ack, data)))
+            self.seen += [(topic, from_json(Ack, data)) for topic, data in messages]
             self._changed.notify_all()
 
     def wait_for(self, done: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ import random
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -103,7 +103,7 @@ class Connection:
         self._waiting_bytes = 0
         self._lock = threading.Lock()
         self._mqtt5 = broker.mqtt5
-        self._client: paho.Client | None = None
+        self._client: QuickClient | None = None
         self._number = 0
         self._greeted = False  # the broker has answered CONNECT, with whatever
         self._stop = threading.Event()
@@ -137,6 +137,12 @@ class Connection:
             return None
         info = client.publish(topic, payload, qos=qos, retain=retain)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def publish_all(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """QoS 0, not retained; lost where there is no connection."""
+        client = self._client
+        if client is not None and client.is_connected():
+            client.publish_all(messages)
 
     def subscribe(self, *topics: str) -> None:
         """Lost with the connection."""
@@ -194,7 +200,7 @@ class Connection:
             self._stop.wait(backoff_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, so that not all come at once
             backoff_s = min(backoff_s * 2, BACKOFF_MOST_S)
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self) -> QuickClient:
         version = MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311
         client = QuickClient(
             CallbackAPIVersion.VERSION2,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -40,7 +40,7 @@ RETRY_FIRST_S: Final = 0.25
 RETRY_MOST_S: Final = 10.0
 IDLE_S: Final = 1.0  # between two looks at what the store has to do beside
 
-Publish = Callable[[str, bytes], object]
+Publish = Callable[[Sequence[tuple[str, bytes]]], object]
 
 
 class Ingest:
@@ -131,9 +131,13 @@ class Ingest:
             wait_s = min(wait_s * 2, RETRY_MOST_S)
 
     def _acknowledge(self, stored: Stored) -> None:
-        for (device, epoch), number in stored.items():
-            # QoS 0: the next acknowledgement says it too, and a batch that comes again is counted once.
-            self._publish(down_topic(device, "ack"), to_json(Ack(epoch=epoch, number=number)))
+        # QoS 0: the next acknowledgement says it too, and a batch that comes again is counted once.
+        self._publish(
+            [
+                (down_topic(device, "ack"), to_json(Ack(epoch=epoch, number=number)))
+                for (device, epoch), number in stored.items()
+            ]
+        )
 
     def _step(self) -> None:
         """A little of what the store has to do beside."""

@@ -73,7 +73,7 @@ class Link:
         """``settings``: of what is announced to others on the broker; None: nothing is."""
         self._store = store
         self._engine = Engine(store, keys)
-        self._ingest = Ingest(store, lambda topic, payload: self._connection.publish(topic, payload, qos=0))
+        self._ingest = Ingest(store, lambda acks: self._connection.publish_all(acks))  # noqa: PLW0108 - made below
         self._keys = keys
         self._handshake = Handshake(store.broker_contents.identity())
         self._connection = Connection(
