@@ -29,13 +29,21 @@ _CLOCKS_MHZ: Final = np.array([1500.0, 1800.0, 2400.0])
 
 
 def samples(
-    seed: int, count: int, start_ms: int, *, interval_ms: int = 1000, artifact: str = ARTIFACT
+    seed: int,
+    count: int,
+    start_ms: int,
+    *,
+    interval_ms: int = 1000,
+    artifact: str = ARTIFACT,
+    latencies: list[np.ndarray] | None = None,
 ) -> list[Sample]:
-    """``count`` samples of the board ``seed``, the first ends at ``start_ms``."""
+    """``count`` samples of the board ``seed``, the first ends at ``start_ms``. ``latencies`` takes each
+    sample's latencies one by one, in microseconds, as they were before they became a histogram.
+    """
     rng = np.random.default_rng(seed)
     seconds = interval_ms / 1000
     inferences = rng.poisson(_PER_SECOND * seconds, count)
-    histograms = _latencies(rng, inferences)
+    histograms = _latencies(rng, inferences, latencies)
     load = np.clip(0.45 + _wander(rng, count, 0.02, 0.98) + rng.normal(0, 0.03, count), 0.02, 1.0)
     cpu = np.round(load * _TICKS) / _TICKS * 100
     temp = np.round((52 + 20 * (load - 0.45) + _wander(rng, count, 0.15, 0.995)) / 0.55) * 0.55
@@ -95,7 +103,9 @@ def _wander(rng: np.random.Generator, count: int, step: float, back: float) -> n
     return values
 
 
-def _latencies(rng: np.random.Generator, inferences: np.ndarray) -> list[Histogram | None]:
+def _latencies(
+    rng: np.random.Generator, inferences: np.ndarray, kept: list[np.ndarray] | None
+) -> list[Histogram | None]:
     """A model of 8 ms or so on this board: log-normal, and one in fifty takes twice as long."""
     total = int(inferences.sum())
     values = np.exp(rng.normal(math.log(8000 * rng.uniform(0.5, 2.0)), 0.06, total))
@@ -105,6 +115,8 @@ def _latencies(rng: np.random.Generator, inferences: np.ndarray) -> list[Histogr
     made: list[Histogram | None] = []
     for end, count in zip(ends.tolist(), inferences.tolist(), strict=True):
         mine = buckets[end - count : end]
+        if kept is not None:
+            kept.append(values[end - count : end])
         if count == 0:
             made.append(None)
             continue
