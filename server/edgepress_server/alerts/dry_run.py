@@ -31,7 +31,7 @@ from edgepress_server.alerts.rule import COUNTED, Rule
 from edgepress_server.alerts.server_checks import ServerChecks
 from edgepress_server.settings import Settings
 from edgepress_server.store import Store
-from edgepress_server.store.series.frame import Floats, Frame
+from edgepress_server.store.series.frame import Floats, Frame, Ints
 from edgepress_server.store.series.keys import SeriesKey
 
 SUBJECTS_MAX: Final = 500  # more would take minutes; those with the lowest names
@@ -198,9 +198,9 @@ def _inside(rule: Rule) -> float:
     return rule.resolves_at
 
 
-def _silences(rule: Rule, cells: Floats, subjects: int, steps: int) -> Floats:
+def _silences(rule: Rule, cells: Ints, subjects: int, steps: int) -> Floats:
     """How long each has not been heard of, in seconds, at the end of each minute; nan before its first."""
-    heard = np.bincount(cells.astype(np.int64), minlength=subjects * steps)[: subjects * steps] > 0
+    heard = np.bincount(cells, minlength=subjects * steps)[: subjects * steps] > 0
     table = heard.reshape(subjects, steps)
     last = np.maximum.accumulate(np.where(table, np.arange(steps), -1), axis=1)
     silent = (np.arange(steps) - last) * MINUTE_MS / 1000.0

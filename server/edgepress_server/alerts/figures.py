@@ -187,7 +187,7 @@ def slopes(at_ms: Ints, values: Floats, whose: Ints, subjects: int, window_ms: i
     y, w = values[known], whose[known]
 
     def total(each: Floats) -> Floats:
-        return np.bincount(w, each, subjects)[:subjects]
+        return np.bincount(w, each, subjects)[:subjects].astype(np.float64)
 
     n = total(np.ones_like(x))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -198,7 +198,7 @@ def slopes(at_ms: Ints, values: Floats, whose: Ints, subjects: int, window_ms: i
     np.minimum.at(first, w, x)
     np.maximum.at(last, w, x)
     covered = (last - first) * HOUR_MS >= SLOPE_SPAN_MIN * window_ms
-    return np.where((n >= SLOPE_ROWS_MIN) & covered, slope, np.nan)
+    return np.where((n >= SLOPE_ROWS_MIN) & covered, slope, np.nan).astype(np.float64)
 
 
 def usual(values: Floats, whose: Ints, subjects: int) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from edgepress_server.alerts.fleet import Fleet
@@ -87,7 +87,7 @@ class Teller:
             alerts.tell(incident, "unsilenced", "not silenced any more")
         return alerts.get(incident.id)
 
-    def _is_silenced(self, incident: Incident, silences: list[Silence], fleet: Fleet) -> bool:
+    def _is_silenced(self, incident: Incident, silences: Sequence[Silence], fleet: Fleet) -> bool:
         """Whether silences fit every subject that fires."""
         fitting = [silence for silence in silences if silence.fits_rule(incident.rule)]
         if not fitting or incident.state != "firing":

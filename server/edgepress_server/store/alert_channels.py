@@ -164,7 +164,7 @@ class AlertChannels:
                     (now, channel, WAITING_MAX),
                 )
 
-    def due(self, limit: int = 20) -> list[Notice]:
+    def due(self, limit: int = 20) -> Sequence[Notice]:
         """To be sent now, the oldest first; of one incident and channel only the first in line."""
         rows = self._database.rows(
             "SELECT * FROM alert_notices n WHERE state = 'waiting' AND next_try_at <= ? AND NOT EXISTS"
@@ -207,7 +207,7 @@ class AlertChannels:
                 (now, why, notice.channel),
             )
 
-    def notices(self, incident: str, limit: int = 200) -> list[Notice]:
+    def notices(self, incident: str, limit: int = 200) -> Sequence[Notice]:
         """Newest first."""
         rows = self._database.rows(
             "SELECT * FROM alert_notices WHERE incident = ? ORDER BY number DESC, channel LIMIT ?",

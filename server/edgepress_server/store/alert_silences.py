@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -111,7 +112,7 @@ class AlertSilences:
         rows = self._database.rows("SELECT * FROM alert_silences ORDER BY created_at DESC, rowid DESC")
         return [_silence(row) for row in rows]
 
-    def holding(self, now_ms: int) -> list[Silence]:
+    def holding(self, now_ms: int) -> Sequence[Silence]:
         return [silence for silence in self.list() if silence.holds(now_ms)]
 
     def end(self, identity: str, *, actor: str) -> Silence:
