@@ -37,6 +37,7 @@ def pages(page: Page, base: str) -> Iterator[tuple[str, str]]:
     if devices:
         telling = max(devices, key=lambda d: (d["status"] == "online", d["running"] is not None, d["name"]))
         yield "device", f"/devices/{telling['name']}"
+        yield "drift", f"/devices/{telling['name']}/drift"
     yield "groups", "/groups"
     yield "profiles", "/profiles"
     yield "profile", "/profiles/raspberry-pi-4"
@@ -45,6 +46,7 @@ def pages(page: Page, base: str) -> Iterator[tuple[str, str]]:
     if models:
         telling = max(models, key=lambda m: len(m["artifacts"]))
         yield "model", f"/models/{telling['name']}"
+        yield "model-field", f"/models/{telling['name']}?tab=field"
     yield "jobs", "/jobs"
     yield "searches", "/searches"
     searches = read("/searches")
@@ -57,6 +59,15 @@ def pages(page: Page, base: str) -> Iterator[tuple[str, str]]:
         telling = next((r for r in rollouts if r["state"] not in ("done", "aborted")), rollouts[0])
         yield "rollout", f"/rollouts/{telling['id']}"
     yield "telemetry", "/telemetry"
+    yield "telemetry-spread", "/telemetry?group_by=device&view=spread"
+    yield "alerts", "/alerts"
+    alerts = read("/alerts?state=all")["alerts"]
+    if alerts:
+        yield "alert", f"/alerts/{alerts[0]['id']}"
+    yield "alert-rules", "/alerts/rules"
+    yield "alert-silences", "/alerts/silences"
+    yield "alert-channels", "/alerts/channels"
+    yield "runbook", "/runbooks/device-offline"
     yield "settings", "/settings"
     yield "people", "/people"
     yield "keys", "/trust"

@@ -128,26 +128,28 @@ function DriftView({ drift }: { drift: Drift }) {
         )}
       </Card>
       {drift.steps && drift.steps.t.length > 0 && <OverTime drift={drift} />}
-      <div class="halves">
-        {drift.classes && (
-          <Card title="Answers by class" actions={<PairKey />} testid="drift-classes">
-            <PairedBars pairs={classPairs(drift.classes.labels, drift.classes.expected, drift.classes.actual)} label="Answers by class" />
-          </Card>
-        )}
-        {drift.confidence && (
-          <Card title="Confidence" note="Share that the answer gives its class" actions={<PairKey />} testid="drift-confidence">
-            <PairedBars
-              upright
-              label="Confidence"
-              pairs={drift.confidence.expected.map((expected, i, all) => ({
-                label: part(i === all.length - 1 ? 1 : i / all.length).replace(".0", ""),
-                expected,
-                actual: drift.confidence?.actual?.[i] ?? null,
-              }))}
-            />
-          </Card>
-        )}
-      </div>
+      {(drift.classes ?? drift.confidence) && (
+        <div class="halves">
+          {drift.classes && (
+            <Card title="Answers by class" actions={<PairKey />} testid="drift-classes">
+              <PairedBars pairs={classPairs(drift.classes.labels, drift.classes.expected, drift.classes.actual)} label="Answers by class" />
+            </Card>
+          )}
+          {drift.confidence && (
+            <Card title="Confidence" note="Share that the answer gives its class" actions={<PairKey />} testid="drift-confidence">
+              <PairedBars
+                upright
+                label="Confidence"
+                pairs={drift.confidence.expected.map((expected, i, all) => ({
+                  label: part(i === all.length - 1 ? 1 : i / all.length).replace(".0", ""),
+                  expected,
+                  actual: drift.confidence?.actual?.[i] ?? null,
+                }))}
+              />
+            </Card>
+          )}
+        </div>
+      )}
       {drift.features.length > 0 && <Features drift={drift} />}
     </>
   );

@@ -78,3 +78,13 @@ it("groups, rules of downloads and keys are told with where they are", () => {
   expect(eventWords(change("device", "delivery_rules"))?.text).toBe("fetches by other rules");
   expect(eventWords(change("rollout", "wave", { wave: 1 }))).toBeNull();
 });
+
+it("an alert is told when it comes and goes, and who said what is watched", () => {
+  const opened = change("alert", "opened", { title: "Board is hot", message: "pi-4: temperature 91 °C" });
+  expect(eventWords(opened)).toEqual({ subject: "Board is hot", href: "/alerts/s", text: "fires: pi-4: temperature 91 °C" });
+  expect(eventWords(change("alert", "resolved", { title: "Board is hot" }))?.text).toBe("is over");
+  expect(eventWords(change("alert", "grew", { title: "Board is hot" }))).toBeNull();
+  expect(eventWords(change("alert", "channel_sent"))).toBeNull();
+  expect(eventWords(change("alert", "rule_set", { enabled: true }))).toMatchObject({ subject: "The alert rule s", href: "/alerts/rules" });
+  expect(eventWords(change("alert", "silenced", { reason: "work" }))?.text).toBe("are silenced: work");
+});

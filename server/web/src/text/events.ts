@@ -37,6 +37,8 @@ const ACTIONS: Record<string, string> = {
   code: "got a new enrolment code",
   code_cancelled: "has no open enrolment code any more",
   renewed: "renewed its credentials",
+  sampling_set: "may send inputs by another policy",
+  sampling_cleared: "sends inputs as its groups and the fleet say",
   withdrawn: "was withdrawn",
   approved: "was approved to go on",
   added: "was added",
@@ -55,6 +57,7 @@ export function eventWords(change: Change): EventWords | null {
   if (change.kind === "telemetry" || change.kind === "person" || QUIET.has(change.action)) return null;
   if (PASSING.has(`${change.kind} ${change.action}`)) return null;
   if (change.kind === "finding") return findingWords(change);
+  if (change.kind === "alert") return alertEventWords(change);
   if (change.kind === "server") return serverWords(change);
   if (change.action === "delivery_rules") {
     return { subject: change.subject, href: HREF["device"]!(change.subject), text: "fetches by other rules" };
@@ -72,6 +75,34 @@ export function eventWords(change: Change): EventWords | null {
     href: HREF[change.kind]?.(change.subject) ?? null,
     text,
   };
+}
+
+const ALERTED: Record<string, string> = {
+  opened: "fires",
+  reopened: "fires again",
+  resolved: "is over",
+  acknowledged: "is looked after",
+  unacknowledged: "is looked after no more",
+};
+const RULED: Record<string, readonly [string, string, string]> = {
+  rule_set: ["The alert rule", "was set", "/alerts/rules"],
+  rule_removed: ["The alert rule", "was removed", "/alerts/rules"],
+  channel_set: ["The channel", "was set", "/alerts/channels"],
+  channel_removed: ["The channel", "was removed", "/alerts/channels"],
+  channel_failed: ["The channel", "could not be reached", "/alerts/channels"],
+};
+
+/** What was found, and who said what is watched; how often it is told, its page tells. */
+function alertEventWords(change: Change): EventWords | null {
+  const title = said(change.data["title"]);
+  const text = ALERTED[change.action];
+  if (text !== undefined && title !== "") {
+    const message = change.action === "opened" || change.action === "reopened" ? said(change.data["message"]) : "";
+    return { subject: title, href: `/alerts/${encodeURIComponent(change.subject)}`, text: message ? `${text}: ${message}` : text };
+  }
+  if (change.action === "silenced" && title === "") return { subject: "Alerts", href: "/alerts/silences", text: `are silenced: ${said(change.data["reason"])}` };
+  const ruled = RULED[change.action];
+  return ruled ? { subject: `${ruled[0]} ${change.subject}`, href: ruled[2], text: ruled[1] } : null;
 }
 
 /** What is of the whole installation: its groups, keys and rules. */
