@@ -12,19 +12,16 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
-from edgepress_devices.metrics import HISTOGRAMS, METRICS
+from edgepress_devices.metrics import HISTOGRAMS
+from edgepress_server.ecosystem.many_totals import ManyTotals, many_totals
 from edgepress_server.ecosystem.source import SeriesSource
-from edgepress_server.ecosystem.totals import Total, totals_of
-from edgepress_server.store.series.frame import Frame
+from edgepress_server.ecosystem.totals import Total
 from edgepress_server.store.series.keys import SeriesKey
 
 MINUTE_MS: Final = 60_000
 WINDOW_MS: Final = 15 * MINUTE_MS
 LAG_MS: Final = MINUTE_MS
-AT_A_TIME: Final = 200  # devices whose rows are in memory together
-_GAUGES: Final = tuple(metric.name for metric in METRICS if metric.kind != "count")
+AT_A_TIME: Final = 500  # devices whose rows are in memory together
 
 
 @dataclass(frozen=True)
@@ -62,37 +59,21 @@ class DeviceTotals:
             frames = self._source.frames(
                 keys, self._window_ms, end_ms, span="minute", histograms=tuple(HISTOGRAMS)
             )
-            for key, frame in frames.items():
-                if len(frame):
-                    changed += self._device(key.name, frame, window_ms, settled)
+            found = many_totals({key.name: frame for key, frame in frames.items()}, window_ms)
+            changed += self._changed(found)
+            settled |= found.before
         for place, total in settled.items():
             self._base[place] = self._base[place].plus(total) if place in self._base else total
         self._window_ms, self.end_ms = window_ms, end_ms
         self._told |= {(each.device, each.artifact): each.total.samples for each in changed}
         return changed
 
-    def _device(
-        self, device: str, frame: Frame, window_ms: int, settled: dict[tuple[str, str], Total]
-    ) -> list[Changed]:
-        old, window = frame.between(0, window_ms), frame.between(window_ms, 2**62)
-        parts = (totals_of(old) if len(old) else {}, totals_of(window) if len(window) else {})
-        settled.update({(device, artifact): total for artifact, total in parts[0].items()})
+    def _changed(self, found: ManyTotals) -> list[Changed]:
         changed = []
-        for artifact in sorted({*parts[0], *parts[1]}):
-            place = (device, artifact)
-            known = [self._base.get(place), parts[0].get(artifact), parts[1].get(artifact)]
+        for place in sorted({*found.before, *found.since}):
             total = Total()
-            for part in known:
+            for part in (self._base.get(place), found.before.get(place), found.since.get(place)):
                 total = total if part is None else total.plus(part)
             if total.samples != self._told.get(place, 0):
-                changed.append(Changed(device, artifact, total, _gauges(frame, artifact)))
+                changed.append(Changed(*place, total, found.gauges.get(place, {})))
         return changed
-
-
-def _gauges(frame: Frame, artifact: str) -> dict[str, float]:
-    """Means of the newest minute, where it was with this artifact."""
-    newest = frame.take(np.flatnonzero(frame.at == frame.at.max())).only(artifact)
-    if not len(newest):
-        return {}
-    values = {name: float(newest.mean(name)[0]) for name in _GAUGES}
-    return {name: value for name, value in values.items() if not np.isnan(value)}

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Literal
 
 from edgepress_devices.protocol import Histogram
@@ -70,10 +71,15 @@ class Family:
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:
-    for name in labels:
+    _check_names(tuple(labels))
+    return tuple((name, value[:LABEL_MAX_CHARS]) for name, value in labels.items())
+
+
+@lru_cache(maxsize=1000)
+def _check_names(names: tuple[str, ...]) -> None:
+    for name in names:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a label")
-    return tuple((name, value[:LABEL_MAX_CHARS]) for name, value in labels.items())
 
 
 def filled(families: Iterable[Family]) -> list[Family]:

@@ -44,15 +44,6 @@ class Total:
         return None if steps is None else steps * BY_NAME[metric].resolution
 
 
-def totals_of(frame: Frame) -> dict[str, Total]:
-    """artifact ("" = no model) -> the sum of its rows."""
-    found: dict[str, Total] = {}
-    for code in np.unique(frame.artifact):
-        rows = frame.take(np.flatnonzero(frame.artifact == code))
-        found[frame.artifacts.get(int(code), "")] = total_of(rows)
-    return found
-
-
 def total_of(rows: Frame) -> Total:
     """The sum of at least one row, whatever artifact it is of."""
     sums, counts = rows.sums[:, _COLUMNS].sum(axis=0), rows.counts[:, _COLUMNS].sum(axis=0)
