@@ -175,6 +175,7 @@ function OverTime({ field, profiles }: { field: Field; profiles: number }) {
         holes={1}
         height={240}
         zero={shown !== "rss_bytes"}
+        fit
         zones={shown === "input_psi" ? PSI_ZONES : undefined}
         annotations={annotations}
         testid="field-chart"

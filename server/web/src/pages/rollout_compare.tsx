@@ -34,7 +34,7 @@ export function RolloutCompare({ id, marks }: { id: string; marks: readonly Mark
   const { profiles } = found.value;
   const measured = profiles.filter((each) => each.canary.devices > 0);
   if (measured.length === 0) return null;
-  const here = measured.find((each) => each.profile === profile) ?? measured[0]!;
+  const here = measured.find((each) => each.profile === profile) ?? [...measured].sort((a, b) => slower(b) - slower(a))[0]!;
   return (
     <Card
       title="Canary against control"
@@ -49,6 +49,12 @@ export function RolloutCompare({ id, marks }: { id: string; marks: readonly Mark
       <Arms compare={found.value} of={here} marks={marks} />
     </Card>
   );
+}
+
+/** How many times slower than its control, or than before: the profile that needs a look comes first. */
+function slower({ canary, control, before }: Compare["profiles"][number]): number {
+  const usual = control.figures?.p95_us ?? before?.p95_us;
+  return usual && canary.figures?.p95_us ? canary.figures.p95_us / usual : 0;
 }
 
 function Arms({ compare, of, marks }: { compare: Compare; of: Compare["profiles"][number]; marks: readonly Mark[] }) {
@@ -101,6 +107,7 @@ function Arms({ compare, of, marks }: { compare: Compare; of: Compare["profiles"
             now={compare.to}
             holes={1}
             zero={key !== "rss_bytes"}
+            fit
             annotations={annotations}
             testid={`compare-${key}`}
           />

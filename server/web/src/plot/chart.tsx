@@ -249,6 +249,7 @@ function extent(low: number | null, high: number | null, { levels }: View, zero:
   if (low === null || high === null) return [0, 1];
   const least = Math.min(low, ...levels.map((level) => level.value));
   const most = Math.max(high, ...levels.map((level) => level.value));
+  if (least === 0 && most === 0) return [0, 1]; // nothing but zeros lies on the ground, not on a hair's breadth of axis
   const room = Math.max((most - least) * 0.12, Math.abs(most) * 0.02, 1e-9);
   return [zero && least >= 0 ? 0 : least >= 0 ? Math.max(0, least - room) : least - room, most + room];
 }
