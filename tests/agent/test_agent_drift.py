@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from small_models import scale_model
@@ -113,6 +113,7 @@ def test_of_a_request_with_several_samples_one_is_looked_at_in_turns() -> None:
 
 
 @given(st.lists(st.integers(1, 400), min_size=200, max_size=200), st.floats(0, 20_000))
+@example(costs_us=[300] * 200, inference_us=0.0)
 @settings(deadline=None, max_examples=30)
 def test_looking_keeps_to_its_allowance(costs_us: list[int], inference_us: float) -> None:
     """Whatever a look costs: in the mean of all requests 50 us or 2 % of the inference, and one look more."""

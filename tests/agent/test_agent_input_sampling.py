@@ -77,15 +77,14 @@ def test_never_more_than_the_policy_says_in_any_hour_of_the_clock(per_hour: int)
     assert {one.why for one in board.sent} == {"random"}
 
 
-def test_a_restart_opens_no_slot_again() -> None:
-    sent: list[InputSample] = []
-    for start in range(0, 3600, 300):  # the agent is started again every five minutes
-        board = Board(Sampling(per_hour=6))
-        board.now_ms = START_MS + start * SECOND_MS
-        board.sampler.set_policy(Sampling(per_hour=6), FOREVER_MS)
-        board.run(300)
-        sent += board.sent
-    assert len(sent) <= 6
+def test_the_slot_in_which_the_agent_started_is_left_out() -> None:
+    board = Board(Sampling(per_hour=6))
+    board.now_ms = START_MS + 300 * SECOND_MS  # in the middle of a slot of 600 s
+    board.run(320)
+    assert board.sent == []
+    board.run(600, first=320)
+    (sent,) = board.sent
+    assert 600 <= (sent.at_ms - START_MS) // SECOND_MS < 1200
 
 
 def test_a_clock_that_goes_back_gives_no_more() -> None:
