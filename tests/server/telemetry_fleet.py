@@ -60,7 +60,7 @@ class Fleet:
         self.told += [(device, sample) for sample in samples]
 
     def settle(self, clock: Clock) -> int:
-        """Let ingest do what it does beside storing: minutes are written, old rows sealed. Returns the time."""
+        """Let ingest do what it does beside: minutes are written, old rows sealed. Returns the time."""
         clock.forward(3000)
         while self.store.telemetry.step():
             pass

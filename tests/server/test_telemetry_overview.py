@@ -1,4 +1,4 @@
-"""The fleet on one page: what is wrong, where, since when, with which model; what moved; annotations; pages."""
+"""The fleet on one page: what is wrong, where, since when, with which model; what moved; what happened."""
 
 from __future__ import annotations
 

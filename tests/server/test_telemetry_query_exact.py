@@ -225,7 +225,7 @@ def _same(expected: float | None, found: float | None, aggregate: str) -> None:
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def by_hand(result: Result, told: list[Told], clock_ms: int) -> float | None:
+def by_hand(result: Result, told: list[Told], clock_ms: int) -> float | None:  # noqa: PLR0911 - cases
     """The figure from the samples themselves, slowly."""
     metric, aggregate = result.query.metric, result.query.aggregate
     if metric in HISTOGRAMS:

@@ -1,4 +1,4 @@
-"""Apache Parquet, written as it goes: flat tables of numbers, texts and times, a few thousand rows held at a time.
+"""Apache Parquet, written as it goes: flat tables of numbers, texts and times, few rows held at a time.
 
 ::
 
@@ -10,9 +10,9 @@
     levels   u32 LE length | varint (ceil(n / 8) << 1 | 1) | n bits, least significant first: 1 = has a value
     values   PLAIN: i64 LE, f64 LE, bits, or u32 LE length and UTF-8; only those that are there
 
-Every column is OPTIONAL. Thrift's compact protocol: a field is (delta of its number << 4 | type), integers are
-zigzag varints. Source: apache/parquet-format, README.md, Encodings.md and parquet.thrift (format 2.9). Written
-here because the library that writes everything of the format weighs more than the whole server.
+Every column is OPTIONAL. Thrift's compact protocol: a field is (delta of its number << 4 | type), integers
+are zigzag varints. Source: apache/parquet-format, README.md, Encodings.md and parquet.thrift (format 2.9).
+Written here because the library that writes everything of the format weighs more than the whole server.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class SeriesQuery(Asked):
     )
     metric: Metrics = Field(
         description="One or several, with commas: names of /telemetry/metrics; of counts also NAME_per_s; "
-        "latency, queue, pre or post with _p50_us, _p90_us, _p95_us, _p99_us; error_ratio, mem_ratio, agreement"
+        "latency, queue, pre, post with _p50_us, _p90_us, _p95_us, _p99_us; error_ratio, mem_ratio, agreement"
     )
     from_: Time | None = Field(None, alias="from", description="Unix ms; default: an hour before `to`")
     to: Time | None = Field(None, description="Unix ms; default: now")

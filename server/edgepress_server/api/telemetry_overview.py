@@ -119,7 +119,7 @@ class MoverAnswer(Answer):
     title: str
     unit: str
     now: float = Field(description="Of the last ten whole minutes")
-    usual: float = Field(description="Of the 24 hours before this one")
+    usual: float = Field(description="Of the 24 whole hours that ended an hour ago or more")
     factor: float
     devices: int
     since: int | None = Field(description="null: for more than six hours")

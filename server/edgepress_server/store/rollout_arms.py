@@ -1,4 +1,4 @@
-"""The two arms of a rollout: devices that run what it brought, and like ones that it has not told. Read only."""
+"""The two arms of a rollout: devices that run what it brought, and like ones that it has not told."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ class RolloutArms:
         )
         others = (
             " FROM devices d LEFT JOIN rollout_devices r ON r.device = d.name AND r.rollout = ?"
-            " WHERE d.profile = ? AND d.revoked_at IS NULL AND d.enrolled_at IS NOT NULL AND r.told_at IS NULL"
+            " WHERE d.profile = ? AND d.revoked_at IS NULL AND d.enrolled_at IS NOT NULL"
+            " AND r.told_at IS NULL"
         )
         counted = self._database.row(f"SELECT count(*) AS n{others}", (rollout_id, profile))
         control = self._database.rows(

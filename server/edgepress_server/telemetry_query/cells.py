@@ -1,7 +1,7 @@
 """Rows of many devices merged into (group, step) cells, holding only the columns a question needs.
 
-Ten thousand devices' minutes of an hour are 600,000 rows; in all columns they would be gigabytes. So devices are
-read in parts, each part is cut to its columns and merged at once, and the merged parts are merged in the end.
+Ten thousand devices' minutes of an hour are 600,000 rows; in all columns they would be gigabytes. So devices
+are read in parts, each part is cut to its columns and merged at once, and the merged parts in the end.
 """
 
 from __future__ import annotations

@@ -71,6 +71,10 @@ class Fleet:
             if key in device.labels
         )
 
+    def has_all(self, key: str) -> bool:
+        """Whether every device has this label."""
+        return all(key in device.labels for device in self.devices)
+
     @cached_property
     def labels(self) -> list[tuple[str, int]]:
         """Keys of labels and how many devices have them, commonest first."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from edgepress_devices.metrics import HISTOGRAMS
 from edgepress_server.rollout.query import Subject
 from edgepress_server.store.series.frame import Frame
-from edgepress_server.store.series.keys import SeriesKey
+from edgepress_server.store.series.keys import FLEET, SeriesKey
 from edgepress_server.telemetry_query import measures
 from edgepress_server.telemetry_query.cells import Cells
 from edgepress_server.telemetry_query.directory import Directory, Fleet
@@ -101,14 +101,14 @@ class Engine:
 
     def _is_live(self, query: Query, fleet: Fleet) -> bool:
         """Whether groups that the store merges live answer it."""
+        whole = not query.artifact and not query.model
         if query.where or query.group_by == "device":
             return False
         if query.group_by.startswith("label:"):
-            if query.artifact or query.model or len(fleet.devices) < LIVE_LABELS_FROM:
-                return False
             key = query.group_by.removeprefix("label:")
-            return fleet.is_live(key) and all(key in device.labels for device in fleet.devices)
-        return not (query.group_by == "profile" and (query.artifact or query.model))
+            everyone = len(fleet.devices) >= LIVE_LABELS_FROM and fleet.has_all(key)
+            return whole and everyone and fleet.is_live(key)
+        return whole or query.group_by != "profile"
 
     def _artifacts(self, query: Query, fleet: Fleet) -> list[str] | None:
         """Digests whose rows count; None: all rows."""
@@ -119,24 +119,7 @@ class Engine:
     def _groups(self, query: Query, fleet: Fleet, wanted: list[str] | None, made: Plan) -> _Groups:
         by_artifact = query.group_by in ("artifact", "model")
         if self._is_live(query, fleet):
-            if by_artifact or wanted is not None:
-                digests = sorted(fleet.models) if wanted is None else wanted
-                names = _row_names(query, digests, fleet) if by_artifact else [""]
-                index = {name: i for i, name in enumerate(dict.fromkeys(names))}
-                members = [
-                    _Member(SeriesKey("artifact", digest), index[name] if by_artifact else 0)
-                    for digest, name in zip(
-                        digests, names if by_artifact else [""] * len(digests), strict=True
-                    )
-                ]
-                return _Groups(list(index), members, live=True, devices=len(fleet.devices))
-            if query.group_by == "profile":
-                names = sorted({device.profile for device in fleet.devices})
-                members = [_Member(SeriesKey("profile", name), i) for i, name in enumerate(names)]
-                return _Groups(names, members, live=True, devices=len(fleet.devices))
-            if query.group_by.startswith("label:"):
-                return _live_labels(query, fleet)
-            return _Groups([""], [_Member(SeriesKey("fleet", ""), 0)], live=True, devices=len(fleet.devices))
+            return _live_groups(query, fleet, wanted)
         devices = fleet.where(query.where)
         if by_artifact:
             members = [_Member(SeriesKey("device", device.name), None) for device in devices]
@@ -289,6 +272,26 @@ def _of_devices(
         for device in devices
     ]
     return _Groups(list(index), members, False, left_out, left_out_devices, total)
+
+
+def _live_groups(query: Query, fleet: Fleet, wanted: list[str] | None) -> _Groups:
+    """Groups that the store merges as telemetry comes; see `Engine._is_live`."""
+    if query.group_by.startswith("label:"):
+        return _live_labels(query, fleet)
+    if query.group_by == "profile":
+        names = sorted({device.profile for device in fleet.devices})
+        members = [_Member(SeriesKey("profile", name), i) for i, name in enumerate(names)]
+        return _Groups(names, members, live=True, devices=len(fleet.devices))
+    if query.group_by == "none" and wanted is None:
+        return _Groups([""], [_Member(FLEET, 0)], live=True, devices=len(fleet.devices))
+    digests = sorted(fleet.models) if wanted is None else wanted
+    names = [""] * len(digests) if query.group_by == "none" else _row_names(query, digests, fleet)
+    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    members = [
+        _Member(SeriesKey("artifact", digest), index[name])
+        for digest, name in zip(digests, names, strict=True)
+    ]
+    return _Groups(list(index), members, live=True, devices=len(fleet.devices))
 
 
 def _live_labels(query: Query, fleet: Fleet) -> _Groups:

@@ -1,8 +1,8 @@
 """What can be asked of a metric, and how its figure comes from sums, counts and histograms.
 
 * a gauge: ``mean`` over its samples, ``min``, ``max``, ``count`` of samples that had a value
-* a count: ``rate`` per second of a device's own time (mean over the devices), ``throughput`` per second of the
-  clock (all devices together), ``sum``, ``count``
+* a count: ``rate`` per second of a device's own time (mean over the devices), ``throughput`` per second of
+  the clock (all devices together), ``sum``, ``count``
 * a flag: ``mean``, which is the share of samples in which it was so, ``count``
 * a histogram: ``p50 p90 p95 p99`` and ``mean`` within 1.09 %, ``count`` of what was timed, ``throughput``
 * ``ratio``: of a part to its whole, for the pairs of `RATIOS`
@@ -139,7 +139,7 @@ def unit(metric: str, aggregate: Aggregate) -> str:
 
 
 def values(rows: Summed, metric: str, aggregate: Aggregate, clock_ms: Ints) -> Floats:
-    """[n] the figure of every row, nan where nothing was measured; ``clock_ms``: [n] the time rows stand for."""
+    """[n] the figure of every row, nan where nothing was measured; ``clock_ms``: [n] the time they stand for."""
     if metric in HISTOGRAMS:
         return _of_histogram(rows.histograms[metric], aggregate, clock_ms)
     if aggregate == "ratio":
@@ -182,7 +182,7 @@ def _of_histogram(column: HistogramColumn, aggregate: Aggregate, clock_ms: Ints)
 
 
 def means(column: HistogramColumn) -> Floats:
-    """[n] means as far as buckets tell, as `edgepress_devices.histogram.mean`; nan where nothing was measured."""
+    """[n] means as far as buckets tell, as `edgepress_devices.histogram.mean`; nan: nothing was measured."""
     totals = column.totals()
     rows = np.repeat(np.arange(len(column)), column.length)
     begin = np.repeat(column.start, column.length)

@@ -1,4 +1,4 @@
-"""What a model's artifacts do in the fleet: now, over time, before and after each release, and as predicted."""
+"""What a model's artifacts do in the fleet: over time, before and after each release, and as predicted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What moved: devices, and profiles with an artifact, whose figures are now far from what was usual for them.
 
 Now is the last ten whole minutes; usual the 24 hours before the last one. A fleet is looked at in slices, one
-each time, so that the look costs the same whatever the fleet's size; a cycle over 10,000 devices takes minutes.
+each time, so that a look costs the same whatever the fleet's size; 10,000 devices take minutes.
 Usual figures are kept for an hour.
 """
 
@@ -140,7 +140,8 @@ class Watch:
         recent = self._cells(part, end_ms - NOW_MS, end_ms, "minute")
         stale = [device for device in part if self._usual.get(device.name, (0,))[0] <= now_ms]
         hour_ms = now_ms // HOUR_MS * HOUR_MS
-        before = self._cells(stale, hour_ms - USUAL_MS, hour_ms, "hour")
+        usual_to_ms = (now_ms - HOUR_MS) // HOUR_MS * HOUR_MS  # what moved within the hour is not usual yet
+        before = self._cells(stale, usual_to_ms - USUAL_MS, usual_to_ms, "hour")
         for number, device in enumerate(stale):
             rows = before.take_key(number)
             self._usual[device.name] = (hour_ms + HOUR_MS, _figures(rows), rows)

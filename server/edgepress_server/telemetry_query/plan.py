@@ -1,7 +1,7 @@
 """Which tier a question reads, and in which steps it is answered.
 
-Single samples are there for a day, minutes for 90, hours for two years; of groups there are no single samples.
-The answer covers whole steps: its range begins and ends where one does, so that it equals brute force over the
+Single samples are there for a day, minutes for 90, hours for two years; of groups there are no samples. The
+answer covers whole steps: its range begins and ends where one does, so that it equals brute force over the
 samples of that range.
 """
 
@@ -18,6 +18,7 @@ SECOND_MS: Final = 1000
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
+_UNITS: Final[dict[Tier, str]] = {"raw": "seconds", "minute": "minutes", "hour": "hours"}
 TIER_MS: Final[dict[Tier, int]] = {"raw": SECOND_MS, "minute": MINUTE_MS, "hour": HOUR_MS}
 
 RAW_KEPT_MS: Final = DAY_MS
@@ -97,7 +98,7 @@ def plan(
         why = (
             f"this range is kept in {tier}s"
             if chosen_ms == unit_ms and tier != "raw"
-            else f"at most {points_max} points are answered, in whole {'seconds' if tier == 'raw' else tier + 's'}"
+            else f"at most {points_max} points are answered, in whole {_UNITS[tier]}"
         )
         notes.append(f"Steps of {words(chosen_ms)} instead of {words(step_ms)}: {why}.")
     first = from_ms // chosen_ms * chosen_ms

@@ -1,7 +1,7 @@
 """The overview kept fresh: a thread works it out every few seconds, while somebody looks at it.
 
-Whoever asks gets what is there, at once; only the first one waits. The same thread looks for what moved, a slice
-of the fleet each time.
+Whoever asks gets what is there, at once; only the first one waits. The same thread looks for what moved, a
+slice of the fleet each time.
 """
 
 from __future__ import annotations

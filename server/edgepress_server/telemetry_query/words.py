@@ -10,18 +10,20 @@ def figure_in_words(name: str, value: float) -> str:
     if name.endswith("_us"):
         return f"{value / 1000:.2f} ms" if value >= 1000 else f"{value:.0f} us"
     if name.endswith("_bytes"):
-        for unit in ("B", "KB", "MB"):
-            if value < 1000:
-                return f"{value:.0f} {unit}"
-            value /= 1000
-        return f"{value:.1f} GB"
+        return _size(value)
     if name.endswith("_mw"):
         return f"{value / 1000:.2f} W" if value >= 1000 else f"{value:.0f} mW"
-    if name.endswith("_c"):
-        return f"{value:.1f} °C"
     if name.endswith(("_ratio", "_percent")):
         return f"{100 * value if name.endswith('_ratio') else value:.1f} %"
-    return f"{value:.3g}"
+    return f"{value:.1f} °C" if name.endswith("_c") else f"{value:.3g}"
+
+
+def _size(size_bytes: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"
 
 
 def clock(at_ms: int) -> str:
