@@ -133,7 +133,7 @@ class Sealing:
         for first in range(0, split, ROWS_OF_A_BLOCK):
             part = old.take(np.arange(first, min(first + ROWS_OF_A_BLOCK, split)))
             blocks.append((series, RAW, int(part.at[0]), int(part.at[-1]), len(part), seal_samples(part)))
-        self._tables.addblocks_of(blocks)
+        self._tables.add_blocks(blocks)
         self._add_rollups(series, old.frame().steps(MINUTE_MS, by_artifact=True))
         self._tables.remove_hot(series, cut)
         self._tables.remove_open(series, cut)
@@ -165,7 +165,7 @@ class Sealing:
         """Blocks of these minutes, ascending and one of each artifact, and of their hours."""
         if len(minutes):
             hours = minutes.steps(HOUR_MS, by_artifact=True)
-            self._tables.addblocks_of(
+            self._tables.add_blocks(
                 [*blocks_of(series, MINUTES, minutes), *blocks_of(series, HOURS, hours)]
             )
 
@@ -222,7 +222,7 @@ class Sealing:
             return
         merged = Frame.merged(frames).steps(SPAN_MS[tier], by_artifact=True)
         self._tables.removeblocks_of(ids)
-        self._tables.addblocks_of(blocks_of(series, tier, merged))
+        self._tables.add_blocks(blocks_of(series, tier, merged))
 
 
 def blocks_of(series: int, tier: int, frame: Frame) -> list[tuple[int, int, int, int, int, bytes]]:
