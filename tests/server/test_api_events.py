@@ -137,3 +137,16 @@ def test_a_last_event_id_that_is_none_is_ignored(viewer: Browser, header: str) -
         "/api/v1/events/stream", headers={"Last-Event-ID": header.encode().decode("latin-1")}, buffered=False
     ) as answer:
         assert answer.status_code == 200
+
+
+def test_what_happened_is_found_among_any_number_of_samples(store: Store, viewer: Browser) -> None:
+    store.devices.register("pi", "raspberry-pi-4", {}, actor=None)
+    store.events.append_all("telemetry", "batch", [("fleet", {"count": n}) for n in range(1500)])
+    assert all(event["kind"] == "telemetry" for event in viewer.get("/events?limit=1000"))
+    told = viewer.get("/events?limit=10&telemetry=false")
+    assert ("device", "pi") in {(event["kind"], event["subject"]) for event in told}
+    assert all(event["kind"] != "telemetry" for event in told)
+    plan = store.database.rows(
+        "EXPLAIN QUERY PLAN SELECT id FROM events WHERE kind != 'telemetry' ORDER BY id DESC LIMIT 10"
+    )
+    assert "events_told" in plan[0]["detail"]

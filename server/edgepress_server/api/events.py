@@ -17,6 +17,7 @@ api = section("events", "What changed: live, and as the log of who did what.")
 
 class EventsQuery(Asked):
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    telemetry: bool = Field(True, description="false: without those of kind telemetry")
 
 
 class StreamQuery(Asked):
@@ -46,7 +47,7 @@ class EventList(RootModel[list[EventAnswer]]):
 @needs("viewer")
 def list_events(query: EventsQuery) -> Response:
     """The newest events, newest first"""
-    found = context().store.events.newest(query.limit)
+    found = context().store.events.newest(query.limit, telemetry=query.telemetry)
     return answers([EventAnswer.model_validate(event) for event in found])
 
 

@@ -100,9 +100,10 @@ class Events:
         """The events after an id, oldest first."""
         return self._read("WHERE id > ? ORDER BY id LIMIT ?", (event_id, limit))
 
-    def newest(self, limit: int = 100) -> list[Event]:
-        """The newest events, newest first."""
-        return self._read("ORDER BY id DESC LIMIT ?", (limit,))
+    def newest(self, limit: int = 100, *, telemetry: bool = True) -> list[Event]:
+        """The newest events, newest first; ``telemetry`` false: none of that kind (one comes a second)."""
+        where = "" if telemetry else "WHERE kind != 'telemetry' "
+        return self._read(f"{where}ORDER BY id DESC LIMIT ?", (limit,))
 
     def _read(self, where: str, parameters: tuple[Any, ...]) -> list[Event]:
         sql = f"SELECT id, at, kind, subject, action, actor, data FROM events {where}"  # noqa: S608 - constants above

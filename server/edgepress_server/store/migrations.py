@@ -6,6 +6,7 @@ States are the field's terms and are checked here too, so that no bug can write 
 
 from sqlite_utils import Database, Migrations
 
+from edgepress_server.store.schema_activity import SCHEMA as ACTIVITY
 from edgepress_server.store.schema_alerts import SCHEMA as ALERTS
 from edgepress_server.store.schema_audit import SCHEMA as AUDIT
 from edgepress_server.store.schema_broker import SCHEMA as BROKER
@@ -344,3 +345,8 @@ def m019_model_stats(db: Database) -> None:
 @migrations()
 def m020_alerts(db: Database) -> None:
     db.executescript(ALERTS)
+
+
+@migrations()
+def m021_activity(db: Database) -> None:
+    db.executescript(ACTIVITY)

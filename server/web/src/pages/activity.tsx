@@ -12,7 +12,7 @@ import { Card } from "../ui/parts";
 const KEPT = 12;
 
 export function Activity() {
-  const events = useResource<Change[]>("/events" + query({ limit: 400 }), {
+  const events = useResource<Change[]>("/events" + query({ limit: 400, telemetry: "false" }), {
     on: (change) => eventWords(change) !== null,
     everyMs: 2000,
   });

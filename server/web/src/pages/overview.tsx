@@ -64,7 +64,7 @@ export function OverviewPage() {
           <Problems of={fleet.problems} />
           <OpenFindings />
           <Tiles fleet={fleet} />
-          <div class="columns">
+          <div class="overview-hour">
             {charts && <FleetCharts of={charts} />}
             <Movers of={fleet.movers} />
           </div>

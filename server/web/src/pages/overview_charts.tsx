@@ -27,7 +27,7 @@ export function FleetCharts({ of }: { of: Overview["sparklines"] }) {
       errors: [{ label: "share of the requests", line: line("error_ratio") }],
     };
   }, [of]);
-  const common = { rangeMs: HOUR_MS, stepMs: of.step_ms, now, height: 186, annotations };
+  const common = { rangeMs: HOUR_MS, stepMs: of.step_ms, now, height: 214, annotations };
   return (
     <section class="fleet-charts" aria-label="The last hour" data-testid="fleet-charts">
       <div class="fleet-charts-choice">

@@ -7,7 +7,7 @@ import { Link } from "../ui/link";
 import { useNow } from "../ui/now";
 import { Card } from "../ui/parts";
 
-const SHOWN = 6;
+const SHOWN = 5;
 
 export function Movers({ of }: { of: Overview["movers"] }) {
   const note =

@@ -14,7 +14,7 @@ export function OverviewSkeleton() {
           </div>
         ))}
       </div>
-      <div class="columns" aria-hidden="true">
+      <div class="overview-hour" aria-hidden="true">
         <div class="bone" style={{ height: "286px" }} />
         <div class="bone" style={{ height: "286px" }} />
       </div>
