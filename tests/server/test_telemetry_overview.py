@@ -182,7 +182,7 @@ def test_who_got_slow_is_told_with_since_when(store: Store, fleet: Fleet, clock:
     assert (mover.device, mover.metric, mover.digest) == ("pi-3", "p95_us", KWS)
     assert mover.factor == pytest.approx(3, rel=0.03)
     assert mover.since is not None and abs(mover.since - slow_since) <= 5 * MINUTE_MS
-    assert "latency, p95 is 3.0" in mover.sentence and "3.0 times the usual" in mover.sentence
+    assert "latency, p95 is 2.99 ms" in mover.sentence and "3.0 times the usual" in mover.sentence
     assert (watch.seen.seen, watch.seen.of) == (6, 6)
 
 
@@ -197,7 +197,7 @@ def test_many_that_move_together_are_told_as_a_group(store: Store, fleet: Fleet,
     watch.look(devices, now)  # the first cycle is over: its groups are known
     first = watch.seen.movers[0]
     assert (first.device, first.profile, first.digest, first.devices) == (None, "raspberry-pi-4", KWS, 4)
-    assert first.sentence.startswith("4 devices of raspberry-pi-4 with aaaaaaaaaaaa: latency, p95 is 2.0")
+    assert first.sentence.startswith("4 devices of raspberry-pi-4 with aaaaaaaaaaaa: latency, p95 is 1.98 ms")
 
 
 def test_a_step_up_begins_where_it_stayed_up() -> None:
