@@ -221,7 +221,7 @@ class Sealing:
             log.error("a block of telemetry cannot be read, series %s: %s", series, error)
             return
         merged = Frame.merged(frames).steps(SPAN_MS[tier], by_artifact=True)
-        self._tables.removeblocks_of(ids)
+        self._tables.remove_blocks(ids)
         self._tables.add_blocks(blocks_of(series, tier, merged))
 
 
