@@ -115,9 +115,9 @@ def test_who_goes_away_is_told_and_who_comes_back_too_over_a_crash(
         thief.client.publish(TOPIC, FORGED, 1, retain=True)
 
         installation.kill_server()
+        before = len(hook.seen)
         hook.answer = (200, {}, b"thank you")
         installation.start_server()
-        before = len(hook.seen)
         wait_for("the notice that waited", lambda: heard(hook)[before:], 90)
         home = listener(installation, SERVER_USER, password)
         request.addfinalizer(home.close)
