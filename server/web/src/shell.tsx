@@ -12,6 +12,7 @@ import { setTheme, type Theme, theme } from "./ui/theme";
 
 const NAV: readonly (readonly [string, string, IconName])[] = [
   ["/", "Fleet", "fleet"],
+  ["/alerts", "Alerts", "bell"],
   ["/devices", "Devices", "device"],
   ["/profiles", "Profiles", "profile"],
   ["/models", "Models", "model"],
@@ -19,7 +20,6 @@ const NAV: readonly (readonly [string, string, IconName])[] = [
   ["/searches", "Searches", "search"],
   ["/rollouts", "Rollouts", "rollout"],
   ["/telemetry", "Telemetry", "chart"],
-  ["/alerts", "Alerts", "bell"],
   ["/settings", "Settings", "settings"],
 ];
 const LIVE = { open: "Live", connecting: "Connecting", closed: "Not live" } as const;

@@ -78,7 +78,7 @@ function Shown({ question, metric, answer, busy, set, zoom, zoomOut, actions }: 
     return (
       <Card>
         <Empty icon="chart" title="Nothing was measured">
-          No device that the question is about reported {metric.title.toLowerCase()} in this time. Choose a longer range, or ask about
+          No device that the question is about reported “{metric.title}” in this time. Choose a longer range, or ask about
           more devices.
         </Empty>
       </Card>

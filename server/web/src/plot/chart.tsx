@@ -47,6 +47,7 @@ interface ChartProps {
 
 const cursorGroup = uPlot.sync("edgepress");
 const AXIS_PX = 62; // of the vertical axis; .flags in plots.css leaves the same
+const RIGHT_PX = 16; // the label of the last tick has room; .flags leaves the same
 const DRAG_PX = 8; // less is a click
 
 /** Index of the first x at which some line has a value. */
@@ -88,7 +89,7 @@ export function Chart(props: ChartProps) {
         width: Math.max(element.clientWidth, 120),
         height,
         legend: { show: false },
-        padding: [flagged ? 22 : 8, 8, 0, 0],
+        padding: [flagged ? 22 : 8, RIGHT_PX, 0, 0],
         cursor: {
           y: false,
           // Only where the cursor is goes to the other charts: a range drawn on one is not drawn on all.
@@ -185,7 +186,7 @@ export function Chart(props: ChartProps) {
   }, [over]);
 
   const summaries = useMemo(() => lines.map((each) => summarize(each.line)), [lines]);
-  const flagList = useMemo(() => flags(annotations ?? [], from, now, width - AXIS_PX - 8), [annotations, from, now, width]);
+  const flagList = useMemo(() => flags(annotations ?? [], from, now, width - AXIS_PX - RIGHT_PX), [annotations, from, now, width]);
   const instant = at === null ? undefined : grid.x[at];
   return (
     <figure class="chart" data-testid={testid}>
