@@ -40,7 +40,7 @@ class HistogramColumn(Sequence[Histogram | None]):
     @staticmethod
     def of(histograms: Sequence[Histogram | None]) -> HistogramColumn:
         """From the wire's form."""
-        there = [i for i, h in enumerate(histograms) if h is not None]
+        there = [i for i, h in enumerate(histograms) if h is not None and (h.zero_count or any(h.counts))]
         found = HistogramColumn.empty(len(histograms))
         if not there:
             return found
