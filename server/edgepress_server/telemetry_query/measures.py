@@ -139,7 +139,7 @@ def unit(metric: str, aggregate: Aggregate) -> str:
 
 
 def values(rows: Summed, metric: str, aggregate: Aggregate, clock_ms: Ints) -> Floats:
-    """[n] the figure of every row, nan where nothing was measured; ``clock_ms``: [n] the time they stand for."""
+    """[n] the figure of every row, nan: nothing was measured; ``clock_ms``: [n] the time they stand for."""
     if metric in HISTOGRAMS:
         return _of_histogram(rows.histograms[metric], aggregate, clock_ms)
     if aggregate == "ratio":
