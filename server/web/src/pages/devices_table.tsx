@@ -1,6 +1,5 @@
 // Devices as rows: on a phone each becomes a block.
 
-import type { ComponentChildren } from "preact";
 import type { DeviceRow } from "../api/devices_page";
 import { ago, celsius, micros, bytes, percent, watts } from "../text/format";
 import { nextSort, sortedBy } from "../text/devices_address";
@@ -44,9 +43,8 @@ interface TableProps {
   onChoose?: (names: readonly string[], on: boolean) => void;
   sort?: string;
   onSort?: (sort: string) => void;
-  spark?: (name: string) => ComponentChildren;
 }
-export function DeviceTable({ devices, profileName, spark, chosen, onChoose, sort, onSort }: TableProps) {
+export function DeviceTable({ devices, profileName, chosen, onChoose, sort, onSort }: TableProps) {
   const now = useNow();
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label="Devices">
@@ -57,7 +55,7 @@ export function DeviceTable({ devices, profileName, spark, chosen, onChoose, sor
               <th
                 key={column.key}
                 scope="col"
-                class={spark && column.key === "p95_us" ? "" : column.class}
+                class={column.class}
                 aria-sort={sort === undefined ? undefined : (sortedBy(sort, column.key) ?? "none")}
               >
                 {sort !== undefined && onSort ? (
@@ -76,7 +74,7 @@ export function DeviceTable({ devices, profileName, spark, chosen, onChoose, sor
         </thead>
         <tbody>
           {devices.map((device) => (
-            <Row key={device.name} {...{ device, now, profileName, spark, chosen, onChoose }} />
+            <Row key={device.name} {...{ device, now, profileName, chosen, onChoose }} />
           ))}
         </tbody>
       </table>
@@ -87,11 +85,10 @@ export function DeviceTable({ devices, profileName, spark, chosen, onChoose, sor
 type RowProps = Pick<TableProps, "profileName"> & {
   device: DeviceRow;
   now: number;
-  spark: TableProps["spark"];
   chosen: TableProps["chosen"];
   onChoose: TableProps["onChoose"];
 };
-function Row({ device, now, profileName, spark, chosen, onChoose }: RowProps) {
+function Row({ device, now, profileName, chosen, onChoose }: RowProps) {
   const live = device.status === "online" ? device : null; // old figures are no present ones
   const p95 = live ? micros(live.p95_us) : "–";
   const estimate = method(live?.power_method)?.word === "estimate";
@@ -129,19 +126,16 @@ function Row({ device, now, profileName, spark, chosen, onChoose }: RowProps) {
         {href ? <Link href={href}>{title}</Link> : <span class="sub">{title}</span>}
         {sub && <span class="sub">{sub}</span>}
       </td>
-      <td class={spark ? "grow-phone" : "num grow-phone"}>
+      <td class="num grow-phone">
         <span class="phone sub">
           {title}
           {live && `: p95 ${p95}, ${bytes(live.rss_bytes)}, ${power}`}
           {live?.temp_c != null && `, ${celsius(live.temp_c)}`}
           {!live && ` · ${device.seen_at === null ? "never seen" : ago(lastSeen(device), now)}`}
         </span>
-        <span class="with-spark col-2">
-          {spark && <span class="spark-box col-3">{live && spark(device.name)}</span>}
-          <span class="num">
-            {p95}
-            {live && (live.errors ?? 0) > 0 && <em class="told bad sub">{live.errors!.toLocaleString("en-US")} failed</em>}
-          </span>
+        <span class="col-2">
+          {p95}
+          {live && (live.errors ?? 0) > 0 && <em class="told bad sub">{live.errors!.toLocaleString("en-US")} failed</em>}
         </span>
       </td>
       <td class="num col-2">{live ? bytes(live.rss_bytes) : "–"}</td>

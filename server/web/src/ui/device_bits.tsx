@@ -39,18 +39,6 @@ export function Running({ device }: { device: Pick<Device, "running"> }) {
   );
 }
 
-export function Power({ sample }: { sample: Sample | null }) {
-  const reading = sample?.power_mw;
-  if (!reading) return <span class="sub">not reported</span>;
-  const how = method(reading.method);
-  return (
-    <>
-      {powerOf(sample)}
-      {how && <span class="sub">{how.word}</span>}
-    </>
-  );
-}
-
 /** "≈ 4.2 W" for an estimate, "4.2 W" for a measurement. */
 export function powerOf(sample: Sample | null): string {
   const reading = sample?.power_mw;
