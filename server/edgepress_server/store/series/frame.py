@@ -139,6 +139,8 @@ class Frame:
         if by_artifact:
             new[1:] |= sorted_artifact[1:] != sorted_artifact[:-1]
         first = np.flatnonzero(new)
+        if len(first) == len(at):  # each is alone in its group: nothing to add up
+            return self.spanning(at, span_ms).take(order)
         artifact = sorted_artifact[first]
         if not by_artifact:
             mixed = np.maximum.reduceat(sorted_artifact, first) != np.minimum.reduceat(sorted_artifact, first)
