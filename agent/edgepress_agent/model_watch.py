@@ -35,9 +35,12 @@ class ModelWatch:
         sampler: InputSampler | None = None,
         *,
         clock_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
+        cost_ns: Callable[[], int] = time.thread_time_ns,
     ) -> None:
+        """``cost_ns`` measures what looking at requests costs; see Sketch."""
         self._sampler = sampler
         self._clock_ms = clock_ms
+        self._cost_ns = cost_ns
         self._turn = threading.Lock()  # of the sketch
         self._lock = threading.Lock()  # of the fields below
         self._model: Model | None = None
@@ -51,7 +54,7 @@ class ModelWatch:
     def follow(self, model: Model | None, baseline: "Baseline | None" = None) -> None:
         """``model`` answers from here on. What was counted of the one before is dropped: it has no sample to
         go with any more."""
-        sketch = None if baseline is None else Sketch(baseline)
+        sketch = None if baseline is None else Sketch(baseline, clock_ns=self._cost_ns)
         tap = partial(self._look, model, sketch)  # a late request of the model before goes to its own sketch
         if model is not None and baseline is None:
             log.info("the artifact of %s has no baseline: its drift cannot be told", model.name)

@@ -2,7 +2,8 @@
 
 Drift is against the baseline in the artifact. PSI = sum (p - q) ln(p / q) over the bins of a feature
 (Siddiqi, Credit Risk Scorecards, 2006; common reading: below 0.1 stable, above 0.25 moved), less what chance
-gives; KS = the largest distance of the two distribution functions at the bins' edges. No input leaves the device unless ``Sampling`` says so.
+gives; KS = the largest distance of the two distribution functions at the bins' edges. No input leaves the
+device unless ``Sampling`` says so.
 """
 
 from typing import Annotated, Final

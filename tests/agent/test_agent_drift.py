@@ -301,7 +301,7 @@ def test_a_shadow_run_is_told_as_it_goes(model: Model) -> None:
 
 def _watch() -> tuple[ModelWatch, Clock]:
     clock = Clock()
-    return ModelWatch(clock_ms=clock), clock
+    return ModelWatch(clock_ms=clock, cost_ns=lambda: 0), clock  # every request is looked at
 
 
 # --- a real model -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -32,6 +32,7 @@ CODE_MS = 24 * 3600 * 1000  # how long a code works, unless it is made for longe
 CODE_MAX_MS = 90 * CODE_MS
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
 _CODE_SYMBOLS = 16  # 80 bits
+RESERVED_NAMES: Final = frozenset({"page"})  # /devices/page is the list of them
 _LABEL_KEY = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 MAX_LABELS, MAX_LABEL_VALUE = 32, 120
 
@@ -250,6 +251,8 @@ def check_name(name: str) -> str:
             "device_name",
             f"{name[:80]!r} is no device name: use 1 to 63 of a-z, 0-9 and '-', not '-' at either end.",
         )
+    if name in RESERVED_NAMES:
+        raise InvalidInputError("device_name", f"{name!r} is an address of the API: choose another name.")
     return name
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from edgepress_server.store.database import Database
 
 KEEP_EVENTS = 50_000
+TELEMETRY_KEPT_MS = 600_000
 _PRUNE_EVERY = 500  # events between two prunings
 
 Kind = Literal[
@@ -83,6 +84,14 @@ class Events:
             last = self.last_id()
             if written > 0 and last // _PRUNE_EVERY > (last - written) // _PRUNE_EVERY:
                 connection.execute("DELETE FROM events WHERE id <= ?", (last - KEEP_EVENTS,))
+
+    def prune_telemetry(self) -> None:
+        """That devices were heard of is news for the pages that are open, and for nobody later."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM events WHERE kind = 'telemetry' AND at < ?",
+                (self._database.now_ms() - TELEMETRY_KEPT_MS,),
+            )
 
     def last_id(self) -> int:
         """Id of the newest event, 0 when there was none."""

@@ -204,6 +204,7 @@ class Telemetry:
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM batches WHERE updated_at < ?", (now - EPOCH_MS,))
                 self._quarantine.prune()
+                self._events.prune_telemetry()
                 self._sampled_inputs.prune()
         return False
 
