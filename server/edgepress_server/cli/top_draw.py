@@ -145,7 +145,7 @@ def _device(view: View, width: int) -> list[str]:
         ("state", f"{row['status']}, last heard of {ago(row.get('seen_at')) or 'never'}"),
         ("profile", row["profile"]),
         ("runs", _model(row) or "nothing"),
-        ("step", row.get("step") + (f": {row['reason']}" if row.get("reason") else "")),
+        ("step", f"{row.get('step') or 'nothing'}" + (f": {row['reason']}" if row.get("reason") else "")),
         ("labels", ", ".join(f"{key}={value}" for key, value in row.get("labels", {}).items()) or "none"),
     ]
     lines = ["", *(_cut(f"  {name:<12} {value}", width) for name, value in facts), ""]

@@ -111,8 +111,8 @@ class SeriesWrite:
         told: dict[int, list[int]] = {}
         for i, codes in enumerate((table.power_how, table.energy_how)):
             rows = np.flatnonzero(codes)
-            pairs = np.unique(np.stack([series[rows], codes[rows]], axis=1), axis=0)
-            for number, code in pairs.tolist():
+            last = rows[np.flatnonzero(np.diff(series[rows], append=-1))]  # of each device
+            for number, code in zip(series[last].tolist(), codes[last].tolist(), strict=True):
                 if self._methods.get((number, i)) != code:
                     self._methods[number, i] = code
                     told.setdefault(number, [0, 0])[i] = code
