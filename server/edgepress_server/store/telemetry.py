@@ -149,7 +149,8 @@ class Telemetry:
         )
         return {row[0]: DeviceRow(row[0], row[1], row[2]) for row in rows}
 
-    def _mend_times(self, new: Sequence[Received], counts: Sequence[int], fields: SampleFields) -> None:
+    def _mend_times(self, new: list[Received], counts: Sequence[int], fields: SampleFields) -> None:
+        """Samples that move are copies: what came is tried again as it came where the store fails."""
         if not len(fields):
             return
         there = [i for i, count in enumerate(counts) if count]
@@ -161,8 +162,10 @@ class Telemetry:
             offset_ms = _offset_ms(item)
             self._clocks.saw(item.device, item.at, offset_ms)
             if offset_ms or least < CLOCK_UNSET_MS or most > item.at + CLOCK_WRONG_MS:
-                _move(item.batch.samples, item.at, offset_ms)
-                fields.at[start : start + counts[i]] = [sample.at_ms for sample in item.batch.samples]
+                moved = _moved(item.batch.samples, item.at, offset_ms)
+                fields.replace(start, moved)
+                batch = msgspec.structs.replace(item.batch, samples=moved)
+                new[i] = msgspec.structs.replace(item, batch=batch)
         self._clocks.write()
 
     def _write_latest(self, received: Iterable[Received]) -> None:
@@ -235,15 +238,17 @@ def _offset_ms(item: Received) -> int:
     return item.at - sent_at_ms
 
 
-def _move(samples: Sequence[Sample], received_at: int, offset_ms: int) -> None:
-    """Give the samples times that can be true."""
+def _moved(samples: Sequence[Sample], received_at: int, offset_ms: int) -> list[Sample]:
+    """The samples at times that can be true."""
     latest_true = received_at + CLOCK_WRONG_MS
     unset = max((s.at_ms for s in samples if s.at_ms < CLOCK_UNSET_MS), default=0)
     ahead = max((s.at_ms + offset_ms for s in samples if s.at_ms >= CLOCK_UNSET_MS), default=0)
+    back_ms = ahead - received_at if ahead > latest_true else 0
+    moved = []
     for sample in samples:
         if sample.at_ms < CLOCK_UNSET_MS:
-            sample.at_ms += received_at - unset
+            at_ms = sample.at_ms + received_at - unset
         else:
-            sample.at_ms += offset_ms
-            if ahead > latest_true:
-                sample.at_ms = max(CLOCK_UNSET_MS, sample.at_ms + received_at - ahead)
+            at_ms = max(CLOCK_UNSET_MS, sample.at_ms + offset_ms - back_ms)
+        moved.append(msgspec.structs.replace(sample, at_ms=at_ms))
+    return moved

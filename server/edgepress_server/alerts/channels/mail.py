@@ -71,6 +71,8 @@ def send(
         raise DeliveryError(
             f"the mail server's certificate is not trusted: {error.verify_message}"
         ) from error
+    except UnicodeError as error:
+        raise DeliveryError(f"{host[:80]!r} is no name of a mail server", for_good=True) from error
     except (smtplib.SMTPException, OSError) as error:
         why = getattr(error, "strerror", None) or (error.args[0] if error.args else "it broke off")
         raise DeliveryError(f"the mail server {host}:{port} could not be used: {why}"[:ANSWER_MAX]) from error

@@ -41,6 +41,10 @@ def check_url(url: str) -> SplitResult:
         port = 0
     if len(url) > URL_MAX or parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise InvalidInputError("bad_url", f"{url[:80]!r} is no web address; give https://host/path.")
+    if not url.isascii():  # header lines and certificates know the ASCII form alone
+        raise InvalidInputError(
+            "bad_url", f"{url[:80]!r} has other letters than ASCII: write the host as xn--..., the rest as %XX."
+        )
     if parts.username or parts.password:
         raise InvalidInputError(
             "bad_url", "Put no password into the address; sign with the channel's secret."
@@ -63,7 +67,7 @@ def send(options: dict[str, Any], secret: str | None, notice: dict[str, Any]) ->
         "Content-Type": "application/json",
         "User-Agent": f"edgepress/{__version__}",
         DELIVERY_HEADER: notice["id"],
-        "Host": parts.netloc,
+        "Host": _ascii(parts.netloc),
     }
     if secret:
         headers[SIGNATURE_HEADER] = signature(secret, int(time.time()), sent)
@@ -113,6 +117,13 @@ def reachable(parts: SplitResult, *, allow_private: bool) -> str:
                 for_good=True,
             )
     return addresses[0]
+
+
+def _ascii(netloc: str) -> str:
+    """Raises DeliveryError."""
+    if not netloc.isascii():
+        raise DeliveryError(f"{netloc[:80]} has other letters than ASCII: write it as xn--...", for_good=True)
+    return netloc
 
 
 def is_public(address: str) -> bool:

@@ -40,7 +40,7 @@ class SampleFields:
     def __init__(self, samples: Sequence[Sample]) -> None:
         columns = list(zip(*map(msgspec.structs.astuple, samples), strict=True)) or [()] * len(_FIELDS)
         self._columns: dict[str, tuple[Any, ...]] = dict(zip(_FIELDS, columns, strict=True))
-        self.samples = samples
+        self.samples = list(samples)
         self.at = np.array(self._columns["at_ms"], np.int64)
         self.histograms = {
             name: HistogramColumn.of(self._columns[name]) for name in NAMES if self._is_there(name)
@@ -50,6 +50,11 @@ class SampleFields:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def replace(self, first: int, samples: Sequence[Sample]) -> None:
+        """These stand in the rows from ``first`` on; they differ in their times only."""
+        self.samples[first : first + len(samples)] = samples
+        self.at[first : first + len(samples)] = [sample.at_ms for sample in samples]
 
     def where(self, name: str) -> list[int]:
         """Rows in which this field is there."""
