@@ -73,9 +73,7 @@ def run_until_killed(folder: Path, first: int, rng: random.Random) -> tuple[int,
     return last, code == 0
 
 
-@pytest.mark.fault(
-    "kill -9", "while it stores and seals: every sum is exact, every batch counts once"
-)
+@pytest.mark.fault("kill -9", "while it stores and seals: every sum is exact, every batch counts once")
 def test_a_store_killed_while_it_ingests_and_seals_adds_up(tmp_path: Path) -> None:
     rng = random.Random(7)
     prepared = open_store(tmp_path, lambda: START_MS)
