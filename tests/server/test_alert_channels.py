@@ -123,11 +123,33 @@ def test_the_address_that_was_checked_is_the_one_that_is_used(
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://a/", "http://", "javascript:x", "http://a:0/", "https://u:p@a/", "http://a:x/"]
+    "url",
+    [
+        "ftp://a/",
+        "http://",
+        "javascript:x",
+        "http://a:0/",
+        "https://u:p@a/",
+        "http://a:x/",
+        "https://例え.jp/",
+    ],
 )
 def test_what_is_no_address_is_refused_at_the_door(url: str) -> None:
     with pytest.raises(InvalidInputError):
         webhook.check_url(url)
+
+
+def test_names_that_no_resolver_takes_are_refusals_and_no_crash() -> None:
+    """Whatever else is raised ends the thread that sends, and the worker with it."""
+    kept = {
+        "url": "http://例え.jp/",
+        "template": "edgepress",
+        "allow_private": True,
+    }  # of before it was refused
+    with pytest.raises(DeliveryError, match="ASCII"):
+        webhook.send(kept, None, NOTICE)
+    with pytest.raises(DeliveryError, match="no name of a mail server"):
+        mail.send({"to": ["a@b.org"], "host": "mail..example.org"}, None, NOTICE)
 
 
 def test_slack_and_teams_get_what_they_take() -> None:

@@ -43,7 +43,8 @@ def check_url(url: str) -> SplitResult:
         raise InvalidInputError("bad_url", f"{url[:80]!r} is no web address; give https://host/path.")
     if not url.isascii():  # header lines and certificates know the ASCII form alone
         raise InvalidInputError(
-            "bad_url", f"{url[:80]!r} has other letters than ASCII: write the host as xn--..., the rest as %XX."
+            "bad_url",
+            f"{url[:80]!r} has other letters than ASCII: write the host as xn--..., the rest as %XX.",
         )
     if parts.username or parts.password:
         raise InvalidInputError(
