@@ -53,14 +53,19 @@ class SeriesWrite:
         """Once, before the first `keep`: the open minutes are made of the hot rows that a restart left."""
         if self._started:
             return
-        self._started = True
         self._sealing.start()
-        with self._database.transaction():
-            self.tables.clear_open_of_devices()
-            for series in self.tables.hot_since():
-                table = from_hot(self.tables.hot(series, -(2**62), 2**62))
-                self._minutes.add(_minutes_of(np.full(len(table), series), table))
-            self.tables.write_open(self._minutes.take_changed().stored())
+        before = self._minutes.mark()
+        try:
+            with self._database.transaction():
+                self.tables.clear_open_of_devices()
+                for series in self.tables.hot_since():
+                    table = from_hot(self.tables.hot(series, -(2**62), 2**62))
+                    self._minutes.add(_minutes_of(np.full(len(table), series), table))
+                self.tables.write_open(self._minutes.take_changed().stored())
+        except BaseException:
+            self._minutes.back_to(before)  # it is begun again
+            raise
+        self._started = True
 
     def keep(self, table: SampleTable, owner: Sequence[DeviceRow], count: Sequence[int]) -> None:
         """``count[i]`` samples of the table are of ``owner[i]``, one after the other."""
@@ -102,7 +107,12 @@ class SeriesWrite:
         now = self._database.now_ms()
         changed = self._minutes.changed()
         if changed and now >= self._open_due:
-            self.tables.write_open(self._minutes.take_changed().stored())
+            before = self._minutes.mark()
+            try:
+                self.tables.write_open(self._minutes.take_changed().stored())
+            except BaseException:
+                self._minutes.back_to(before)  # they are to be written still
+                raise
             self._open_due = now + max(WRITE_OPEN_MS, 1000 * changed // OPEN_ROWS_PER_S)
         return self._sealing.step()
 
