@@ -222,7 +222,9 @@ class SeriesRead:
             f"SELECT id, name FROM series WHERE {where} ORDER BY name",  # noqa: S608 - a constant
             (device, device),
         )
-        from_ms = max(from_ms, self._database.now_ms() - RAW_KEPT_MS - 2 * SEAL_MS)
+        now = self._database.now_ms()
+        from_ms = max(from_ms, now - RAW_KEPT_MS - 2 * SEAL_MS)
+        to_ms = min(to_ms, now + SEAL_MS)  # what comes from later than now is moved to now
         for row in devices:
             for first_ms in range(from_ms, to_ms, EXPORT_WINDOW_MS):
                 last_ms = min(first_ms + EXPORT_WINDOW_MS, to_ms)

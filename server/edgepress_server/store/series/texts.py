@@ -1,6 +1,7 @@
 """Texts that many rows repeat (digests, methods of measuring) as small numbers.
 
-Devices choose these texts, so their number is bounded: beyond it a new one is kept as OTHER.
+Devices choose these texts, so their number is bounded: beyond it a new one is kept as OTHER, unless it is the
+digest of an artifact that the server made.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ class Texts:
         row = self._database.row("SELECT code FROM texts WHERE text = ?", (text,))
         if row is None:
             with self._database.transaction() as connection:
-                many = connection.execute("SELECT count(*) FROM texts").fetchone()[0]
-                if many >= TEXTS_MAX:
+                newest = connection.execute("SELECT max(code) FROM texts").fetchone()[
+                    0
+                ]  # none is ever removed
+                if newest >= TEXTS_MAX and not self._is_artifact(text):
                     return OTHER
                 cursor = connection.execute("INSERT INTO texts (text) VALUES (?)", (text,))
                 code = int(cursor.lastrowid or OTHER)
@@ -60,3 +63,6 @@ class Texts:
         self._codes[text] = code
         self._names[code] = text
         return code
+
+    def _is_artifact(self, text: str) -> bool:
+        return self._database.row("SELECT 1 FROM artifacts WHERE digest = ?", (text,)) is not None
