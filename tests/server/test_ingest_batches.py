@@ -156,7 +156,7 @@ def test_what_comes_too_fast_is_dropped_unacknowledged(
     store: Store, clock: Clock, acks: Acks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Fleet(store, clock).enrol("pi")
-    monkeypatch.setattr(ingest_module, "QUEUE_BYTES", 2 * len(payload(1)))
+    monkeypatch.setattr(ingest_module, "QUEUE_BYTES", 2 * (len(payload(1)) + ingest_module.MESSAGE_BYTES))
     ingest = Ingest(store, acks)
     for number in (1, 2, 3):
         ingest.put(TOPIC, payload(number))

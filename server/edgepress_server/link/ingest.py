@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 FLUSH_S: Final = 0.15
 FLUSH_MESSAGES: Final = 1000  # what is decoded together is still in the processor's cache when it is stored
 QUEUE_BYTES: Final = 128 * 1024 * 1024
+MESSAGE_BYTES: Final = 512  # about what a message takes beside its payload: empty ones fill the queue, too
 QUARANTINE_PER_FLUSH: Final = 20  # a broken device must not fill the disk
 RETRY_FIRST_S: Final = 0.25
 RETRY_MOST_S: Final = 10.0
@@ -74,10 +75,11 @@ class Ingest:
     def put(self, topic: str, payload: bytes) -> None:
         """A message on ``.../up/telemetry``."""
         with self._lock:
-            if self._waiting_bytes + len(payload) > QUEUE_BYTES:
+            size = len(payload) + MESSAGE_BYTES
+            if self._waiting_bytes + size > QUEUE_BYTES:
                 self._dropped += 1
                 return
-            self._waiting_bytes += len(payload)
+            self._waiting_bytes += size
             self._waiting.append((topic, payload, self._store.now_ms()))
         self._something.set()
 
@@ -104,7 +106,7 @@ class Ingest:
         with self._lock:
             count = min(len(self._waiting), FLUSH_MESSAGES)
             messages = [self._waiting.popleft() for _ in range(count)]
-            self._waiting_bytes -= sum(len(payload) for _, payload, _ in messages)
+            self._waiting_bytes -= sum(len(payload) + MESSAGE_BYTES for _, payload, _ in messages)
             spoilt = list(self._spoilt)
             self._spoilt.clear()
             dropped, self._dropped = self._dropped, 0

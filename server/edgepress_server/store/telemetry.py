@@ -220,11 +220,19 @@ def _without_stats(sample: Sample) -> Sample:
 def _without(
     received: Sequence[Received], wrong: Mapping[int, str]
 ) -> tuple[list[Received], list[Quarantined]]:
-    """The batches in which everything can be true, and the others. ``wrong``: rows of all samples -> why."""
+    """The batches in which everything can be true, and the others. ``wrong``: rows of all samples -> why.
+
+    Sampled inputs of the others are not kept: who looks at what was set aside is asked for no leave.
+    """
     owner = np.repeat(np.arange(len(received)), [len(item.batch.samples) for item in received])
     reasons = {int(owner[row]): reason for row, reason in reversed(list(wrong.items()))}
     refused = [
-        Quarantined(received[i].device, received[i].at, reason, msgspec.msgpack.encode(received[i].batch))
+        Quarantined(
+            received[i].device,
+            received[i].at,
+            reason,
+            msgspec.msgpack.encode(msgspec.structs.replace(received[i].batch, inputs=[])),
+        )
         for i, reason in reasons.items()
     ]
     return [item for i, item in enumerate(received) if i not in reasons], refused
