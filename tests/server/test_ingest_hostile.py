@@ -5,13 +5,13 @@ import pytest
 from fleet_story import Fleet
 from server_story import START_MS, Clock
 
-from edgepress_devices.protocol import InputSample, Reading, Sample, TelemetryBatch, up_topic
+from edgepress_devices.protocol import Histogram, InputSample, Reading, Sample, TelemetryBatch, up_topic
 from edgepress_server.errors import DiskFullError
 from edgepress_server.link import ingest as ingest_module
 from edgepress_server.link.ingest import Ingest
 from edgepress_server.store import Store, open_store
 from edgepress_server.store.series import texts as texts_module
-from edgepress_server.store.series.keys import SeriesKey
+from edgepress_server.store.series.keys import FLEET, SeriesKey
 from edgepress_server.store.series.seal import DAY_MS
 from edgepress_server.store.series.tables import SeriesTables
 from edgepress_server.store.telemetry import Received
@@ -123,3 +123,23 @@ def test_the_quarantine_holds_no_inputs(fleet: Fleet) -> None:
     fleet.store.telemetry.store([Received("pi", START_MS, taken)])
     (row,) = fleet.store.quarantine.rows()
     assert b"nobody" not in row.payload
+
+
+@pytest.mark.attack(
+    "a histogram that blurs the fleet's", "one too coarse or too wide for a latency is set aside"
+)
+@pytest.mark.parametrize(
+    "blur", [Histogram(-10, -1, [1, 1]), Histogram(5, -4096, [1]), Histogram(5, 4090, [1])]
+)
+def test_one_device_cannot_blur_the_latencies_of_all(fleet: Fleet, blur: Histogram) -> None:
+    """Merged histograms have the coarsest scale among them, and room for 640 buckets."""
+    fleet.enrol("pc")
+    fleet.store.telemetry.store([batch(1, sample(START_MS, latency_us=Histogram(5, 320, [10])))])
+    taken = TelemetryBatch(1, "e", 1, [sample(START_MS, latency_us=blur)])
+    fleet.store.telemetry.store([Received("pc", START_MS, taken)])
+    (row,) = fleet.store.quarantine.rows()
+    assert row.reason.startswith("latency_us in buckets of")
+    frame = fleet.store.series_read.frame(
+        FLEET, START_MS - 60_000, START_MS + 60_000, span="minute", histograms=["latency_us"]
+    )
+    assert list(frame.histograms["latency_us"]) == [Histogram(5, 320, [10])]

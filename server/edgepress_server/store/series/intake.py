@@ -23,6 +23,10 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 COUNT_MAX: Final = 10**9  # of one sample: more latencies than a device can measure
+SCALE_LEAST: Final = (
+    3  # of a histogram of latencies: 9 % wide buckets; ours have 5, and 4 where they are wide
+)
+LATENCY_LOG2_US: Final = (-20, 45)  # what a latency lies between: a picosecond and a year
 _FIELDS: Final = Sample.__struct_fields__
 _PLAIN: Final = {
     metric.name: metric.name
@@ -90,6 +94,12 @@ class SampleFields:
         for name, column in self.histograms.items():
             for row in np.flatnonzero(column.totals() > COUNT_MAX).tolist():
                 found.setdefault(row, f"more {name} in one sample than a device can measure")
+            for row in np.flatnonzero(_blurs(column)).tolist():
+                found.setdefault(
+                    row,
+                    f"{name} in buckets of scale {column.scale[row]} from {column.offset[row]} on: "
+                    "merged with these no other would tell a latency any more",
+                )
         return found
 
     def table(self, code: Callable[[str], int]) -> SampleTable:
@@ -105,6 +115,14 @@ class SampleFields:
         for name, readings in self._readings.items():
             hows[name][readings.rows] = _codes(readings.hows, lambda pair: code("|".join(pair)))
         return SampleTable(self.at, artifacts, hows["power_mw"], hows["energy_mj"], whole, self.histograms)
+
+
+def _blurs(column: HistogramColumn) -> NDArray[np.bool_]:
+    """[n] whose buckets are so coarse, or so far out, that what they are merged with loses its resolution."""
+    width = np.exp2(-column.scale.astype(np.float64))  # log2 of a bucket's bounds
+    low, high = column.offset * width, (column.offset + column.length) * width
+    out = (column.scale < SCALE_LEAST) | (low < LATENCY_LOG2_US[0]) | (high > LATENCY_LOG2_US[1])
+    return out & (column.length > 0)
 
 
 class _Readings:
