@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from edgepress_server.alerts import words
@@ -22,14 +21,6 @@ ROLLOUT_MS: Final = 24 * 3600 * 1000  # a rollout this long before may be why
 GREW_MS: Final = 60_000  # between two lines that say that an incident grew
 GREW_FACTOR: Final = 1.5
 GROUP_SHARE: Final = 0.5  # more than this share of the subjects: what they have in common
-
-
-@dataclass
-class Firings:
-    """Of one rule after a look: who fires now, and what changed."""
-
-    fired: list[StateRow] = field(default_factory=list)  # without an incident yet
-    touched: set[str] = field(default_factory=set)  # incidents whose subjects changed
 
 
 class Incidents:
