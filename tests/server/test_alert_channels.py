@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from alert_receivers import MailServer, url_of, web_receiver
 from alert_story import Watched
 from server_story import Clock
 
+from edgepress_server.alerts import bounded
 from edgepress_server.alerts.channels import mail, webhook
 from edgepress_server.alerts.channels.bodies import body, headline
 from edgepress_server.alerts.channels.delivery import DeliveryError
@@ -225,6 +227,34 @@ def test_no_address_begins_another_header(address: str) -> None:
 def test_no_title_begins_another_header() -> None:
     message = mail.compose("a@b.org", ["c@d.org"], {**NOTICE, "title": "x\r\nBcc: evil@example.org"})
     assert message["Bcc"] is None and "\n" not in message["Subject"]
+
+
+@pytest.mark.fault(
+    "alert receiver that trickles", "it holds up nobody: its delivery is given up, the next waits"
+)
+def test_a_receiver_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "DELIVERY_S", 0.05)
+    deliveries, done = bounded.Deliveries(), threading.Event()
+
+    def trickle() -> str:
+        done.wait(10.0)
+        return "at last"
+
+    with pytest.raises(DeliveryError, match="longer than"):
+        deliveries.run("slow", trickle)
+    with pytest.raises(DeliveryError, match="still holds on"):
+        deliveries.run("slow", trickle)
+    assert deliveries.run("other", lambda: "taken") == "taken"
+    done.set()
+
+
+def test_what_a_delivery_raises_is_raised_where_it_is_waited_for() -> None:
+    def refused() -> str:
+        raise DeliveryError("nobody there", for_good=True)
+
+    with pytest.raises(DeliveryError, match="nobody there") as raised:
+        bounded.Deliveries().run("ops", refused)
+    assert raised.value.for_good
 
 
 # --- the line of notices ----------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Brings notices to their receivers, in a thread of its own in the worker role.
 
 A notice is marked as sent after its receiver took it: killed between the two, it is sent again with the
-same id. A receiver that hangs holds up the others for some seconds; each notice backs off by itself.
+same id. A receiver that hangs holds up the others for some seconds (bounded.py); each notice backs off by
+itself.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import Any, Final
 
+from edgepress_server.alerts.bounded import Deliveries
 from edgepress_server.alerts.channels import mail, mqtt, webhook
 from edgepress_server.alerts.channels.delivery import DeliveryError
 from edgepress_server.alerts.rule import SEVERITIES, Severity
@@ -30,6 +33,7 @@ class Sender:
         self._store = store
         self._settings = settings
         self._told: dict[str, int] = {}
+        self._deliveries = Deliveries()
 
     def run(self, stop: threading.Event, leads: threading.Event) -> None:
         """Until told to stop; sends while ``leads`` is set: of several workers one does."""
@@ -52,7 +56,8 @@ class Sender:
                 channels.refused(notice, "the channel is off", for_good=True)
                 continue
             try:
-                answer = deliver(self._store, self._settings, channel, notice.payload)
+                bring = partial(deliver, self._store, self._settings, channel, notice.payload)
+                answer = self._deliveries.run(channel.name, bring)
             except DeliveryError as error:
                 channels.refused(notice, str(error), for_good=error.for_good)
                 self._tell(channel, notice, str(error))
