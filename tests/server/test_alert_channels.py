@@ -18,7 +18,10 @@ from edgepress_server.alerts import bounded
 from edgepress_server.alerts.channels import mail, webhook
 from edgepress_server.alerts.channels.bodies import body, headline
 from edgepress_server.alerts.channels.delivery import DeliveryError
+from edgepress_server.alerts.fleet import FleetReader
+from edgepress_server.alerts.notices import GROUP_WAIT_MS, RATE_CRITICAL, RATE_MOST, RATE_MS
 from edgepress_server.alerts.sender import Sender, trial_notice, try_channel
+from edgepress_server.alerts.tell import Teller
 from edgepress_server.errors import InvalidInputError
 from edgepress_server.settings import Settings
 from edgepress_server.store import Store
@@ -356,3 +359,27 @@ def test_switching_a_channel_off_drops_what_waits_for_it(store: Store, receiver:
     )
     assert [n.state for n in store.alerts.channels.notices(incident)] == ["dropped"]
     assert store.alerts.channels.get("ops").secret == "s"
+
+
+def test_what_is_critical_has_room_where_lesser_notices_wait(
+    store: Store, clock: Clock, receiver: Any
+) -> None:
+    channel_of(store, receiver)
+    teller = Teller(store, Settings(data_dir=store.data_dir))
+
+    def open_and_tell(severity: str, count: int) -> int:
+        for n in range(count):
+            store.alerts.open(
+                {"rule": "hot", "scope": {"n": f"{severity} {n}"}, "severity": severity, "title": "Hot",
+                 "runbook": "/runbooks/hot", "worst": 1.0, "subjects": 1, "most_subjects": 1,
+                 "first_subject": "device:pc"}, sentence="hot"
+            )  # fmt: skip
+        clock.forward(GROUP_WAIT_MS)
+        before = store.alerts.channels.waiting().get("ops", 0)
+        teller.tell({}, FleetReader(store).read())
+        return store.alerts.channels.waiting().get("ops", 0) - before
+
+    assert open_and_tell("info", 2 * RATE_MOST) == RATE_MOST - RATE_CRITICAL
+    assert open_and_tell("critical", 2 * RATE_MOST) == RATE_CRITICAL
+    clock.forward(RATE_MS)
+    assert open_and_tell("critical", 0) == RATE_MOST  # what was held back is told then

@@ -32,6 +32,7 @@ MORE_LEAST: Final = 5
 # No channel is sent more than this in RATE_MS: what is beyond waits, and is told as it is then.
 RATE_MS: Final = 10 * 60_000
 RATE_MOST: Final = 30
+RATE_CRITICAL: Final = 10  # of these only for what is critical: lesser ones do not hold it back
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from edgepress_server.alerts.fleet import Fleet
 from edgepress_server.alerts.notices import (
     CALM_MS,
+    RATE_CRITICAL,
     RATE_MOST,
     RATE_MS,
     Case,
@@ -61,7 +62,8 @@ class Teller:
             return
         wanted = () if rule is None else rule.channels
         to = [c for c in channels if c.takes(incident.severity) and (not wanted or c.name in wanted)]
-        if any(lately.get(c.name, 0) >= RATE_MOST for c in to if c.kind != "mqtt"):
+        most = RATE_MOST if incident.severity == "critical" else RATE_MOST - RATE_CRITICAL
+        if any(lately.get(c.name, 0) >= most for c in to if c.kind != "mqtt"):
             return  # held back: told as it is once there is room
         number = incident.notices + 1
         self._store.alerts.channels.enqueue(
