@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from edgepress_devices.histogram import merge
+from edgepress_devices.metrics import BY_NAME
 from edgepress_devices.model_messages import FeatureDrift, ModelStats
 from edgepress_devices.protocol import ErrorKinds, Histogram, Sample
 
@@ -24,13 +25,18 @@ def thinned(samples: Sequence[Sample]) -> list[Sample]:
     for sample in samples:
         if pending is None:
             pending = sample
-        elif pending.artifact != sample.artifact:
+        elif pending.artifact != sample.artifact or _too_long(pending, sample):
             result.append(pending)
             pending = sample
         else:
             result.append(_joined(pending, sample))
             pending = None
     return result if pending is None else [*result, pending]
+
+
+def _too_long(first: Sample, second: Sample) -> bool:
+    """Whether both together cover more than servers take for the time of one sample."""
+    return first.interval_ms + second.interval_ms > BY_NAME["covered_ms"].high
 
 
 def _joined(first: Sample, second: Sample) -> Sample:
