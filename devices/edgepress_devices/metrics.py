@@ -67,7 +67,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("temp_c", "°C", "gauge", 0.01, -100.0, 250.0, "Temperature"),
     Metric("throttled", "", "flag", 1.0, 0.0, 1.0, "Throttled"),
     Metric("power_mw", "mW", "gauge", 0.1, 0.0, 1e7, "Power"),
-    Metric("energy_mj", "mJ", "gauge", 1e-6, 0.0, 1e9, "Energy of an inference"),
+    Metric("energy_mj", "mJ", "gauge", 1e-6, 0.0, 1e6, "Energy of an inference"),
     _percent("battery_percent", "Battery"),
     _bytes("disk_free_bytes", "Free disk"),
     _count("errors_input", "Errors: input the model cannot take"),

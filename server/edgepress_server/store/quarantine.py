@@ -10,6 +10,7 @@ import msgspec
 from edgepress_server.store.database import Database
 
 QUARANTINE_ROWS: Final = 1000
+QUARANTINE_KEPT_MS: Final = 7 * 24 * 3600_000
 QUARANTINE_BYTES: Final = 65_536  # of a payload kept; the rest says nothing that these do not
 
 
@@ -56,4 +57,7 @@ class Quarantine:
         with self._database.transaction() as connection:
             connection.execute(
                 "DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (QUARANTINE_ROWS,)
+            )
+            connection.execute(
+                "DELETE FROM quarantine WHERE at < ?", (self._database.now_ms() - QUARANTINE_KEPT_MS,)
             )
