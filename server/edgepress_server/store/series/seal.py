@@ -165,9 +165,7 @@ class Sealing:
         """Blocks of these minutes, ascending and one of each artifact, and of their hours."""
         if len(minutes):
             hours = minutes.steps(HOUR_MS, by_artifact=True)
-            self._tables.add_blocks(
-                [*blocks_of(series, MINUTES, minutes), *blocks_of(series, HOURS, hours)]
-            )
+            self._tables.add_blocks([*blocks_of(series, MINUTES, minutes), *blocks_of(series, HOURS, hours)])
 
     # --- compaction ---------------------------------------------------------------------------------------
 
